@@ -1,0 +1,1 @@
+//! Placeholder while the interfaces are written.

@@ -1,0 +1,201 @@
+//! A function version: the unit that is stored, resolved and run.
+
+use crate::name::{FunctionName, Qualifier, function_arn};
+use crate::scope::Scope;
+use crate::timestamp::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// SHA-256 of a ZIP, as 64 lower-case hexadecimal digits. Names the unpacked code on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CodeDigest(String);
+
+impl CodeDigest {
+    /// From the 32 digest bytes.
+    pub fn from_bytes(bytes: &[u8; 32]) -> Self {
+        Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// From 64 hexadecimal digits; otherwise `None`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let valid = text.len() == 64
+            && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+        valid.then(|| Self(text.to_owned()))
+    }
+
+    /// The 64 digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The digest bytes, for `CodeSha256` (which is base64 of them).
+    pub fn to_bytes(&self) -> Vec<u8> {
+        (0..self.0.len())
+            .step_by(2)
+            .filter_map(|at| u8::from_str_radix(&self.0[at..at + 2], 16).ok())
+            .collect()
+    }
+}
+
+/// `$LATEST` or a published number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum VersionNumber {
+    /// The one version that changes.
+    Latest,
+    /// An immutable snapshot, 1 and up.
+    Published(u64),
+}
+
+impl std::fmt::Display for VersionNumber {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        Qualifier::from(*self).fmt(formatter)
+    }
+}
+
+/// `State` of a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum FunctionState {
+    Pending,
+    Active,
+    Inactive,
+    Failed,
+}
+
+/// `LastUpdateStatus` of a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum UpdateStatus {
+    Successful,
+    Failed,
+    InProgress,
+}
+
+/// A status with the reason a client may read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lifecycle {
+    /// `State`.
+    pub state: FunctionState,
+    /// `StateReason`, absent when there is nothing to say.
+    pub state_reason: Option<String>,
+    /// `StateReasonCode`.
+    pub state_reason_code: Option<String>,
+    /// `LastUpdateStatus`; absent right after create, as AWS does.
+    pub last_update_status: Option<UpdateStatus>,
+    /// `LastUpdateStatusReason`.
+    pub last_update_status_reason: Option<String>,
+    /// `LastUpdateStatusReasonCode`.
+    pub last_update_status_reason_code: Option<String>,
+}
+
+/// `LoggingConfig`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoggingConfig {
+    /// Whether logs are written as JSON rather than text.
+    pub json: bool,
+    /// `ApplicationLogLevel`, JSON format only.
+    pub application_log_level: Option<String>,
+    /// `SystemLogLevel`, JSON format only.
+    pub system_log_level: Option<String>,
+    /// The group, `/aws/lambda/<name>` unless configured.
+    pub log_group: String,
+}
+
+/// One entry of `FileSystemConfigs`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileSystemConfig {
+    /// Access-point ARN; its last component names a directory of the platform.
+    pub arn: String,
+    /// Where the function sees it, `/mnt/...`.
+    pub local_mount_path: String,
+}
+
+/// `VpcConfig` as given; stored and echoed, and it does not route traffic.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct VpcConfig {
+    /// `SubnetIds`.
+    pub subnet_ids: Vec<String>,
+    /// `SecurityGroupIds`.
+    pub security_group_ids: Vec<String>,
+    /// `Ipv6AllowedForDualStack`.
+    pub ipv6_allowed_for_dual_stack: bool,
+}
+
+/// Everything about one version of a function: configuration and which code it runs.
+///
+/// Field names follow `FunctionConfiguration` of the Lambda API. Optional blocks are absent when unset.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FunctionVersion {
+    /// Where it lives.
+    pub scope: Scope,
+    /// Its plain name.
+    pub name: FunctionName,
+    /// `$LATEST` or a number.
+    pub version: VersionNumber,
+    /// Managed runtime identifier such as `python3.13`.
+    pub runtime: String,
+    /// `Handler`; empty for runtimes that need none.
+    pub handler: String,
+    /// Role ARN.
+    pub role: String,
+    /// Free text.
+    pub description: String,
+    /// `MemorySize`, MiB.
+    pub memory_mib: u32,
+    /// `Timeout`, seconds.
+    pub timeout_seconds: u32,
+    /// `EphemeralStorage.Size`, MiB.
+    pub ephemeral_storage_mib: u32,
+    /// `Environment.Variables`; `None` when the block was never given.
+    pub environment: Option<BTreeMap<String, String>>,
+    /// `Architectures`, exactly one: `x86_64` or `arm64`.
+    pub architecture: String,
+    /// The package.
+    pub code: CodeDigest,
+    /// `CodeSize`: bytes of the ZIP.
+    pub code_size_bytes: u64,
+    /// `LastModified`.
+    pub last_modified: Timestamp,
+    /// `RevisionId`, a new UUID at every change.
+    pub revision_id: String,
+    /// `State` and `LastUpdateStatus`.
+    pub lifecycle: Lifecycle,
+    /// `LoggingConfig`.
+    pub logging: LoggingConfig,
+    /// `TracingConfig.Mode`: `Active` or `PassThrough`.
+    pub tracing_mode: String,
+    /// `SnapStart.ApplyOn`: `None` or `PublishedVersions`.
+    pub snap_start: String,
+    /// `DeadLetterConfig.TargetArn`.
+    pub dead_letter_target_arn: Option<String>,
+    /// `KMSKeyArn`.
+    pub kms_key_arn: Option<String>,
+    /// `VpcConfig`.
+    pub vpc: Option<VpcConfig>,
+    /// `FileSystemConfigs`.
+    pub file_systems: Vec<FileSystemConfig>,
+    /// `Layers`: ARNs in order. None can be resolved before layers exist.
+    pub layers: Vec<String>,
+    /// Tags of the function (kept on `$LATEST`).
+    pub tags: BTreeMap<String, String>,
+    /// Whether instances reach the public internet (tag `lamplight:egress`, default from the server).
+    pub egress: Option<bool>,
+}
+
+impl FunctionVersion {
+    /// The ARN without qualifier.
+    pub fn unqualified_arn(&self) -> String {
+        function_arn(&self.scope, &self.name, None)
+    }
+
+    /// The ARN with this version's number, `...:$LATEST` for the unpublished one.
+    pub fn qualified_arn(&self) -> String {
+        function_arn(&self.scope, &self.name, Some(&self.version.into()))
+    }
+
+    /// `Timeout` as a duration.
+    pub fn timeout(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(u64::from(self.timeout_seconds))
+    }
+}

@@ -1,0 +1,23 @@
+//! The words and rules of Lamplight: no I/O, no async, no clock.
+//!
+//! Every other crate speaks in these types. Functions that depend on time take `now`.
+
+pub mod billing;
+pub mod error;
+pub mod function;
+pub mod identity;
+pub mod invocation;
+pub mod limits;
+pub mod managed_runtime;
+pub mod name;
+pub mod scope;
+pub mod timestamp;
+
+pub use billing::PriceBook;
+pub use error::{ErrorCode, ServiceError};
+pub use function::{CodeDigest, FunctionVersion, VersionNumber};
+pub use identity::{Action, Caller};
+pub use invocation::{ColdStart, Invocation, InvocationReport, Outcome, OutcomeStatus, RequestId, StartKind};
+pub use name::{FunctionName, FunctionReference, Qualifier};
+pub use scope::{AccountId, Region, Scope};
+pub use timestamp::Timestamp;

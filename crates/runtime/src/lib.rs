@@ -1,0 +1,11 @@
+//! The conversation with what runs inside a sandbox.
+//!
+//! Called by `pool`, which owns the instance. Two protocols, one face ([`Conversation`]): frames over a Unix
+//! socket for our own bootstraps, and the HTTP Runtime API for custom runtimes and stock clients. Also the
+//! table of managed runtimes. This crate starts no process and does not touch the store.
+
+pub mod conversation;
+pub mod managed;
+
+pub use conversation::{AnswerSink, Conversation, ConversationError, Event, InitFailure, Reply};
+pub use managed::{InstalledRuntime, ManagedRuntimes};

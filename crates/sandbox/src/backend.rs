@@ -1,0 +1,104 @@
+//! The seam: a backend starts sandboxes. `tests/contract.rs` proves it for each backend, the fake included.
+
+use crate::spec::{Limits, SandboxSpec, TemporaryVolume};
+use async_trait::async_trait;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+/// Why a sandbox could not be started or asked.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// No more sandboxes fit the host's bounds.
+    #[error("the host has no room for another sandbox: {0}")]
+    Exhausted(String),
+    /// A spawner or init died under us; trying again is safe.
+    #[error("the sandbox host was interrupted: {0}")]
+    Interrupted(String),
+    /// The specification names something that does not exist or is not allowed.
+    #[error("{0}")]
+    Invalid(String),
+    /// A step of building the wall failed.
+    #[error("failed to {step}: {message}")]
+    Step {
+        /// What was being done, to what.
+        step: String,
+        /// The operating system's text.
+        message: String,
+    },
+}
+
+/// Where the time of a start went; microseconds of wall time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// Waiting for a shell (0 when one was ready).
+    pub shell_us: u64,
+    /// Mounts, identity, seccomp, until the command was started.
+    pub build_us: u64,
+}
+
+/// A started sandbox: the handle, and the ends of its channels.
+pub struct Started {
+    /// The handle.
+    pub sandbox: Box<dyn Sandbox>,
+    /// Our end of the frame socket; `None` for `Protocol::HttpRuntimeApi`. Blocking mode; set as needed.
+    pub frames: Option<UnixStream>,
+    /// Listening inside on 127.0.0.1:9001, non-blocking.
+    pub runtime_api: TcpListener,
+    /// Listening inside on 127.0.0.1:9002 for calls to the platform's API, non-blocking.
+    pub platform_api: TcpListener,
+    /// Read end of the pipe that is the command's stdout and stderr, non-blocking.
+    pub output: OwnedFd,
+    /// Where the time went.
+    pub timings: Timings,
+}
+
+/// How the command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit {
+    /// Exit status when it exited by itself.
+    pub status: Option<i32>,
+    /// Signal number when it was killed.
+    pub signal: Option<i32>,
+    /// Whether the kernel killed something in the sandbox for lack of memory.
+    pub out_of_memory: bool,
+    /// Whether the sandbox was lost with its spawner or init rather than by its own doing.
+    pub interrupted: bool,
+}
+
+/// Use of resources so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Highest memory use, bytes.
+    pub memory_peak_bytes: u64,
+    /// Memory use now, bytes.
+    pub memory_bytes: u64,
+    /// Kills for lack of memory.
+    pub out_of_memory_kills: u64,
+}
+
+/// One live sandbox. Dropping the handle kills everything in it.
+#[async_trait]
+pub trait Sandbox: Send + Sync {
+    /// Host-wide unique, 32 hexadecimal digits.
+    fn id(&self) -> &str;
+    /// Applies `limits` fully: called when the start is over (the start runs with a whole processor).
+    fn apply_limits(&self, limits: Limits) -> Result<(), SandboxError>;
+    /// Stops all processes where they are. Takes microseconds; a frozen sandbox can be killed.
+    fn freeze(&self) -> Result<(), SandboxError>;
+    /// Lets them go on.
+    fn thaw(&self) -> Result<(), SandboxError>;
+    /// Measures.
+    fn usage(&self) -> Result<Usage, SandboxError>;
+    /// Resolves when the command has ended, however. May be awaited many times.
+    async fn exited(&self) -> Exit;
+    /// Kills everything and waits until nothing of it is left. Gives back `/tmp`.
+    async fn stop(self: Box<Self>) -> Option<TemporaryVolume>;
+}
+
+/// Starts sandboxes.
+#[async_trait]
+pub trait SandboxBackend: Send + Sync + 'static {
+    /// Starts one. Either everything in `Started` exists, or nothing is left.
+    async fn start(&self, spec: SandboxSpec) -> Result<Started, SandboxError>;
+}

@@ -1,0 +1,15 @@
+//! The wall around one process tree: built, frozen, thawed, measured and killed here.
+//!
+//! Called by `pool` through [`SandboxBackend`]; `lamplight` starts the privileged side. Knows nothing of
+//! functions: a sandbox is a root tree, some binds, limits and one command.
+//!
+//! Processes: the *keeper* (first process, root) forks the *spawners* (root, single-threaded) and the
+//! *daemon* (own uid, no capabilities). A spawner keeps *shells* ready: processes already in their own
+//! namespaces and cgroups, waiting to be told what to become. A shell turns into the sandbox's *init*
+//! (pid 1, no capabilities), which starts the command, reaps, and reports each exit.
+
+pub mod backend;
+pub mod spec;
+
+pub use backend::{Exit, Sandbox, SandboxBackend, SandboxError, Started, Timings, Usage};
+pub use spec::{FileSystemMount, Limits, Protocol, RootEntry, SandboxSpec, Temporary, TemporaryVolume};

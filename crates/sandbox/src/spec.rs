@@ -1,0 +1,92 @@
+//! What a sandbox is to be. Everything here may come from an unprivileged daemon, so it names things
+//! (a root, a code directory) that the privileged side resolves beneath directories it opened itself.
+
+use serde::{Deserialize, Serialize};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+/// One read-only entry of a root tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootEntry {
+    /// Directory or file on the host.
+    pub host: PathBuf,
+    /// Absolute path inside.
+    pub inside: PathBuf,
+    /// Whether the host path must not be readable from `/proc/self/mountinfo` (mounted through overlay).
+    pub hide: bool,
+}
+
+/// A durable directory shared between sandboxes, mounted read-write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileSystemMount {
+    /// Name of the directory beneath the host's file-system directory: `[a-zA-Z0-9-_]+`. Created if absent.
+    pub directory: String,
+    /// Absolute path inside.
+    pub mount_path: String,
+}
+
+/// A disk-backed `/tmp` that outlives its sandbox; dropping it frees the disk space.
+#[derive(Debug)]
+pub struct TemporaryVolume {
+    /// Detached mount. Opaque to the unprivileged side.
+    pub mount: OwnedFd,
+    /// Size, MiB.
+    pub size_mib: u32,
+}
+
+/// Where `/tmp` comes from.
+#[derive(Debug)]
+pub enum Temporary {
+    /// A new empty volume of so many MiB.
+    New {
+        /// Size, MiB.
+        size_mib: u32,
+    },
+    /// The volume of an earlier sandbox, with its files.
+    Carried(TemporaryVolume),
+}
+
+/// How the command talks to the supervisor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Protocol {
+    /// Frames over a Unix stream socket that the command finds as descriptor 3.
+    Frames,
+    /// The HTTP Runtime API on 127.0.0.1:9001 inside.
+    HttpRuntimeApi,
+}
+
+/// Limits of the whole process tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Memory including shared memory, page tables and page cache that cannot be reclaimed; bytes.
+    pub memory_bytes: u64,
+    /// Processor time per wall time once the start is over, in thousandths of one processor.
+    pub cpu_millis: u32,
+    /// Processes and threads.
+    pub processes: u32,
+    /// Open files per process.
+    pub open_files: u32,
+}
+
+/// One sandbox.
+#[derive(Debug)]
+pub struct SandboxSpec {
+    /// Name of a root registered with the privileged side (`roots.json`).
+    pub root: String,
+    /// Name of a directory beneath the host's code directory, bound at `/var/task`.
+    pub code: String,
+    /// Durable directories.
+    pub file_systems: Vec<FileSystemMount>,
+    /// `/tmp`.
+    pub temporary: Temporary,
+    /// Limits.
+    pub limits: Limits,
+    /// Whether the public internet can be reached.
+    pub egress: bool,
+    /// Program and arguments; the program is an absolute path inside.
+    pub command: Vec<String>,
+    /// The whole environment of the command.
+    pub environment: Vec<(String, String)>,
+    /// How the command talks to us.
+    pub protocol: Protocol,
+}

@@ -1,0 +1,23 @@
+//! Code packages by digest: the ZIP as uploaded, and its content unpacked once for all instances.
+
+use crate::contract::StoreError;
+use async_trait::async_trait;
+use bytes::Bytes;
+use lamplight_model::{CodeDigest, ServiceError};
+
+/// Where packages live. Unpacked trees are normalised to modes 0755/0644 and hold no links that leave them.
+#[async_trait]
+pub trait CodeStore: Send + Sync + 'static {
+    /// Checks, stores and unpacks a ZIP; durable (file synced, renamed, directory synced) when it returns.
+    ///
+    /// Fails with `InvalidParameterValueException` and AWS's text for what is not a ZIP, is too large
+    /// unpacked, or has absolute, `..` or link entries that leave the package; nothing stays behind then.
+    async fn put(&self, zip: Bytes) -> Result<CodeDigest, ServiceError>;
+    /// The ZIP as uploaded.
+    async fn get(&self, digest: &CodeDigest) -> Result<Option<Bytes>, StoreError>;
+    /// The unpacked directory's name under the directory given to the sandbox host as `code` (not a path).
+    /// Unpacks again if the unpacked tree is absent.
+    async fn unpacked(&self, digest: &CodeDigest) -> Result<String, StoreError>;
+    /// Removes packages that are not in `referenced` and older than an hour.
+    async fn collect(&self, referenced: &[CodeDigest]) -> Result<u64, StoreError>;
+}

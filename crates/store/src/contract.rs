@@ -1,0 +1,224 @@
+//! The seam: what any storage engine must do. `contract.rs` in `tests/` proves it for each engine.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use lamplight_model::{FunctionName, FunctionVersion, Qualifier, RequestId, Scope, Timestamp, VersionNumber};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why a store operation did not happen. Nothing is half-changed after any of them.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// `Expect::Absent` and it exists.
+    #[error("{0} already exists")]
+    AlreadyExists(String),
+    /// `Expect::Revision` and the stored revision differs, or the thing is gone.
+    #[error("{0} was changed by someone else")]
+    RevisionMismatch(String),
+    /// The thing does not exist.
+    #[error("{0} does not exist")]
+    NotFound(String),
+    /// The disk is full or read-only: the write was refused, reads go on.
+    #[error("storage refuses writes: {0}")]
+    Unwritable(String),
+    /// A file is of a newer format than this binary knows.
+    #[error("{0}")]
+    NewerFormat(String),
+    /// Another server holds the data directory.
+    #[error("{0}")]
+    Locked(String),
+    /// Anything else, with what was being done.
+    #[error("{doing}")]
+    Failed {
+        /// What we were doing, to what.
+        doing: String,
+        /// Why it failed.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// What a write expects to find.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expect {
+    /// Nothing is stored under the key.
+    Absent,
+    /// The stored `revision_id` is this one.
+    Revision(String),
+    /// Whatever is there, or nothing.
+    Anything,
+}
+
+/// A small JSON resource that needs no table of its own (IAM roles, later aliases, configurations).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Document {
+    /// Unique within scope and kind; lists are in this order.
+    pub key: String,
+    /// The content.
+    pub value: serde_json::Value,
+}
+
+/// An asynchronous event that was answered 202.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueuedEvent {
+    /// Kept over all attempts.
+    pub request_id: RequestId,
+    /// Where the function lives.
+    pub scope: Scope,
+    /// The function.
+    pub function: FunctionName,
+    /// As invoked; resolved again at every attempt.
+    pub qualifier: Option<Qualifier>,
+    /// The event.
+    pub payload: Bytes,
+    /// Decoded client context.
+    pub client_context: Option<String>,
+    /// Trace header to hand on.
+    pub trace_header: Option<String>,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// Finished attempts that counted as tries.
+    pub attempts: u32,
+    /// Not to be tried before this moment.
+    pub not_before: Timestamp,
+}
+
+/// An event on loan to one worker until its lease ends.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClaimedEvent {
+    /// The event.
+    pub event: QueuedEvent,
+    /// Fencing number of this claim: settling with an older one is refused.
+    pub claim: u64,
+}
+
+/// How a claim ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Release {
+    /// The event is done and leaves the queue.
+    Done,
+    /// Try again at `not_before`; `counted` says whether this attempt used up a retry.
+    Retry {
+        /// When at the earliest.
+        not_before: Timestamp,
+        /// Whether the attempt counts.
+        counted: bool,
+    },
+    /// Retries or age are exhausted: it leaves the queue and stays readable as dead-lettered.
+    DeadLetter {
+        /// `RetriesExhausted`, `EventAgeExceeded`, ...
+        condition: String,
+        /// The last error document, for whoever reads the dead letter.
+        error: String,
+    },
+}
+
+/// For the invariant accepted = done + dead-lettered + pending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EventCounts {
+    /// Ever answered 202.
+    pub accepted: u64,
+    /// Finished.
+    pub done: u64,
+    /// Given up.
+    pub dead_lettered: u64,
+    /// Waiting or running.
+    pub pending: u64,
+}
+
+/// Metadata and queue. Every method that changes something is durable when it returns `Ok`.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Stores one version record, `$LATEST` or published, under its scope, name and number.
+    async fn put_version(&self, version: FunctionVersion, expect: Expect) -> Result<(), StoreError>;
+    /// One version; `None` when there is none.
+    async fn get_version(
+        &self,
+        scope: &Scope,
+        name: &FunctionName,
+        version: VersionNumber,
+    ) -> Result<Option<Arc<FunctionVersion>>, StoreError>;
+    /// `$LATEST` of the functions of a scope in name order, beginning after `after`.
+    async fn list_functions(
+        &self,
+        scope: &Scope,
+        after: Option<&FunctionName>,
+        limit: usize,
+    ) -> Result<Vec<Arc<FunctionVersion>>, StoreError>;
+    /// All versions of one function, `$LATEST` first, then ascending, beginning after `after`.
+    async fn list_versions(
+        &self,
+        scope: &Scope,
+        name: &FunctionName,
+        after: Option<VersionNumber>,
+        limit: usize,
+    ) -> Result<Vec<Arc<FunctionVersion>>, StoreError>;
+    /// Publishes `snapshot` (a changed copy of `$LATEST` whose `version` is ignored) under the next number,
+    /// which is never reused, if `$LATEST` still has `latest_revision`. Gives back what was stored.
+    async fn publish_version(
+        &self,
+        snapshot: FunctionVersion,
+        latest_revision: &str,
+    ) -> Result<Arc<FunctionVersion>, StoreError>;
+    /// Deletes the function with all its versions. `false` when there was none.
+    async fn delete_function(&self, scope: &Scope, name: &FunctionName) -> Result<bool, StoreError>;
+    /// Deletes one published version. `false` when there was none.
+    async fn delete_version(
+        &self,
+        scope: &Scope,
+        name: &FunctionName,
+        version: u64,
+    ) -> Result<bool, StoreError>;
+    /// `$LATEST` records whose lifecycle is still `Pending` or `InProgress`, in all scopes (read at start).
+    async fn unfinished_functions(&self) -> Result<Vec<Arc<FunctionVersion>>, StoreError>;
+
+    /// Stores a document of `kind`.
+    async fn put_document(
+        &self,
+        scope: &Scope,
+        kind: &str,
+        document: Document,
+        expect: Expect,
+    ) -> Result<(), StoreError>;
+    /// One document.
+    async fn get_document(
+        &self,
+        scope: &Scope,
+        kind: &str,
+        key: &str,
+    ) -> Result<Option<Document>, StoreError>;
+    /// Documents of a kind in key order, beginning after `after`.
+    async fn list_documents(
+        &self,
+        scope: &Scope,
+        kind: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError>;
+    /// Deletes a document. `false` when there was none.
+    async fn delete_document(&self, scope: &Scope, kind: &str, key: &str) -> Result<bool, StoreError>;
+
+    /// Appends an event; durable when it returns.
+    async fn enqueue(&self, event: QueuedEvent) -> Result<(), StoreError>;
+    /// Claims up to `limit` due events for `owner` until `now + lease`, fair between functions.
+    /// Events whose lease ran out are due again; that costs them no retry.
+    async fn claim(
+        &self,
+        owner: &str,
+        now: Timestamp,
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Vec<ClaimedEvent>, StoreError>;
+    /// Extends a claim. `false` when it was lost.
+    async fn extend(&self, request_id: RequestId, claim: u64, until: Timestamp) -> Result<bool, StoreError>;
+    /// Ends a claim. `false` when it was lost to another owner; then nothing changed.
+    async fn release(&self, request_id: RequestId, claim: u64, release: Release) -> Result<bool, StoreError>;
+    /// When the next unclaimed event is due, to sleep until then.
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
+    /// The counts of one function.
+    async fn event_counts(&self, scope: &Scope, function: &FunctionName) -> Result<EventCounts, StoreError>;
+    /// A receiver that is woken after every committed change of functions or queue.
+    fn watch(&self) -> tokio::sync::watch::Receiver<u64>;
+    /// Digests that some version refers to; everything else in the code store may be collected.
+    async fn referenced_code(&self) -> Result<Vec<lamplight_model::CodeDigest>, StoreError>;
+}

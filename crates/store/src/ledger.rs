@@ -1,0 +1,61 @@
+//! Ledger and usage: one record per finished invocation, batched into a file of its own.
+
+use crate::contract::StoreError;
+use async_trait::async_trait;
+use lamplight_model::{InvocationReport, RequestId, Scope, Timestamp, VersionNumber};
+
+/// Which records to total.
+#[derive(Debug, Clone, Default)]
+pub struct UsageQuery {
+    /// Only this function.
+    pub function: Option<String>,
+    /// From this moment on (inclusive).
+    pub from: Option<Timestamp>,
+    /// Until this moment (exclusive).
+    pub until: Option<Timestamp>,
+    /// Group by calendar day (UTC) as well.
+    pub by_day: bool,
+}
+
+/// Totals of one function version (and day).
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct UsageRow {
+    /// Plain function name.
+    pub function: String,
+    /// The version.
+    pub version: VersionNumber,
+    /// `2026-01-31` when grouped by day.
+    pub day: Option<String>,
+    /// Number of invocations.
+    pub requests: u64,
+    /// Invocations that ended in anything but success.
+    pub errors: u64,
+    /// Sum of billed durations, milliseconds.
+    pub billed_ms: u64,
+    /// Sum of billed duration times memory, GB-seconds.
+    pub gb_seconds: f64,
+}
+
+/// The meter's memory. Appending never waits for the disk; records are durable within a second.
+#[async_trait]
+pub trait Ledger: Send + Sync + 'static {
+    /// Hands a record over. Never blocks; when the bounded buffer is full the caller's task waits in `flush`.
+    fn append(&self, report: InvocationReport);
+    /// Waits until everything appended before is durable.
+    async fn flush(&self) -> Result<(), StoreError>;
+    /// The record of one request.
+    async fn find(
+        &self,
+        scope: &Scope,
+        request_id: RequestId,
+    ) -> Result<Option<InvocationReport>, StoreError>;
+    /// The newest records of one function, newest first.
+    async fn recent(
+        &self,
+        scope: &Scope,
+        function: &str,
+        limit: usize,
+    ) -> Result<Vec<InvocationReport>, StoreError>;
+    /// Totals.
+    async fn usage(&self, scope: &Scope, query: UsageQuery) -> Result<Vec<UsageRow>, StoreError>;
+}
