@@ -125,7 +125,11 @@ pub struct VpcConfig {
 /// Everything about one version of a function: configuration and which code it runs.
 ///
 /// Field names follow `FunctionConfiguration` of the Lambda API. Optional blocks are absent when unset.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// `Debug` prints the names of environment variables, never their values.
+///
+/// Records of older releases are read with this type: a new field that is not an `Option` needs
+/// `#[serde(default)]` (the old-format fixture of `store` fails otherwise).
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct FunctionVersion {
     /// Where it lives.
     pub scope: Scope,
@@ -181,6 +185,73 @@ pub struct FunctionVersion {
     pub tags: BTreeMap<String, String>,
     /// Whether instances reach the public internet (tag `lamplight:egress`, default from the server).
     pub egress: Option<bool>,
+}
+
+// By hand, so that a secret in the environment cannot reach a log through `{:?}`. Taken apart by name, so
+// that a new field cannot be forgotten.
+impl std::fmt::Debug for FunctionVersion {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            scope,
+            name,
+            version,
+            runtime,
+            handler,
+            role,
+            description,
+            memory_mib,
+            timeout_seconds,
+            ephemeral_storage_mib,
+            environment,
+            architecture,
+            code,
+            code_size_bytes,
+            last_modified,
+            revision_id,
+            lifecycle,
+            logging,
+            tracing_mode,
+            snap_start,
+            dead_letter_target_arn,
+            kms_key_arn,
+            vpc,
+            file_systems,
+            layers,
+            tags,
+            egress,
+        } = self;
+        let environment = environment.as_ref().map(|variables| variables.keys().collect::<Vec<_>>());
+        formatter
+            .debug_struct("FunctionVersion")
+            .field("scope", scope)
+            .field("name", name)
+            .field("version", version)
+            .field("runtime", runtime)
+            .field("handler", handler)
+            .field("role", role)
+            .field("description", description)
+            .field("memory_mib", memory_mib)
+            .field("timeout_seconds", timeout_seconds)
+            .field("ephemeral_storage_mib", ephemeral_storage_mib)
+            .field("environment", &environment)
+            .field("architecture", architecture)
+            .field("code", code)
+            .field("code_size_bytes", code_size_bytes)
+            .field("last_modified", last_modified)
+            .field("revision_id", revision_id)
+            .field("lifecycle", lifecycle)
+            .field("logging", logging)
+            .field("tracing_mode", tracing_mode)
+            .field("snap_start", snap_start)
+            .field("dead_letter_target_arn", dead_letter_target_arn)
+            .field("kms_key_arn", kms_key_arn)
+            .field("vpc", vpc)
+            .field("file_systems", file_systems)
+            .field("layers", layers)
+            .field("tags", tags)
+            .field("egress", egress)
+            .finish()
+    }
 }
 
 impl FunctionVersion {
