@@ -9,7 +9,12 @@
 //! (pid 1, no capabilities), which starts the command, reaps, and reports each exit.
 
 pub mod backend;
+pub mod cgroup;
+pub mod landlock;
+pub mod linux;
+pub mod seccomp;
 pub mod spec;
+pub mod temporary;
 
 pub use backend::{Exit, Sandbox, SandboxBackend, SandboxError, Started, Timings, Usage};
 pub use spec::{FileSystemMount, Limits, Protocol, RootEntry, SandboxSpec, Temporary, TemporaryVolume};

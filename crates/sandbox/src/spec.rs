@@ -28,8 +28,8 @@ pub struct FileSystemMount {
 /// A disk-backed `/tmp` that outlives its sandbox; dropping it frees the disk space.
 #[derive(Debug)]
 pub struct TemporaryVolume {
-    /// Detached mount. Opaque to the unprivileged side.
-    pub mount: OwnedFd,
+    /// Loop device that holds an ext4 file system, open read-only: that keeps it alive. Opaque to the daemon.
+    pub device: OwnedFd,
     /// Size, MiB.
     pub size_mib: u32,
 }

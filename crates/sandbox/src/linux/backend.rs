@@ -1,0 +1,597 @@
+//! The daemon's side: keeps shells and volumes ready, turns a shell into a sandbox, watches over it.
+//!
+//! Runs in the unprivileged daemon under tokio and holds nothing but descriptors. One thread per spawner
+//! reads its replies; a task per sandbox reads its init's notices.
+
+use super::keeper::DaemonSockets;
+use super::message::{Build, KeeperNotice, ShellNotice, SpawnerReply, SpawnerRequest};
+use super::{channel, sandbox::LinuxSandbox, sys};
+use crate::backend::{SandboxBackend, SandboxError, Started, Timings};
+use crate::cgroup::ControlFiles;
+use crate::spec::{Limits, Protocol, SandboxSpec, Temporary, TemporaryVolume};
+use async_trait::async_trait;
+use rustix::fd::{AsFd, OwnedFd};
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{Notify, oneshot};
+
+/// A start that has not got its shell, or its answer from the shell, by then is given up.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// Memory a shell and the build of a wall may use, bytes, before the specification's limit applies.
+const PROCESSOR_DURING_START_MILLIS: u32 = 1_000;
+
+/// How much is kept ready.
+#[derive(Debug, Clone, Copy)]
+pub struct Readiness {
+    /// Shells that wait for work.
+    pub shells: usize,
+    /// Volumes of the default size that wait for work.
+    pub volumes: usize,
+    /// Size of those volumes, MiB.
+    pub volume_mib: u32,
+    /// Most sandboxes and shells that may exist at once.
+    pub sandboxes: usize,
+}
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self { shells: 6, volumes: 6, volume_mib: 512, sandboxes: 4_096 }
+    }
+}
+
+/// The backend over Linux namespaces, cgroups, seccomp and Landlock.
+#[derive(Clone)]
+pub struct LinuxBackend {
+    shared: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    readiness: Readiness,
+    state: Mutex<State>,
+    /// Woken when a shell or a volume became ready, or hope for one ended.
+    changed: Notify,
+    next_spawner: AtomicUsize,
+    next_request: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    links: Vec<Link>,
+    shells: VecDeque<ReadyShell>,
+    /// Asked for, not ready yet: id and the spawner that makes it.
+    shells_coming: HashMap<String, usize>,
+    volumes: VecDeque<OwnedFd>,
+    volumes_coming: usize,
+    volume_requests: HashMap<u64, VolumeRequest>,
+    /// Waiting for `Gone`, by sandbox id, with the spawner that will say it.
+    leaving: HashMap<String, (usize, oneshot::Sender<()>)>,
+    /// Sandboxes and shells that exist.
+    existing: HashMap<String, usize>,
+    last_failure: String,
+}
+
+/// One spawner as the daemon sees it. `generation` tells a restarted one from its predecessor.
+struct Link {
+    socket: Option<Arc<OwnedFd>>,
+    generation: u64,
+}
+
+struct VolumeRequest {
+    spawner: usize,
+    /// `None` fills the pool.
+    answer: Option<oneshot::Sender<Result<OwnedFd, String>>>,
+}
+
+/// A shell that said `Ready`.
+struct ReadyShell {
+    id: String,
+    spawner: usize,
+    control: OwnedFd,
+    pidfd: OwnedFd,
+    files: ControlFiles,
+    runtime_api: TcpListener,
+    platform_api: TcpListener,
+}
+
+impl LinuxBackend {
+    /// Takes over the sockets the keeper made. Must be called within a tokio runtime.
+    pub fn new(sockets: DaemonSockets, readiness: Readiness) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            readiness,
+            state: Mutex::new(State::default()),
+            changed: Notify::new(),
+            next_spawner: AtomicUsize::new(0),
+            next_request: AtomicU64::new(0),
+        });
+        let handle = tokio::runtime::Handle::current();
+        for (index, socket) in sockets.spawners.into_iter().enumerate() {
+            shared.lock().links.push(Link { socket: None, generation: 0 });
+            shared.attach(index, socket, &handle)?;
+        }
+        let keeper_shared = Arc::clone(&shared);
+        let keeper_handle = handle.clone();
+        std::thread::Builder::new().name("keeper-notices".to_owned()).spawn(move || {
+            while let Ok(Some((KeeperNotice::SpawnerStarted { index }, descriptors))) =
+                channel::receive(sockets.keeper.as_fd())
+            {
+                if let Some(socket) = descriptors.into_iter().next() {
+                    tracing::warn!(index, "a spawner was started again");
+                    if let Err(error) = keeper_shared.attach(index, socket, &keeper_handle) {
+                        tracing::error!(index, %error, "failed to attach a spawner");
+                    }
+                }
+            }
+        })?;
+        shared.refill();
+        Ok(Self { shared })
+    }
+
+    /// How many shells wait for work right now.
+    pub fn ready_shells(&self) -> usize {
+        self.shared.lock().shells.len()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts reading a spawner's replies.
+    fn attach(
+        self: &Arc<Self>,
+        index: usize,
+        socket: OwnedFd,
+        handle: &tokio::runtime::Handle,
+    ) -> io::Result<()> {
+        let socket = Arc::new(socket);
+        let generation = {
+            let mut state = self.lock();
+            let Some(link) = state.links.get_mut(index) else {
+                return Err(io::Error::other("no such spawner"));
+            };
+            link.socket = Some(Arc::clone(&socket));
+            link.generation += 1;
+            link.generation
+        };
+        let shared = Arc::clone(self);
+        let handle = handle.clone();
+        std::thread::Builder::new().name(format!("spawner-{index}")).spawn(move || {
+            let _entered = handle.enter();
+            loop {
+                match channel::receive::<SpawnerReply>(socket.as_fd()) {
+                    Ok(Some((reply, descriptors))) => shared.take_reply(index, reply, descriptors),
+                    Ok(None) => break,
+                    Err(error) => {
+                        tracing::error!(index, %error, "a spawner's reply could not be read");
+                        break;
+                    }
+                }
+            }
+            shared.detach(index, generation);
+        })?;
+        self.refill();
+        Ok(())
+    }
+
+    /// A spawner is gone: so is everything it made.
+    fn detach(self: &Arc<Self>, index: usize, generation: u64) {
+        let mut state = self.lock();
+        if let Some(link) = state.links.get_mut(index)
+            && link.generation == generation
+        {
+            link.socket = None;
+        }
+        state.shells.retain(|shell| shell.spawner != index);
+        state.shells_coming.retain(|_, spawner| *spawner != index);
+        state.existing.retain(|_, spawner| *spawner != index);
+        let (lost, kept) = std::mem::take(&mut state.volume_requests)
+            .into_iter()
+            .partition::<HashMap<_, _>, _>(|(_, request)| request.spawner == index);
+        state.volume_requests = kept;
+        state.volumes_coming -= lost.values().filter(|request| request.answer.is_none()).count();
+        // Dropping the senders of `leaving` and `lost` wakes whoever waits: the sandboxes died with the spawner.
+        state.leaving.retain(|_, (spawner, _)| *spawner != index);
+        "a spawner ended".clone_into(&mut state.last_failure);
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    fn send(&self, request: &SpawnerRequest, spawner: usize) -> bool {
+        let socket = self.lock().links.get(spawner).and_then(|link| link.socket.clone());
+        socket.is_some_and(|socket| channel::send(socket.as_fd(), request, &[]).is_ok())
+    }
+
+    /// The next spawner that lives, round robin.
+    fn choose_spawner(&self) -> Option<usize> {
+        let state = self.lock();
+        let count = state.links.len();
+        let first = self.next_spawner.fetch_add(1, Ordering::Relaxed);
+        (0..count).map(|offset| (first + offset) % count).find(|index| state.links[*index].socket.is_some())
+    }
+
+    /// Asks for as many shells and volumes as are wanted and not under way.
+    fn refill(self: &Arc<Self>) {
+        self.request_shells(self.readiness.shells);
+        loop {
+            {
+                let mut state = self.lock();
+                if state.volumes.len() + state.volumes_coming >= self.readiness.volumes {
+                    break;
+                }
+                state.volumes_coming += 1;
+            }
+            if !self.request_volume(self.readiness.volume_mib, None) {
+                self.lock().volumes_coming -= 1;
+                break;
+            }
+        }
+    }
+
+    /// Makes sure that `wanted` shells are ready or coming.
+    fn request_shells(&self, wanted: usize) {
+        loop {
+            let Some(spawner) = self.choose_spawner() else { return };
+            let id = uuid_hex();
+            {
+                let mut state = self.lock();
+                let enough = state.shells.len() + state.shells_coming.len() >= wanted;
+                if enough || state.existing.len() >= self.readiness.sandboxes {
+                    return;
+                }
+                state.shells_coming.insert(id.clone(), spawner);
+                state.existing.insert(id.clone(), spawner);
+            }
+            if !self.send(&SpawnerRequest::MakeShell { id: id.clone() }, spawner) {
+                let mut state = self.lock();
+                state.shells_coming.remove(&id);
+                state.existing.remove(&id);
+                return;
+            }
+        }
+    }
+
+    fn request_volume(
+        &self,
+        size_mib: u32,
+        answer: Option<oneshot::Sender<Result<OwnedFd, String>>>,
+    ) -> bool {
+        let Some(spawner) = self.choose_spawner() else { return false };
+        let request = self.next_request.fetch_add(1, Ordering::Relaxed);
+        self.lock().volume_requests.insert(request, VolumeRequest { spawner, answer });
+        let sent = self.send(&SpawnerRequest::MakeVolume { request, size_mib }, spawner);
+        if !sent {
+            self.lock().volume_requests.remove(&request);
+        }
+        sent
+    }
+
+    fn take_reply(self: &Arc<Self>, spawner: usize, reply: SpawnerReply, descriptors: Vec<OwnedFd>) {
+        match reply {
+            SpawnerReply::ShellMade { id } => {
+                let mut descriptors = descriptors.into_iter();
+                let (Some(control), Some(pidfd)) = (descriptors.next(), descriptors.next()) else {
+                    return self.lose_shell(&id, "the shell came without its descriptors".to_owned());
+                };
+                match ControlFiles::from_fds(descriptors.collect()) {
+                    Ok(files) => {
+                        tokio::spawn(Arc::clone(self).await_ready(id, spawner, control, pidfd, files));
+                    }
+                    Err(error) => self.lose_shell(&id, format!("its cgroup files are incomplete: {error}")),
+                }
+            }
+            SpawnerReply::ShellFailed { id, message } => {
+                tracing::error!(%message, "no shell could be made");
+                self.lock().existing.remove(&id);
+                self.lose_shell(&id, message);
+            }
+            SpawnerReply::Gone { id } => {
+                let mut state = self.lock();
+                state.existing.remove(&id);
+                if let Some((_, waiting)) = state.leaving.remove(&id) {
+                    let _ = waiting.send(());
+                }
+            }
+            SpawnerReply::VolumeMade { request } => {
+                let device = descriptors.into_iter().next().ok_or_else(|| "no descriptor came".to_owned());
+                self.take_volume(request, device);
+            }
+            SpawnerReply::VolumeFailed { request, message } => {
+                tracing::error!(%message, "no volume could be made");
+                self.take_volume(request, Err(message));
+            }
+        }
+    }
+
+    fn take_volume(&self, request: u64, volume: Result<OwnedFd, String>) {
+        let mut state = self.lock();
+        match state.volume_requests.remove(&request) {
+            Some(VolumeRequest { answer: Some(answer), .. }) => {
+                let _ = answer.send(volume);
+            }
+            Some(VolumeRequest { answer: None, .. }) => {
+                state.volumes_coming -= 1;
+                match volume {
+                    Ok(device) => state.volumes.push_back(device),
+                    Err(message) => state.last_failure = message,
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn lose_shell(&self, id: &str, message: String) {
+        let mut state = self.lock();
+        state.shells_coming.remove(id);
+        state.last_failure = message;
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Waits for a new shell's `Ready` and puts it with the others.
+    async fn await_ready(
+        self: Arc<Self>,
+        id: String,
+        spawner: usize,
+        control: OwnedFd,
+        pidfd: OwnedFd,
+        files: ControlFiles,
+    ) {
+        let ready = tokio::time::timeout(START_TIMEOUT, async {
+            let control = sys::watch(control)?;
+            let (notice, descriptors) = receive_notice(&control).await?;
+            Ok::<_, io::Error>((control.into_inner(), notice, descriptors))
+        })
+        .await;
+        let problem = match ready {
+            Ok(Ok((control, ShellNotice::Ready, descriptors))) => {
+                let mut listeners = descriptors.into_iter().map(TcpListener::from);
+                if let (Some(runtime_api), Some(platform_api)) = (listeners.next(), listeners.next()) {
+                    let mut state = self.lock();
+                    // A spawner that ended meanwhile took its shells with it.
+                    if state.shells_coming.remove(&id).is_some() {
+                        state.shells.push_back(ReadyShell {
+                            id,
+                            spawner,
+                            control,
+                            pidfd,
+                            files,
+                            runtime_api,
+                            platform_api,
+                        });
+                    }
+                    drop(state);
+                    self.changed.notify_one();
+                    return;
+                }
+                "the shell came without its listeners".to_owned()
+            }
+            Ok(Ok((_, ShellNotice::Failed { step, message, .. }, _))) => {
+                format!("failed to {step}: {message}")
+            }
+            Ok(Ok(_)) => "the shell spoke out of turn".to_owned(),
+            Ok(Err(error)) => format!("the shell ended: {error}"),
+            Err(_) => "the shell took too long".to_owned(),
+        };
+        tracing::error!(%id, problem, "a shell was lost");
+        let _ = files.kill();
+        self.lose_shell(&id, problem);
+    }
+
+    /// A ready shell; waits for one when there is none.
+    async fn take_shell(self: &Arc<Self>) -> Result<ReadyShell, SandboxError> {
+        let deadline = tokio::time::Instant::now() + START_TIMEOUT;
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            {
+                let mut state = self.lock();
+                if let Some(shell) = state.shells.pop_front() {
+                    return Ok(shell);
+                }
+                if state.existing.len() >= self.readiness.sandboxes {
+                    return Err(SandboxError::Exhausted(format!(
+                        "{} sandboxes exist, the configured most",
+                        self.readiness.sandboxes
+                    )));
+                }
+            }
+            self.request_shells(self.readiness.shells.max(1));
+            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                let last = self.lock().last_failure.clone();
+                return Err(SandboxError::Interrupted(format!("no shell came in time: {last}")));
+            }
+        }
+    }
+
+    async fn take_device(&self, temporary: Temporary) -> Result<TemporaryVolume, SandboxError> {
+        let size_mib = match temporary {
+            Temporary::Carried(volume) => return Ok(volume),
+            Temporary::New { size_mib } => size_mib,
+        };
+        if size_mib == self.readiness.volume_mib
+            && let Some(device) = self.lock().volumes.pop_front()
+        {
+            return Ok(TemporaryVolume { device, size_mib });
+        }
+        let (sender, receiver) = oneshot::channel();
+        if !self.request_volume(size_mib, Some(sender)) {
+            return Err(SandboxError::Interrupted("no spawner lives right now".to_owned()));
+        }
+        match tokio::time::timeout(START_TIMEOUT, receiver).await {
+            Ok(Ok(Ok(device))) => Ok(TemporaryVolume { device, size_mib }),
+            Ok(Ok(Err(message))) => {
+                Err(SandboxError::Step { step: "make the volume for /tmp".to_owned(), message })
+            }
+            Ok(Err(_)) => Err(SandboxError::Interrupted("the spawner ended".to_owned())),
+            Err(_) => Err(SandboxError::Interrupted("no volume came in time".to_owned())),
+        }
+    }
+
+    /// A receiver that resolves when everything of sandbox `id` is gone.
+    pub(super) fn await_gone(&self, id: &str) -> Option<oneshot::Receiver<()>> {
+        let mut state = self.lock();
+        let spawner = *state.existing.get(id)?;
+        let (sender, receiver) = oneshot::channel();
+        state.leaving.insert(id.to_owned(), (spawner, sender));
+        Some(receiver)
+    }
+}
+
+/// 32 random hexadecimal digits, from the operating system.
+fn uuid_hex() -> String {
+    use std::fmt::Write as _;
+    let mut bytes = [0_u8; 16];
+    // The kernel's generator cannot fail for 16 bytes once it is seeded; an id of zeros would only collide.
+    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    bytes.iter().fold(String::with_capacity(32), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The next notice of a shell or init. Fails with `UnexpectedEof` when it ended.
+pub(super) async fn receive_notice(control: &AsyncFd<OwnedFd>) -> io::Result<(ShellNotice, Vec<OwnedFd>)> {
+    loop {
+        let mut guard = control.readable().await?;
+        // The sockets are blocking on the other side only: readiness plus MSG_DONTWAIT keeps this side asynchronous.
+        match guard.try_io(|inner| channel::receive_now::<ShellNotice>(inner.get_ref())) {
+            Ok(Ok(Some(notice))) => return Ok(notice),
+            Ok(Ok(None)) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(Err(error)) => return Err(error),
+            Err(_would_block) => {}
+        }
+    }
+}
+
+#[async_trait]
+impl SandboxBackend for LinuxBackend {
+    async fn start(&self, spec: SandboxSpec) -> Result<Started, SandboxError> {
+        let asked_at = Instant::now();
+        let step = |step: &str, error: &dyn std::fmt::Display| SandboxError::Step {
+            step: step.to_owned(),
+            message: error.to_string(),
+        };
+        let shell = self.shared.take_shell().await?;
+        self.shared.refill();
+        let killer = KillOnDrop(Some(shell.files));
+        let volume = self.shared.take_device(spec.temporary).await?;
+        let shell_us = u64::try_from(asked_at.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.shared.refill();
+
+        let files = killer.files();
+        let limited = files
+            .set_memory(spec.limits.memory_bytes)
+            .and_then(|()| files.set_processes(spec.limits.processes))
+            .and_then(|()| files.set_cpu(PROCESSOR_DURING_START_MILLIS.max(spec.limits.cpu_millis)));
+        limited.map_err(|error| step("set the limits", &error))?;
+        let (output, output_writer) =
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK)
+                .map_err(|error| step("make the output pipe", &error))?;
+        // The function's end must block like any program's standard output; only ours does not.
+        rustix::fs::fcntl_setfl(&output_writer, rustix::fs::OFlags::empty())
+            .map_err(|error| step("make the output pipe", &error))?;
+        let frames = match spec.protocol {
+            Protocol::Frames => {
+                Some(UnixStream::pair().map_err(|error| step("make the frame socket", &error))?)
+            }
+            Protocol::HttpRuntimeApi => None,
+        };
+        let build = Build {
+            root: spec.root,
+            code: spec.code,
+            file_systems: spec.file_systems,
+            limits: spec.limits,
+            command: spec.command,
+            environment: spec.environment,
+            protocol: spec.protocol,
+        };
+        let mut descriptors = vec![output_writer.as_fd(), volume.device.as_fd()];
+        if let Some((_, inside)) = &frames {
+            descriptors.push(inside.as_fd());
+        }
+        channel::send(shell.control.as_fd(), &build, &descriptors)
+            .map_err(|error| SandboxError::Interrupted(format!("the shell ended: {error}")))?;
+        drop(output_writer);
+        let control = sys::watch(shell.control).map_err(|error| step("watch the sandbox", &error))?;
+        let answer = tokio::time::timeout(START_TIMEOUT, receive_notice(&control)).await;
+        let build_us = match answer {
+            Ok(Ok((ShellNotice::Built { build_us }, _))) => build_us,
+            Ok(Ok((ShellNotice::Failed { step, message, invalid }, _))) => {
+                return Err(if invalid {
+                    SandboxError::Invalid(format!("failed to {step}: {message}"))
+                } else {
+                    SandboxError::Step { step, message }
+                });
+            }
+            Ok(Ok(_)) => return Err(SandboxError::Interrupted("the shell spoke out of turn".to_owned())),
+            Ok(Err(error)) => {
+                if killer.files().oom_kills().is_ok_and(|kills| kills > 0) {
+                    return Err(SandboxError::Step {
+                        step: "build the sandbox".to_owned(),
+                        message: "it ran out of memory".to_owned(),
+                    });
+                }
+                return Err(SandboxError::Interrupted(format!("the shell ended: {error}")));
+            }
+            Err(_) => return Err(SandboxError::Interrupted("the shell took too long".to_owned())),
+        };
+        let timings = Timings { shell_us, build_us };
+        let sandbox = LinuxSandbox::new(
+            Arc::clone(&self.shared),
+            shell.id,
+            killer.keep(),
+            shell.pidfd,
+            control,
+            volume,
+        );
+        Ok(Started {
+            sandbox: Box::new(sandbox),
+            frames: frames.map(|(outside, _)| outside),
+            runtime_api: shell.runtime_api,
+            platform_api: shell.platform_api,
+            output,
+            timings,
+        })
+    }
+}
+
+/// Kills a half-built sandbox on every early return, also when the start is cancelled.
+struct KillOnDrop(Option<ControlFiles>);
+
+impl KillOnDrop {
+    fn files(&self) -> &ControlFiles {
+        // Present until `keep`, which consumes self.
+        match &self.0 {
+            Some(files) => files,
+            None => unreachable!("the control files are taken only by keep"),
+        }
+    }
+
+    fn keep(mut self) -> ControlFiles {
+        match self.0.take() {
+            Some(files) => files,
+            None => unreachable!("the control files are taken only by keep"),
+        }
+    }
+}
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        if let Some(files) = &self.0 {
+            let _ = files.kill();
+        }
+    }
+}
+
+/// The limits a sandbox runs under once its start is over.
+pub(super) fn apply_limits(files: &ControlFiles, limits: Limits) -> io::Result<()> {
+    files.set_cpu(limits.cpu_millis)
+}

@@ -1,0 +1,118 @@
+//! Pid 1 of a sandbox: starts the command, reaps everything, reports how the command ended.
+//!
+//! It has no capability and the same system call filter as what it started. When it ends, the kernel kills
+//! whatever is left in its pid namespace.
+
+use super::message::ShellNotice;
+use super::mounts::{Doing, Failure};
+use super::shell::Command;
+use super::{channel, sys};
+use crate::spec::Limits;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, Signal, WaitOptions};
+
+/// Descriptor of the frame socket in the command.
+pub const FRAMES_DESCRIPTOR: i32 = 3;
+
+/// Forks and executes the command. Fails when it cannot be executed, with the operating system's reason.
+pub fn start_command(
+    command: &Command,
+    limits: Limits,
+    output: OwnedFd,
+    frames: Option<OwnedFd>,
+) -> Result<Pid, Failure> {
+    let (failure_reader, failure_writer) =
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).doing(|| "make a pipe".to_owned())?;
+    match sys::fork().doing(|| "start a process".to_owned())? {
+        None => {
+            let error = become_command(command, limits, &output, frames.as_ref());
+            let code = error.raw_os_error().unwrap_or(libc::EIO);
+            let _ = rustix::io::write(&failure_writer, &code.to_ne_bytes());
+            sys::exit_now(127)
+        }
+        Some(pid) => {
+            drop((failure_writer, output, frames));
+            let mut code = [0_u8; 4];
+            // Closed by a successful exec, written to by a failed one.
+            match rustix::io::read(&failure_reader, &mut code) {
+                Ok(4) => {
+                    let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
+                    let error = std::io::Error::from_raw_os_error(i32::from_ne_bytes(code));
+                    Err(Failure {
+                        step: format!("start {}", command.program.to_string_lossy()),
+                        message: error.to_string(),
+                        invalid: true,
+                    })
+                }
+                _ => Ok(pid),
+            }
+        }
+    }
+}
+
+/// In the child: descriptors, limits, directory, exec. Returns only when one of them failed.
+fn become_command(
+    command: &Command,
+    limits: Limits,
+    output: &OwnedFd,
+    frames: Option<&OwnedFd>,
+) -> std::io::Error {
+    let prepare = || -> std::io::Result<()> {
+        sys::reset_signals();
+        let _ = rustix::process::setsid();
+        let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        // The frame socket first: copies that sit on 0 to 3 must not be overwritten before they are used.
+        let high = |descriptor: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(descriptor, 10);
+        let (null, output) = (high(null.as_fd())?, high(output.as_fd())?);
+        let frames = frames.map(|frames| high(frames.as_fd())).transpose()?;
+        sys::duplicate_onto(null.as_fd(), 0)?;
+        sys::duplicate_onto(output.as_fd(), 1)?;
+        sys::duplicate_onto(output.as_fd(), 2)?;
+        if let Some(frames) = &frames {
+            sys::duplicate_onto(frames.as_fd(), FRAMES_DESCRIPTOR)?;
+        }
+        sys::set_resource_limit(libc::RLIMIT_NOFILE, u64::from(limits.open_files))?;
+        // 1 is the one value that also keeps a piped core_pattern from running a helper on the host (core(5)).
+        sys::set_resource_limit(libc::RLIMIT_CORE, 1)?;
+        sys::set_resource_limit(libc::RLIMIT_MEMLOCK, 64 * 1024)?;
+        let _ = std::fs::write("/proc/self/oom_score_adj", "500");
+        rustix::process::chdir("/var/task")?;
+        // The failure pipe must live until the exec; nothing but the standard descriptors and the frame
+        // socket may live beyond it.
+        let last = if frames.is_some() { FRAMES_DESCRIPTOR } else { FRAMES_DESCRIPTOR - 1 };
+        sys::close_on_exec_from(last.unsigned_abs() + 1)
+    };
+    if let Err(error) = prepare() {
+        return error;
+    }
+    sys::exec(&command.program, &command.arguments, &command.environment)
+}
+
+/// Reaps until the daemon lets go of the control socket. Gives the status to exit with.
+pub fn reap_until_the_end(control: BorrowedFd<'_>, signals: BorrowedFd<'_>, command: Pid) -> i32 {
+    loop {
+        let mut watched = [PollFd::new(&control, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
+        if poll(&mut watched, None).is_err() {
+            continue;
+        }
+        let control_closed = !watched[0].revents().is_empty();
+        while let Some(signal) = sys::read_signal(signals) {
+            if signal == libc::SIGTERM {
+                let _ = rustix::process::kill_process(command, Signal::TERM);
+            }
+        }
+        while let Some((pid, status)) = sys::reap_one() {
+            if pid == command {
+                let notice =
+                    ShellNotice::Exited { status: status.exit_status(), signal: status.terminating_signal() };
+                let _ = channel::send(control, &notice, &[]);
+            }
+        }
+        if control_closed {
+            // Nothing is sent to an init: readable means closed, so the sandbox has no owner any more.
+            return 0;
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The keeper: the first process, root, single-threaded. Starts the spawners and the daemon, starts a dead
+//! spawner again, passes signals on, and leaves nothing behind.
+//!
+//! ```text
+//! keeper (root) ─┬─ spawner 0 (root) ── shells ─► sandboxes (own uid each, no capabilities)
+//!                ├─ spawner 1 (root) ── ...
+//!                └─ daemon (own uid, no capabilities)
+//! ```
+
+use super::message::KeeperNotice;
+use super::spawner::{self, Directories, SpawnerContext};
+use super::sys::{self, Forked};
+use super::{channel, shell};
+use crate::cgroup;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::mount::MountPropagationFlags;
+use rustix::process::{Pid, Signal};
+use std::io;
+use std::path::PathBuf;
+
+/// What the privileged side needs to know. Read by root from root's configuration.
+#[derive(Debug, Clone)]
+pub struct HostConfig {
+    /// The data directory; see `ARCHITECTURE.md` for its layout.
+    pub data_directory: PathBuf,
+    /// First host uid of this server's range: the daemon's. The ones after it go to sandboxes.
+    pub first_uid: u32,
+    /// Length of the range, at least 1,024.
+    pub uid_count: u32,
+    /// Number of spawners, at least 1.
+    pub spawners: usize,
+    /// Name of the parent cgroup, unique on the host per data directory.
+    pub cgroup_name: String,
+    /// Memory all sandboxes together may use, bytes; `None` for no limit but the host's.
+    pub memory_bytes: Option<u64>,
+    /// Content of `/etc/resolv.conf` inside a sandbox.
+    pub resolver: String,
+}
+
+/// What the daemon holds of the privileged side: sockets to it, nothing more.
+#[derive(Debug)]
+pub struct DaemonSockets {
+    /// One per spawner.
+    pub spawners: Vec<OwnedFd>,
+    /// From the keeper: sockets of spawners that were started again.
+    pub keeper: OwnedFd,
+}
+
+struct Keeper {
+    config: HostConfig,
+    parent: cgroup::Parent,
+    daemon: Option<Pid>,
+    spawners: Vec<Option<Pid>>,
+    notices: OwnedFd,
+}
+
+/// Runs the whole tree until the daemon ends, and gives the daemon's exit status.
+///
+/// Must be called as root by a process that has started no thread. `daemon` runs in a process of its own as
+/// `first_uid`, without capabilities; descriptors that were opened before (a listening socket) stay open in it.
+///
+/// # Errors
+/// When the host lacks something the wall is made of; the text names it. Nothing was started then.
+pub fn run(config: HostConfig, daemon: impl FnOnce(DaemonSockets) -> i32) -> io::Result<i32> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "the sandbox host must be started as root",
+        ));
+    }
+    let context =
+        |doing: &str, error: io::Error| io::Error::new(error.kind(), format!("failed to {doing}: {error}"));
+    prepare_directories(&config).map_err(|error| context("prepare the data directory", error))?;
+    let parent = cgroup::Parent::prepare(&config.cgroup_name)
+        .map_err(|error| context("prepare the cgroups", error))?;
+    if let Some(bytes) = config.memory_bytes {
+        parent.set_memory(bytes).map_err(|error| context("set the memory budget", error))?;
+    }
+    sys::unshare(libc::CLONE_NEWNS).map_err(|error| context("make a mount namespace", error))?;
+    rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .map_err(|error| context("make mounts private", error.into()))?;
+    // Orphans of a dead spawner come to us to be reaped.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .map_err(|error| context("become the reaper", error.into()))?;
+    let signals = sys::signal_descriptor(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
+        .map_err(|error| context("prepare signals", error))?;
+
+    let (notices, daemon_notices) = channel::pair()?;
+    let spawner_count = config.spawners.max(1);
+    let mut keeper = Keeper { config, parent, daemon: None, spawners: vec![None; spawner_count], notices };
+    let mut sockets = Vec::new();
+    for index in 0..spawner_count {
+        sockets.push(keeper.start_spawner(index).map_err(|error| context("start a spawner", error))?);
+    }
+    let our_pid = rustix::process::getpid();
+    match sys::fork_into(0)? {
+        Forked::Child => {
+            drop(signals);
+            let uid = keeper.config.first_uid;
+            drop(keeper);
+            let sockets = DaemonSockets { spawners: sockets, keeper: daemon_notices };
+            let status = match become_daemon(uid, our_pid) {
+                Ok(()) => daemon(sockets),
+                Err(error) => {
+                    eprintln!("lamplight: failed to drop privileges: {error}");
+                    1
+                }
+            };
+            std::process::exit(status)
+        }
+        Forked::Parent(pid, _pidfd) => {
+            keeper.daemon = Some(pid);
+            drop((sockets, daemon_notices));
+        }
+    }
+    sys::set_process_name(c"lamplight-keep");
+    let status = keeper.watch(signals.as_fd());
+    keeper.end();
+    Ok(status)
+}
+
+/// Drops to the daemon's uid for good.
+fn become_daemon(uid: u32, keeper: Pid) -> io::Result<()> {
+    sys::reset_signals();
+    sys::ignore_signal(libc::SIGPIPE);
+    // The bounding set can only be emptied while privileged.
+    sys::drop_bounding_set()?;
+    sys::become_user(uid, uid, true)?;
+    sys::drop_all_capabilities()?;
+    rustix::thread::set_no_new_privs(true)?;
+    sys::set_resource_limit(libc::RLIMIT_CORE, 1)?; // Memory holds environment values.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    if rustix::process::getppid() != Some(keeper) {
+        return Err(io::Error::other("the keeper ended meanwhile"));
+    }
+    Ok(())
+}
+
+/// The directories the privileged side resolves names beneath. The daemon owns what it writes to.
+fn prepare_directories(config: &HostConfig) -> io::Result<()> {
+    let data = &config.data_directory;
+    for (name, mode) in [("code", 0o755), ("code/unpacked", 0o755)] {
+        make_directory(&data.join(name), mode, Some(config.first_uid))?;
+    }
+    for (name, mode) in [
+        ("file-systems", 0o711),
+        ("temporary", 0o700),
+        ("host", 0o711),
+        ("host/staging", 0o711),
+        ("host/empty", 0o755),
+    ] {
+        make_directory(&data.join(name), mode, None)?;
+    }
+    Ok(())
+}
+
+fn make_directory(path: &std::path::Path, mode: u32, owner: Option<u32>) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::create_dir_all(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    std::os::unix::fs::chown(path, Some(owner.unwrap_or(0)), Some(owner.unwrap_or(0)))
+}
+
+impl Keeper {
+    /// Forks spawner `index`. Gives the daemon's end of its socket.
+    fn start_spawner(&mut self, index: usize) -> io::Result<OwnedFd> {
+        let (daemon_end, spawner_end) = channel::pair()?;
+        match sys::fork_into(0)? {
+            Forked::Child => {
+                drop(daemon_end);
+                let status = match self.spawner_context(index, spawner_end) {
+                    Ok(context) => spawner::run(&context),
+                    Err(error) => {
+                        eprintln!("lamplight: failed to prepare a spawner: {error}");
+                        1
+                    }
+                };
+                sys::exit_now(status)
+            }
+            Forked::Parent(pid, _pidfd) => {
+                self.spawners[index] = Some(pid);
+                Ok(daemon_end)
+            }
+        }
+    }
+
+    fn spawner_context(&self, index: usize, socket: OwnedFd) -> io::Result<SpawnerContext> {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        sys::close_all_except(&[0, 1, 2, socket.as_raw_fd()])?;
+        let data = &self.config.data_directory;
+        let roots_file = data.join("roots.json");
+        let share = (self.config.uid_count - 1) / u32::try_from(self.spawners.len()).unwrap_or(1);
+        Ok(SpawnerContext {
+            parent: self.parent.clone(),
+            directories: Directories {
+                code: data.join("code/unpacked"),
+                file_systems: data.join("file-systems"),
+                temporary: data.join("temporary"),
+                staging: data.join("host/staging"),
+                empty: data.join("host/empty"),
+            },
+            roots: shell::read_roots(&roots_file).map_err(|error| {
+                io::Error::other(format!("failed to read {}: {error}", roots_file.display()))
+            })?,
+            roots_file,
+            resolver: self.config.resolver.clone(),
+            seccomp: crate::seccomp::compile(),
+            first_uid: self.config.first_uid + 1 + share * u32::try_from(index).unwrap_or(0),
+            uid_count: share,
+            daemon: socket,
+        })
+    }
+
+    /// Until the daemon ends; gives its exit status.
+    fn watch(&mut self, signals: rustix::fd::BorrowedFd<'_>) -> i32 {
+        loop {
+            let mut watched = [PollFd::new(&signals, PollFlags::IN)];
+            if poll(&mut watched, None).is_err() {
+                continue;
+            }
+            while let Some(signal) = sys::read_signal(signals) {
+                if matches!(signal, libc::SIGTERM | libc::SIGINT | libc::SIGHUP)
+                    && let Some(daemon) = self.daemon
+                    && let Some(signal) = Signal::from_named_raw(signal)
+                {
+                    let _ = rustix::process::kill_process(daemon, signal);
+                }
+            }
+            while let Some((pid, status)) = sys::reap_one() {
+                if Some(pid) == self.daemon {
+                    return status.exit_status().unwrap_or(1);
+                }
+                if let Some(index) = self.spawners.iter().position(|spawner| *spawner == Some(pid)) {
+                    self.restart_spawner(index);
+                }
+            }
+        }
+    }
+
+    fn restart_spawner(&mut self, index: usize) {
+        self.spawners[index] = None;
+        match self.start_spawner(index) {
+            Ok(socket) => {
+                let notice = KeeperNotice::SpawnerStarted { index };
+                // A failure means the daemon is ending; its end is seen next.
+                let _ = channel::send(self.notices.as_fd(), &notice, &[socket.as_fd()]);
+            }
+            Err(error) => eprintln!("lamplight: failed to start a spawner again: {error}"),
+        }
+    }
+
+    /// Kills the spawners, waits for everything below, and removes the cgroups.
+    fn end(&mut self) {
+        for spawner in self.spawners.iter().flatten() {
+            spawner::kill(*spawner);
+        }
+        // As the reaper of everything below we see the last process go.
+        while rustix::process::wait(rustix::process::WaitOptions::empty()).is_ok_and(|found| found.is_some())
+        {
+        }
+        let _ = self.parent.remove_all();
+    }
+}

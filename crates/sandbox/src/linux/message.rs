@@ -1,0 +1,112 @@
+//! Everything the unprivileged daemon may ask of the privileged processes, and their answers: closed enums.
+
+use crate::spec::{FileSystemMount, Limits, Protocol};
+use serde::{Deserialize, Serialize};
+
+/// Daemon to spawner.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum SpawnerRequest {
+    /// Make a shell. Answered by `ShellMade`.
+    MakeShell {
+        /// Chosen by the daemon, 32 hexadecimal digits.
+        id: String,
+    },
+    /// Make a volume for `/tmp`. Answered by `VolumeMade` or `VolumeFailed`.
+    MakeVolume {
+        /// Correlates the answer.
+        request: u64,
+        /// Size, MiB.
+        size_mib: u32,
+    },
+}
+
+/// Spawner to daemon.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum SpawnerReply {
+    /// Descriptors: the daemon's end of the shell's control socket, pidfd, then the cgroup control files.
+    ShellMade {
+        /// As requested.
+        id: String,
+    },
+    /// No shell of this id will come.
+    ShellFailed {
+        /// As requested.
+        id: String,
+        /// What failed and why.
+        message: String,
+    },
+    /// Every process of this sandbox is gone and its cgroups are removed.
+    Gone {
+        /// The sandbox.
+        id: String,
+    },
+    /// Descriptor: the loop device that holds the volume.
+    VolumeMade {
+        /// As requested.
+        request: u64,
+    },
+    /// No volume.
+    VolumeFailed {
+        /// As requested.
+        request: u64,
+        /// What failed and why.
+        message: String,
+    },
+}
+
+/// Keeper to daemon.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum KeeperNotice {
+    /// A spawner was started again. Descriptor: the daemon's end of its socket.
+    SpawnerStarted {
+        /// Which of the spawners.
+        index: usize,
+    },
+}
+
+/// Daemon to shell. Descriptors, in order: output pipe, `/tmp` device, frame socket (with `Protocol::Frames`).
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Build {
+    /// Name in `roots.json`.
+    pub root: String,
+    /// Directory beneath the code directory.
+    pub code: String,
+    /// Durable directories.
+    pub file_systems: Vec<FileSystemMount>,
+    /// Open-file limit is applied here; the others are cgroup files of the daemon.
+    pub limits: Limits,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Environment.
+    pub environment: Vec<(String, String)>,
+    /// Whether descriptor 3 is a frame socket.
+    pub protocol: Protocol,
+}
+
+/// Shell (later init) to daemon.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ShellNotice {
+    /// Namespaces, cgroups and listeners are there. Descriptors: Runtime API listener, platform API listener.
+    Ready,
+    /// The wall stands and the command runs.
+    Built {
+        /// Microseconds since `Build` arrived.
+        build_us: u64,
+    },
+    /// The wall could not be built; the process ends.
+    Failed {
+        /// What was being done, to what.
+        step: String,
+        /// The operating system's text.
+        message: String,
+        /// Whether the request itself was at fault.
+        invalid: bool,
+    },
+    /// The command ended.
+    Exited {
+        /// Exit status when it exited by itself.
+        status: Option<i32>,
+        /// Signal when it was killed.
+        signal: Option<i32>,
+    },
+}

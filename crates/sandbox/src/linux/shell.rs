@@ -1,0 +1,186 @@
+//! A shell: a process that already lives in its own namespaces and cgroups and waits to become a sandbox.
+//!
+//! ```text
+//! forked by the spawner ─► attach to cgroups ─► listeners ─► Ready ─► (waits) ─► Build
+//!      ─► file tree ─► identity ─► Landlock, seccomp ─► start the command ─► Built ─► init loop
+//! ```
+//!
+//! Everything that is slow when it happens alone (a cgroup attach waits for a kernel grace period, a network
+//! namespace costs a quarter of a millisecond) happens before `Ready`, off the request path.
+
+use super::message::{Build, ShellNotice};
+use super::mounts::{self, Doing, Failure, Tree, invalid};
+use super::spawner::SpawnerContext;
+use super::{channel, identity, init, sys};
+use crate::cgroup;
+use crate::spec::{Protocol, RootEntry};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::Signal;
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::Instant;
+
+/// Port of the HTTP Runtime API inside.
+pub const RUNTIME_API_PORT: u16 = 9001;
+/// Port of the platform's API inside.
+pub const PLATFORM_API_PORT: u16 = 9002;
+
+/// What one shell is given at birth.
+pub struct ShellBirth {
+    /// Our end of the control socket.
+    pub control: OwnedFd,
+    /// Namespace that maps the inside user to this sandbox's own host uid.
+    pub user_namespace: OwnedFd,
+    /// The cgroups to live in.
+    pub cgroups: cgroup::Set,
+}
+
+/// The life of a shell, in the forked process. Never returns.
+pub fn run(context: &SpawnerContext, birth: &ShellBirth) -> ! {
+    sys::set_process_name(c"lamplight-shell");
+    let status = match live(context, birth) {
+        Ok(status) => status,
+        Err(failure) => {
+            let notice = ShellNotice::Failed {
+                step: failure.step,
+                message: failure.message,
+                invalid: failure.invalid,
+            };
+            let _ = channel::send(birth.control.as_fd(), &notice, &[]);
+            1
+        }
+    };
+    sys::exit_now(status)
+}
+
+fn live(context: &SpawnerContext, birth: &ShellBirth) -> Result<i32, Failure> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .doing(|| "tie the shell to its spawner".to_owned())?;
+    birth.cgroups.attach_self().doing(|| "enter the cgroups".to_owned())?;
+    sys::unshare(libc::CLONE_NEWCGROUP).doing(|| "make a cgroup namespace".to_owned())?;
+    rustix::system::sethostname(b"sandbox").doing(|| "set the host name".to_owned())?;
+    sys::bring_loopback_up().doing(|| "bring the loopback interface up".to_owned())?;
+    let listen = |port: u16| -> Result<TcpListener, Failure> {
+        let listener =
+            TcpListener::bind(("127.0.0.1", port)).doing(|| format!("listen on port {port} inside"))?;
+        listener.set_nonblocking(true).doing(|| format!("listen on port {port} inside"))?;
+        Ok(listener)
+    };
+    let (runtime_api, platform_api) = (listen(RUNTIME_API_PORT)?, listen(PLATFORM_API_PORT)?);
+    channel::send(birth.control.as_fd(), &ShellNotice::Ready, &[runtime_api.as_fd(), platform_api.as_fd()])
+        .doing(|| "announce the shell".to_owned())?;
+    drop((runtime_api, platform_api));
+
+    let received = channel::receive::<Build>(birth.control.as_fd()).doing(|| "wait for work".to_owned())?;
+    let Some((build, descriptors)) = received else {
+        return Ok(0); // The daemon is gone or has no use for this shell.
+    };
+    become_sandbox(context, birth, &build, descriptors)
+}
+
+fn become_sandbox(
+    context: &SpawnerContext,
+    birth: &ShellBirth,
+    build: &Build,
+    descriptors: Vec<OwnedFd>,
+) -> Result<i32, Failure> {
+    let started = Instant::now();
+    let mut descriptors = descriptors.into_iter();
+    let mut next = |what: &str| {
+        descriptors.next().ok_or_else(|| invalid("read the request", format!("{what} is missing")))
+    };
+    let output = next("the output pipe")?;
+    let device = next("the volume for /tmp")?;
+    let frames = match build.protocol {
+        Protocol::Frames => Some(next("the frame socket")?),
+        Protocol::HttpRuntimeApi => None,
+    };
+    let command = Command::from(build)?;
+    let entries = root_entries(context, &build.root)?;
+    let temporary = crate::temporary::mount(device.as_fd(), birth.user_namespace.as_fd())
+        .doing(|| "mount the volume for /tmp".to_owned())?;
+    // Out-of-memory kills of the host should take sandboxes before the platform.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "100");
+    let directories = &context.directories;
+    let (empty, code, file_systems) =
+        (open(&directories.empty)?, open(&directories.code)?, open(&directories.file_systems)?);
+    mounts::enter(&Tree {
+        staging: &directories.staging,
+        empty: empty.as_fd(),
+        entries: &entries,
+        code_directory: code.as_fd(),
+        code: &build.code,
+        file_system_directory: file_systems.as_fd(),
+        file_systems: &build.file_systems,
+        temporary: temporary.as_fd(),
+        user_namespace: birth.user_namespace.as_fd(),
+        resolver: &context.resolver,
+        user: identity::INSIDE_USER,
+        group: identity::INSIDE_GROUP,
+    })?;
+    drop((temporary, device));
+    identity::take(birth.user_namespace.as_fd())?;
+    sys::set_process_name(c"lamplight-init");
+    crate::landlock::restrict().doing(|| "apply Landlock".to_owned())?;
+    crate::seccomp::install(&context.seccomp).doing(|| "install the system call filter".to_owned())?;
+    let signals =
+        sys::signal_descriptor(&[libc::SIGCHLD, libc::SIGTERM]).doing(|| "prepare to reap".to_owned())?;
+    let child = init::start_command(&command, build.limits, output, frames)?;
+    // Nothing of the spawner's may be within reach of what runs here.
+    sys::close_all_except(&[birth.control.as_raw_fd(), signals.as_raw_fd()])
+        .doing(|| "close what is not ours".to_owned())?;
+    let build_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    channel::send(birth.control.as_fd(), &ShellNotice::Built { build_us }, &[])
+        .doing(|| "report the start".to_owned())?;
+    Ok(init::reap_until_the_end(birth.control.as_fd(), signals.as_fd(), child))
+}
+
+fn open(directory: &Path) -> Result<OwnedFd, Failure> {
+    rustix::fs::open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .doing(|| format!("open {}", directory.display()))
+}
+
+/// The command as C strings, made before anything is changed.
+pub struct Command {
+    /// Absolute path inside.
+    pub program: CString,
+    /// Arguments, the program's name first.
+    pub arguments: Vec<CString>,
+    /// `KEY=value`.
+    pub environment: Vec<CString>,
+}
+
+impl Command {
+    fn from(build: &Build) -> Result<Self, Failure> {
+        let text = |text: String| {
+            CString::new(text).map_err(|_| invalid("read the command", "it holds a zero byte"))
+        };
+        let arguments = build.command.iter().cloned().map(text).collect::<Result<Vec<_>, _>>()?;
+        let program = arguments.first().cloned().ok_or_else(|| invalid("read the command", "it is empty"))?;
+        let environment = build
+            .environment
+            .iter()
+            .map(|(key, value)| text(format!("{key}={value}")))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { program, arguments, environment })
+    }
+}
+
+/// The root's entries: as known when the spawner started, or from the file when it was registered since.
+fn root_entries(context: &SpawnerContext, name: &str) -> Result<Vec<RootEntry>, Failure> {
+    if let Some(entries) = context.roots.get(name) {
+        return Ok(entries.clone());
+    }
+    read_roots(&context.roots_file)
+        .doing(|| format!("read {}", context.roots_file.display()))?
+        .remove(name)
+        .ok_or_else(|| invalid("choose the root", format!("no root is named {name:?}")))
+}
+
+/// Reads `roots.json`, which only root can write: which host directories a sandbox's root is made of.
+pub fn read_roots(file: &Path) -> std::io::Result<BTreeMap<String, Vec<RootEntry>>> {
+    Ok(serde_json::from_slice(&std::fs::read(file)?)?)
+}

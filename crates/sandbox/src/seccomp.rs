@@ -1,0 +1,329 @@
+//! The system call filter of everything that runs in a sandbox.
+//!
+//! An allow-list found by binary search: about seven comparisons per call, and short, because installing a
+//! filter costs time per instruction (0.29 ms for 305 of them, measured). What the list does not name answers
+//! ENOSYS, as an older kernel would, so that programs fall back; what is known and dangerous answers EPERM.
+//! Source: seccomp(2), Documentation/userspace-api/seccomp_filter.rst.
+
+#![allow(unsafe_code)]
+
+use std::io;
+
+mod calls;
+
+/// One instruction of classic BPF, as the kernel takes it.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Instruction {
+    code: u16,
+    jump_true: u8,
+    jump_false: u8,
+    value: u32,
+}
+
+/// A compiled filter.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    program: Vec<Instruction>,
+}
+
+/// What happens to a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Action {
+    Allow,
+    /// Known and dangerous.
+    Forbid,
+    /// As if this kernel did not have it.
+    Unknown,
+    /// `clone` without new namespaces only.
+    Clone,
+    /// `socket` of harmless families only.
+    Socket,
+    /// `personality` that changes nothing only.
+    Personality,
+    /// `ioctl` that cannot type into a terminal.
+    Ioctl,
+}
+
+const LOAD_WORD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
+const JUMP_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
+const JUMP_GREATER_EQUAL: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
+const JUMP_ANY_BIT: u16 = 0x45; // BPF_JMP | BPF_JSET | BPF_K
+const RETURN: u16 = 0x06; // BPF_RET | BPF_K
+
+const OFFSET_NUMBER: u32 = 0;
+const OFFSET_ARCHITECTURE: u32 = 4;
+const OFFSET_FIRST_ARGUMENT: u32 = 16;
+const OFFSET_THIRD_ARGUMENT: u32 = 32;
+
+const RETURN_ALLOW: u32 = 0x7fff_0000;
+const RETURN_ERRNO: u32 = 0x0005_0000;
+
+#[cfg(target_arch = "x86_64")]
+const ARCHITECTURE: u32 = 0xc000_003e;
+#[cfg(target_arch = "aarch64")]
+const ARCHITECTURE: u32 = 0xc000_00b7;
+
+/// First number of the x32 calls on x86-64, which nobody uses and which would slip past the list.
+const X32: u32 = 0x4000_0000;
+
+/// Every `CLONE_NEW*` bit that `clone` takes in its flags (`CLONE_NEWTIME` is not one of them there).
+const NEW_NAMESPACES: u32 = (libc::CLONE_NEWNS
+    | libc::CLONE_NEWCGROUP
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUSER
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET) as u32;
+
+/// Compiles the filter for this architecture. Done once; installing it is cheap to repeat.
+pub fn compile() -> Filter {
+    Filter { program: assemble(&segments()) }
+}
+
+/// Installs the filter for the calling process and all it starts, for good.
+///
+/// # Errors
+/// When the kernel has no seccomp filters, or `no_new_privs` is not set.
+pub fn install(filter: &Filter) -> io::Result<()> {
+    #[repr(C)]
+    struct Program {
+        length: u16,
+        instructions: *const Instruction,
+    }
+    let length =
+        u16::try_from(filter.program.len()).map_err(|_| io::Error::other("the filter is too long"))?;
+    let program = Program { length, instructions: filter.program.as_ptr() };
+    // SAFETY: the structure has the layout of sock_fprog and points to `length` instructions that live across
+    // the call; the kernel copies them.
+    let result =
+        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The number line cut where the action changes: `(first number, action)`, ascending from 0.
+fn segments() -> Vec<(u32, Action)> {
+    let mut actions = std::collections::BTreeMap::new();
+    let mut set = |numbers: &[libc::c_long], action: Action| {
+        for number in numbers {
+            if let Ok(number) = u32::try_from(*number) {
+                actions.insert(number, action);
+            }
+        }
+    };
+    set(calls::ALLOWED, Action::Allow);
+    set(calls::FORBIDDEN, Action::Forbid);
+    set(&[libc::SYS_clone], Action::Clone);
+    set(&[libc::SYS_socket], Action::Socket);
+    set(&[libc::SYS_personality], Action::Personality);
+    set(&[libc::SYS_ioctl], Action::Ioctl);
+    // The C library falls back to clone, whose flags a filter can see.
+    set(&[libc::SYS_clone3], Action::Unknown);
+    let mut segments = vec![(0, actions.get(&0).copied().unwrap_or(Action::Unknown))];
+    let mut last = 0;
+    for (number, action) in actions {
+        if number > last + 1 {
+            segments.push((last + 1, Action::Unknown));
+        }
+        segments.push((number, action));
+        last = number;
+    }
+    segments.push((last + 1, Action::Unknown));
+    segments.dedup_by_key(|segment| segment.1);
+    segments
+}
+
+/// Where a comparison goes.
+#[derive(Debug, Clone, Copy)]
+enum Target {
+    Node(usize),
+    Action(Action),
+}
+
+struct Node {
+    at_least: u32,
+    yes: Target,
+    no: Target,
+}
+
+/// Builds the search tree in preorder; gives its root.
+fn plant(segments: &[(u32, Action)], nodes: &mut Vec<Node>) -> Target {
+    if let [only] = segments {
+        return Target::Action(only.1);
+    }
+    let (low, high) = segments.split_at(segments.len() / 2);
+    let index = nodes.len();
+    nodes.push(Node { at_least: high[0].0, yes: Target::Node(index), no: Target::Node(index) });
+    nodes[index].no = plant(low, nodes);
+    nodes[index].yes = plant(high, nodes);
+    Target::Node(index)
+}
+
+/// The code that decides an action once the number is known. Jumps inside are relative, so it stands anywhere.
+fn code_of(action: Action) -> Vec<Instruction> {
+    let plain = |code, value| Instruction { code, jump_true: 0, jump_false: 0, value };
+    let jump = |code, value, jump_true, jump_false| Instruction { code, jump_true, jump_false, value };
+    let allow = plain(RETURN, RETURN_ALLOW);
+    let fail = |errno: i32| plain(RETURN, RETURN_ERRNO | errno.unsigned_abs());
+    match action {
+        Action::Allow => vec![allow],
+        Action::Forbid => vec![fail(libc::EPERM)],
+        Action::Unknown => vec![fail(libc::ENOSYS)],
+        Action::Clone => vec![
+            plain(LOAD_WORD, OFFSET_FIRST_ARGUMENT),
+            jump(JUMP_ANY_BIT, NEW_NAMESPACES, 0, 1),
+            fail(libc::EPERM),
+            allow,
+        ],
+        Action::Socket => vec![
+            plain(LOAD_WORD, OFFSET_FIRST_ARGUMENT),
+            jump(JUMP_EQUAL, libc::AF_UNIX.unsigned_abs(), 5, 0),
+            jump(JUMP_EQUAL, libc::AF_INET.unsigned_abs(), 4, 0),
+            jump(JUMP_EQUAL, libc::AF_INET6.unsigned_abs(), 3, 0),
+            jump(JUMP_EQUAL, libc::AF_NETLINK.unsigned_abs(), 0, 3),
+            plain(LOAD_WORD, OFFSET_THIRD_ARGUMENT),
+            jump(JUMP_EQUAL, libc::NETLINK_ROUTE.unsigned_abs(), 0, 1),
+            allow,
+            fail(libc::EAFNOSUPPORT),
+        ],
+        Action::Personality => vec![
+            plain(LOAD_WORD, OFFSET_FIRST_ARGUMENT),
+            jump(JUMP_EQUAL, 0, 1, 0),
+            jump(JUMP_EQUAL, u32::MAX, 0, 1),
+            allow,
+            fail(libc::EPERM),
+        ],
+        Action::Ioctl => vec![
+            plain(LOAD_WORD, OFFSET_FIRST_ARGUMENT + 8),
+            jump(JUMP_EQUAL, libc::TIOCSTI as u32, 1, 0),
+            jump(JUMP_EQUAL, libc::TIOCLINUX as u32, 0, 1),
+            fail(libc::EPERM),
+            allow,
+        ],
+    }
+}
+
+/// Lays the tree and the actions out. The lists are constant, so a jump that does not fit is a mistake in them
+/// that the tests find; such a jump fails closed.
+fn assemble(segments: &[(u32, Action)]) -> Vec<Instruction> {
+    let plain = |code, value| Instruction { code, jump_true: 0, jump_false: 0, value };
+    let mut program = vec![
+        plain(LOAD_WORD, OFFSET_ARCHITECTURE),
+        Instruction { code: JUMP_EQUAL, jump_true: 1, jump_false: 0, value: ARCHITECTURE },
+        plain(RETURN, RETURN_ERRNO | libc::ENOSYS.unsigned_abs()),
+        plain(LOAD_WORD, OFFSET_NUMBER),
+        Instruction { code: JUMP_GREATER_EQUAL, jump_true: 0, jump_false: 1, value: X32 },
+        plain(RETURN, RETURN_ERRNO | libc::ENOSYS.unsigned_abs()),
+    ];
+    let mut nodes = Vec::new();
+    plant(segments, &mut nodes);
+    let first_node = program.len();
+    let mut places = std::collections::BTreeMap::new();
+    let mut tail = Vec::new();
+    for action in [
+        Action::Allow,
+        Action::Forbid,
+        Action::Unknown,
+        Action::Clone,
+        Action::Socket,
+        Action::Personality,
+        Action::Ioctl,
+    ] {
+        places.insert(action, first_node + nodes.len() + tail.len());
+        tail.extend(code_of(action));
+    }
+    for (index, node) in nodes.iter().enumerate() {
+        let here = first_node + index;
+        let offset = |target: Target| {
+            let place = match target {
+                Target::Node(index) => first_node + index,
+                Target::Action(action) => places[&action],
+            };
+            u8::try_from(place - here - 1).unwrap_or(u8::MAX)
+        };
+        program.push(Instruction {
+            code: JUMP_GREATER_EQUAL,
+            jump_true: offset(node.yes),
+            jump_false: offset(node.no),
+            value: node.at_least,
+        });
+    }
+    program.extend(tail);
+    program
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Interprets the program for one call.
+    fn decide(program: &[Instruction], architecture: u32, number: u32, arguments: [u32; 3]) -> u32 {
+        let (mut at, mut accumulator) = (0, 0);
+        loop {
+            let instruction = program[at];
+            at += 1;
+            let condition = match instruction.code {
+                LOAD_WORD => {
+                    accumulator = match instruction.value {
+                        OFFSET_NUMBER => number,
+                        OFFSET_ARCHITECTURE => architecture,
+                        offset => arguments[((offset - OFFSET_FIRST_ARGUMENT) / 8) as usize],
+                    };
+                    continue;
+                }
+                RETURN => return instruction.value,
+                JUMP_EQUAL => accumulator == instruction.value,
+                JUMP_GREATER_EQUAL => accumulator >= instruction.value,
+                JUMP_ANY_BIT => accumulator & instruction.value != 0,
+                other => panic!("unknown instruction {other:#x}"),
+            };
+            at += usize::from(if condition { instruction.jump_true } else { instruction.jump_false });
+        }
+    }
+
+    #[test]
+    fn every_number_gets_exactly_its_action() {
+        let program = compile().program;
+        assert!(program.len() < 250, "{} instructions: jumps of one byte must reach", program.len());
+        let errno = |number: i32| RETURN_ERRNO | number.unsigned_abs();
+        for number in 0..1000_u32 {
+            let call = libc::c_long::from(number as i32);
+            let special = [libc::SYS_clone, libc::SYS_socket, libc::SYS_personality, libc::SYS_ioctl];
+            let expected = if special.contains(&call) {
+                continue;
+            } else if calls::FORBIDDEN.contains(&call) {
+                errno(libc::EPERM)
+            } else if calls::ALLOWED.contains(&call) {
+                RETURN_ALLOW
+            } else {
+                errno(libc::ENOSYS)
+            };
+            assert_eq!(decide(&program, ARCHITECTURE, number, [0; 3]), expected, "call {number}");
+        }
+        assert_eq!(decide(&program, 0x4000_0003, 1, [0; 3]), errno(libc::ENOSYS));
+        assert_eq!(decide(&program, ARCHITECTURE, X32 + 1, [0; 3]), errno(libc::ENOSYS));
+    }
+
+    #[test]
+    fn arguments_decide_where_they_must() {
+        let program = compile().program;
+        let check = |call: libc::c_long, arguments: [u32; 3], expected: u32| {
+            let number = u32::try_from(call).unwrap();
+            assert_eq!(decide(&program, ARCHITECTURE, number, arguments), expected, "{call} {arguments:?}");
+        };
+        let errno = |number: i32| RETURN_ERRNO | number.unsigned_abs();
+        check(libc::SYS_clone, [0x003d_0f00, 0, 0], RETURN_ALLOW);
+        check(libc::SYS_clone, [libc::CLONE_NEWUSER as u32 | 17, 0, 0], errno(libc::EPERM));
+        check(libc::SYS_socket, [2, 1, 0], RETURN_ALLOW);
+        check(libc::SYS_socket, [1, 1, 0], RETURN_ALLOW);
+        check(libc::SYS_socket, [10, 2, 0], RETURN_ALLOW);
+        check(libc::SYS_socket, [16, 3, 0], RETURN_ALLOW);
+        check(libc::SYS_socket, [16, 3, 12], errno(libc::EAFNOSUPPORT));
+        check(libc::SYS_socket, [40, 1, 0], errno(libc::EAFNOSUPPORT));
+        check(libc::SYS_personality, [0, 0, 0], RETURN_ALLOW);
+        check(libc::SYS_personality, [u32::MAX, 0, 0], RETURN_ALLOW);
+        check(libc::SYS_personality, [0x0040_0000, 0, 0], errno(libc::EPERM));
+        check(libc::SYS_ioctl, [0, libc::TIOCSTI as u32, 0], errno(libc::EPERM));
+        check(libc::SYS_ioctl, [0, 0x5401, 0], RETURN_ALLOW);
+    }
+}

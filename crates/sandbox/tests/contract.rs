@@ -1,0 +1,420 @@
+//! What every sandbox must do, proved on the real backend: needs root, cgroups, ext4 and loop devices.
+//!
+//! Not the usual test harness: the keeper must be started by a process without threads, so `main` becomes the
+//! keeper and the cases run in the daemon it forks.
+
+use lamplight_sandbox::linux::{self, DaemonSockets, HostConfig, LinuxBackend, Readiness};
+use lamplight_sandbox::{
+    Exit, FileSystemMount, Limits, Protocol, RootEntry, Sandbox, SandboxBackend, SandboxError, SandboxSpec,
+    Started, Temporary, TemporaryVolume,
+};
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const CODE: &str = "0123456789abcdef";
+const MIB: u64 = 1024 * 1024;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if arguments.iter().any(|argument| argument == "--list") {
+        if !arguments.iter().any(|argument| argument == "--ignored") {
+            println!("wall: test");
+        }
+        return;
+    }
+    if std::process::Command::new("id").arg("-u").output().map(|id| id.stdout).unwrap_or_default() != b"0\n" {
+        println!("skipped: the sandbox contract needs root");
+        std::process::exit(i32::from(std::env::var_os("CI").is_some()));
+    }
+    let directory = tempfile::Builder::new().prefix("lamplight-contract-").tempdir().unwrap();
+    let host = prepare_host(directory.path());
+    let data = directory.path().to_owned();
+    let status = linux::keeper::run(host, move |sockets| daemon(sockets, &data)).unwrap();
+    drop(directory);
+    std::process::exit(status);
+}
+
+fn prepare_host(data: &Path) -> HostConfig {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(data, std::fs::Permissions::from_mode(0o711)).unwrap();
+    let hidden = data.join("hidden");
+    std::fs::create_dir_all(&hidden).unwrap();
+    std::fs::write(hidden.join("bootstrap.sh"), "echo from the bootstrap\n").unwrap();
+    let entry = |host: &str, hide| RootEntry { host: host.into(), inside: host.into(), hide };
+    let entries = vec![
+        entry("/usr/bin", false),
+        entry("/usr/lib", false),
+        entry("/usr/lib64", false),
+        RootEntry { host: hidden, inside: "/var/runtime".into(), hide: true },
+    ];
+    let roots = BTreeMap::from([("base", entries)]);
+    std::fs::write(data.join("roots.json"), serde_json::to_vec(&roots).unwrap()).unwrap();
+    let code = data.join("code/unpacked").join(CODE);
+    std::fs::create_dir_all(&code).unwrap();
+    std::fs::write(code.join("hello.txt"), "hello from the code\n").unwrap();
+    let unique = std::process::id();
+    HostConfig {
+        data_directory: data.to_owned(),
+        first_uid: 0x7100_0000 + (unique % 1024) * 4096,
+        uid_count: 4096,
+        spawners: 2,
+        cgroup_name: format!("lamplight-contract-{unique}"),
+        memory_bytes: None,
+        resolver: String::new(),
+    }
+}
+
+/// Everything below runs in the unprivileged daemon.
+fn daemon(sockets: DaemonSockets, data: &Path) -> i32 {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let readiness = Readiness { shells: 3, volumes: 2, volume_mib: 64, sandboxes: 256 };
+        let backend = LinuxBackend::new(sockets, readiness).unwrap();
+        let mut failed = 0;
+        macro_rules! cases {
+            ($($case:ident),* $(,)?) => {$(
+                let outcome = tokio::spawn({
+                    let (backend, data) = (backend.clone(), data.to_owned());
+                    async move { tokio::time::timeout(Duration::from_secs(60), $case(backend, data)).await }
+                })
+                .await;
+                match outcome {
+                    Ok(Ok(())) => println!("ok      {}", stringify!($case)),
+                    Ok(Err(_)) => { failed += 1; println!("TIMEOUT {}", stringify!($case)); }
+                    Err(error) => { failed += 1; println!("FAILED  {}: {error}", stringify!($case)); }
+                }
+            )*};
+        }
+        cases!(
+            runs_a_command_and_reports_its_exit,
+            a_signal_is_reported_as_one,
+            what_is_not_there_is_refused,
+            the_frame_socket_is_descriptor_three,
+            the_environment_is_exactly_the_given_one,
+            nobody_inside_with_no_capability,
+            only_its_own_processes_are_visible,
+            the_root_is_the_list_and_read_only,
+            mountinfo_tells_no_host_path,
+            only_loopback_and_our_listeners,
+            out_of_memory_is_told_from_other_deaths,
+            processes_are_limited,
+            temporary_has_its_size_and_is_not_memory,
+            temporary_is_carried_on,
+            file_systems_are_durable_and_shared,
+            frozen_means_no_progress_and_still_dies,
+            processor_time_is_limited,
+            nothing_outlives_the_stop,
+            an_init_that_dies_is_an_interruption,
+            many_at_once,
+            nothing_leaks,
+        );
+        println!("{failed} failed");
+        i32::from(failed > 0)
+    })
+}
+
+fn limits() -> Limits {
+    Limits { memory_bytes: 128 * MIB, cpu_millis: 1_000, processes: 64, open_files: 1024 }
+}
+
+fn spec(script: &str) -> SandboxSpec {
+    SandboxSpec {
+        root: "base".to_owned(),
+        code: CODE.to_owned(),
+        file_systems: Vec::new(),
+        temporary: Temporary::New { size_mib: 64 },
+        limits: limits(),
+        egress: false,
+        command: vec!["/usr/bin/bash".to_owned(), "-c".to_owned(), script.to_owned()],
+        environment: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
+        protocol: Protocol::HttpRuntimeApi,
+    }
+}
+
+async fn start(backend: &LinuxBackend, spec: SandboxSpec) -> Started {
+    backend.start(spec).await.unwrap()
+}
+
+/// Reads the output until every writer is gone.
+async fn output(pipe: std::os::fd::OwnedFd) -> String {
+    use tokio::io::AsyncReadExt as _;
+    let mut pipe = tokio::net::unix::pipe::Receiver::from_owned_fd(pipe).unwrap();
+    let mut text = String::new();
+    pipe.read_to_string(&mut text).await.unwrap();
+    text
+}
+
+/// Runs a script to its end; gives its output and exit.
+async fn run(backend: &LinuxBackend, spec: SandboxSpec) -> (String, Exit) {
+    let started = start(backend, spec).await;
+    let exit = started.sandbox.exited().await;
+    let text = output_now(&started).await;
+    started.sandbox.stop().await.unwrap();
+    (text, exit)
+}
+
+/// What is in the pipe now that the command has ended.
+async fn output_now(started: &Started) -> String {
+    let mut pipe = std::fs::File::from(started.output.try_clone().unwrap());
+    let mut collected = Vec::new();
+    let mut buffer = [0_u8; 65536];
+    while let Ok(length @ 1..) = pipe.read(&mut buffer) {
+        collected.extend_from_slice(&buffer[..length]);
+    }
+    String::from_utf8_lossy(&collected).into_owned()
+}
+
+async fn check_output(backend: &LinuxBackend, script: &str, expected: &str) {
+    let (text, exit) = run(backend, spec(script)).await;
+    assert_eq!(text, expected, "{script} ended with {exit:?}");
+}
+
+async fn runs_a_command_and_reports_its_exit(backend: LinuxBackend, _: PathBuf) {
+    let (text, exit) = run(&backend, spec("cat hello.txt; cat /var/runtime/bootstrap.sh; pwd; exit 7")).await;
+    assert_eq!(text, "hello from the code\necho from the bootstrap\n/var/task\n");
+    assert_eq!(exit, Exit { status: Some(7), signal: None, out_of_memory: false, interrupted: false });
+}
+
+async fn a_signal_is_reported_as_one(backend: LinuxBackend, _: PathBuf) {
+    let (_, exit) = run(&backend, spec("kill -SEGV $$")).await;
+    assert_eq!((exit.status, exit.signal, exit.out_of_memory), (None, Some(11), false));
+}
+
+async fn what_is_not_there_is_refused(backend: LinuxBackend, _: PathBuf) {
+    let refused = |change: fn(&mut SandboxSpec)| {
+        let backend = backend.clone();
+        async move {
+            let mut spec = spec("true");
+            change(&mut spec);
+            match backend.start(spec).await {
+                Ok(_) => panic!("started"),
+                Err(error) => error,
+            }
+        }
+    };
+    let error = refused(|spec| spec.root = "nonsense".to_owned()).await;
+    assert!(matches!(error, SandboxError::Invalid(_)), "{error}");
+    let error = refused(|spec| spec.code = "../../file-systems".to_owned()).await;
+    assert!(matches!(error, SandboxError::Invalid(_)), "{error}");
+    let error = refused(|spec| spec.command = vec!["/var/task/bootstrap".to_owned()]).await;
+    assert!(matches!(&error, SandboxError::Invalid(text) if text.contains("No such file")), "{error}");
+    let error = refused(|spec| {
+        spec.file_systems =
+            vec![FileSystemMount { directory: "x".to_owned(), mount_path: "/mnt/../etc".to_owned() }];
+    })
+    .await;
+    assert!(matches!(error, SandboxError::Invalid(_)), "{error}");
+}
+
+async fn the_frame_socket_is_descriptor_three(backend: LinuxBackend, _: PathBuf) {
+    let mut spec = spec("read line <&3; echo \"got $line\" >&3; ls /proc/self/fd");
+    spec.protocol = Protocol::Frames;
+    let started = start(&backend, spec).await;
+    let mut frames = started.frames.as_ref().unwrap().try_clone().unwrap();
+    frames.write_all(b"ping\n").unwrap();
+    let answer = tokio::task::spawn_blocking(move || {
+        let mut answer = [0_u8; 9];
+        frames.read_exact(&mut answer).map(|()| answer)
+    });
+    assert_eq!(&answer.await.unwrap().unwrap(), b"got ping\n");
+    started.sandbox.exited().await;
+    // 4 is the directory that ls itself reads.
+    assert_eq!(output_now(&started).await, "0\n1\n2\n3\n4\n");
+}
+
+async fn the_environment_is_exactly_the_given_one(backend: LinuxBackend, _: PathBuf) {
+    let mut spec = spec("");
+    spec.command = vec!["/usr/bin/env".to_owned()];
+    spec.environment = vec![("A".to_owned(), "b c".to_owned())];
+    assert_eq!(run(&backend, spec).await.0, "A=b c\n");
+}
+
+async fn nobody_inside_with_no_capability(backend: LinuxBackend, _: PathBuf) {
+    let script = "id -u; id -g; id -un; hostname; grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status /proc/1/status | tr -d '\\t' | sort | uniq -c | sed 's/^ *//;s/ .*status:/ /' | sort -u";
+    let (text, _) = run(&backend, spec(script)).await;
+    let mut lines = text.lines();
+    assert_eq!(lines.by_ref().take(4).collect::<Vec<_>>(), ["993", "990", "sbx_user1051", "sandbox"]);
+    for line in lines {
+        let fine = line.ends_with(":0000000000000000")
+            || line.ends_with("NoNewPrivs:1")
+            || line.ends_with("Seccomp:2");
+        assert!(fine, "{line}");
+    }
+}
+
+async fn only_its_own_processes_are_visible(backend: LinuxBackend, _: PathBuf) {
+    check_output(&backend, "ls /proc | grep -c '^[0-9]' | { read n; [ $n -le 6 ] && echo few; }; kill -9 1; sleep 0.01; echo alive", "few\nalive\n").await;
+    // Memory and descriptors of the init are out of reach although it has the same user.
+    check_output(&backend, "cat /proc/1/maps 2>/dev/null | wc -l; ls /proc/1/fd 2>/dev/null | wc -l; cat /proc/1/environ 2>/dev/null | wc -c", "0\n0\n0\n").await;
+}
+
+async fn the_root_is_the_list_and_read_only(backend: LinuxBackend, data: PathBuf) {
+    check_output(
+        &backend,
+        "echo /*; cat /etc/shadow 2>&1 | tail -c 26; for f in /x /usr/x /usr/bin/x /var/task/x /var/runtime/x /etc/x /dev/x /mnt/x /opt/x; do echo 1 2>/dev/null >$f && echo wrote $f; done; echo 1 >/tmp/x && cat /tmp/x",
+        "/bin /dev /etc /lib /lib64 /mnt /opt /proc /run /sbin /tmp /usr /var\nNo such file or directory\n1\n",
+    )
+    .await;
+    let script = format!(
+        "ls {} 2>&1 | tail -c 26; mount -o remount,rw / 2>/dev/null || echo kept; unshare -U true 2>/dev/null || echo kept",
+        data.display()
+    );
+    check_output(&backend, &script, "No such file or directory\nkept\nkept\n").await;
+}
+
+async fn mountinfo_tells_no_host_path(backend: LinuxBackend, data: PathBuf) {
+    let (text, _) = run(&backend, spec("cat /proc/self/mountinfo /proc/self/mounts /proc/self/cgroup")).await;
+    assert!(!text.contains(data.to_str().unwrap()), "{text}");
+    assert!(!text.contains("contract"), "{text}");
+    for line in text.lines().filter(|line| line.contains(" /usr/")) {
+        assert!(line.contains("ro,nosuid,nodev"), "{line}");
+    }
+}
+
+async fn only_loopback_and_our_listeners(backend: LinuxBackend, _: PathBuf) {
+    let script = "ls /sys 2>/dev/null | wc -l; cut -d: -f1 /proc/net/dev | tail -n +3 | tr -d ' '; for p in 9001 9002; do exec 5<>/dev/tcp/127.0.0.1/$p && echo open $p; echo hello >&5; done; (exec 5<>/dev/tcp/10.0.0.1/80) 2>/dev/null || echo unreachable";
+    let started = start(&backend, spec(script)).await;
+    started.runtime_api.set_nonblocking(false).unwrap();
+    let listener = started.runtime_api.try_clone().unwrap();
+    let accepted = tokio::task::spawn_blocking(move || {
+        let (mut connection, _) = listener.accept().unwrap();
+        let mut text = [0_u8; 6];
+        connection.read_exact(&mut text).unwrap();
+        text
+    });
+    assert_eq!(&accepted.await.unwrap(), b"hello\n");
+    started.sandbox.exited().await;
+    assert_eq!(output_now(&started).await, "0\nlo\nopen 9001\nopen 9002\nunreachable\n");
+}
+
+async fn out_of_memory_is_told_from_other_deaths(backend: LinuxBackend, _: PathBuf) {
+    let big = spec("x=$(head -c 300M /dev/zero | tr '\\0' x); echo ${#x}");
+    let (_, exit) = run(&backend, big).await;
+    assert!(exit.out_of_memory && !exit.interrupted, "{exit:?}");
+}
+
+async fn processes_are_limited(backend: LinuxBackend, _: PathBuf) {
+    let (text, _) = run(
+        &backend,
+        spec(
+            "for i in $(seq 200); do sleep 5 & done 2>&1 | grep -c -i 'resource temporarily' ; jobs | wc -l",
+        ),
+    )
+    .await;
+    let refused: u32 = text.lines().next().unwrap_or("0").parse().unwrap();
+    assert!(refused > 0, "{text}");
+}
+
+async fn temporary_has_its_size_and_is_not_memory(backend: LinuxBackend, _: PathBuf) {
+    // A 64 MiB sandbox fills 64 MiB of /tmp and is refused the 65th.
+    let mut small = spec(
+        "head -c 64M /dev/zero >/tmp/a && echo filled; head -c 1M /dev/zero >/tmp/b || echo full; ls -ln /tmp/a | cut -d' ' -f3-5",
+    );
+    small.limits.memory_bytes = 64 * MIB;
+    let (text, exit) = run(&backend, small).await;
+    let text = text.lines().filter(|line| !line.starts_with("head:")).collect::<Vec<_>>().join("|");
+    assert_eq!(text, "filled|full|993 990 67108864", "{exit:?}");
+}
+
+async fn temporary_is_carried_on(backend: LinuxBackend, _: PathBuf) {
+    let started = start(&backend, spec("echo kept >/tmp/file; kill -9 $$")).await;
+    started.sandbox.exited().await;
+    let volume: TemporaryVolume = started.sandbox.stop().await.unwrap();
+    let mut next = spec("cat /tmp/file; echo more >>/tmp/file; cat /tmp/file");
+    next.temporary = Temporary::Carried(volume);
+    assert_eq!(run(&backend, next).await.0, "kept\nkept\nmore\n");
+    check_output(&backend, "cat /tmp/file 2>/dev/null | wc -c", "0\n").await;
+}
+
+async fn file_systems_are_durable_and_shared(backend: LinuxBackend, data: PathBuf) {
+    let with = |script: &str| {
+        let mut spec = spec(script);
+        spec.file_systems =
+            vec![FileSystemMount { directory: "notes".to_owned(), mount_path: "/mnt/notes".to_owned() }];
+        spec
+    };
+    let (first, _) = run(&backend, with("umask 077; mkdir /mnt/notes/d && echo one >/mnt/notes/d/f; ls -ln /mnt/notes | tail -1 | cut -d' ' -f3,4")).await;
+    assert_eq!(first, "993 990\n");
+    let (second, _) = run(&backend, with("echo two >>/mnt/notes/d/f; cat /mnt/notes/d/f")).await;
+    assert_eq!(second, "one\ntwo\n");
+    use std::os::unix::fs::MetadataExt as _;
+    assert_eq!(std::fs::metadata(data.join("file-systems/notes")).unwrap().uid(), 993);
+}
+
+async fn frozen_means_no_progress_and_still_dies(backend: LinuxBackend, _: PathBuf) {
+    let started = start(&backend, spec("while true; do echo x; sleep 0.001; done")).await;
+    // Freezing is asynchronous for the freezer, so wait until the output dries up before judging.
+    started.sandbox.freeze().unwrap();
+    loop {
+        let before = output_now(&started).await.len();
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        if before == 0 && output_now(&started).await.is_empty() {
+            break;
+        }
+    }
+    started.sandbox.thaw().unwrap();
+    while output_now(&started).await.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    started.sandbox.freeze().unwrap();
+    assert!(started.sandbox.stop().await.is_some());
+}
+
+async fn processor_time_is_limited(backend: LinuxBackend, _: PathBuf) {
+    let started =
+        start(&backend, spec("read line <&0; while true; do :; done & sleep 1; kill %1; times | tail -1"))
+            .await;
+    started.sandbox.apply_limits(Limits { cpu_millis: 100, ..limits() }).unwrap();
+    started.sandbox.exited().await;
+    let text = output_now(&started).await;
+    // "0m0.104s 0m0.000s": about a tenth of the second that passed.
+    let used: f64 = text.split(['m', 's']).nth(1).unwrap().parse().unwrap();
+    assert!(used < 0.4, "{text}");
+}
+
+async fn nothing_outlives_the_stop(backend: LinuxBackend, _: PathBuf) {
+    let started = start(&backend, spec("(setsid sleep 1000 &) ; (trap '' TERM HUP; setsid bash -c 'while true; do sleep 1; done' &) ; echo started; exit 0")).await;
+    started.sandbox.exited().await;
+    assert!(started.sandbox.usage().unwrap().memory_bytes > 0);
+    let pipe = started.output.try_clone().unwrap();
+    assert!(started.sandbox.stop().await.is_some());
+    // Every writer of the pipe is gone: the read ends.
+    assert_eq!(output(pipe).await, "started\n");
+}
+
+async fn an_init_that_dies_is_an_interruption(backend: LinuxBackend, _: PathBuf) {
+    // Dropping the handle kills everything; nobody is left to say how the command ended.
+    let started = start(&backend, spec("sleep 1000")).await;
+    let sandbox: Box<dyn Sandbox> = started.sandbox;
+    drop(sandbox);
+    let text = output(started.output).await;
+    assert_eq!(text, "");
+}
+
+async fn many_at_once(backend: LinuxBackend, _: PathBuf) {
+    let tasks: Vec<_> = (0..40)
+        .map(|number| {
+            let backend = backend.clone();
+            tokio::spawn(
+                async move { run(&backend, spec(&format!("echo {number}; cat /etc/hostname"))).await.0 },
+            )
+        })
+        .collect();
+    for (number, task) in tasks.into_iter().enumerate() {
+        assert_eq!(task.await.unwrap(), format!("{number}\nsandbox\n"));
+    }
+}
+
+async fn nothing_leaks(backend: LinuxBackend, _: PathBuf) {
+    let count = || std::fs::read_dir("/proc/thread-self/fd").map(Iterator::count).unwrap_or(0);
+    for _ in 0..5 {
+        run(&backend, spec("true")).await;
+    }
+    let before = count();
+    for _ in 0..50 {
+        run(&backend, spec("true")).await;
+    }
+    assert!(count() <= before + 12, "{} descriptors, {before} before", count());
+}
