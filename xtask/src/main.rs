@@ -1,1 +1,44 @@
-fn main() {}
+//! The project's chores, in Rust so that they run wherever the project builds: `cargo xtask <chore>`.
+//!
+//! `test` is what a person runs before a push and what `.ci/run` runs; the others are its parts, callable alone.
+
+mod command;
+mod coverage;
+mod paths;
+mod report;
+mod suite;
+mod tools;
+
+use clap::{Parser, Subcommand};
+
+/// Chores of the Lamplight repository.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Install what the tests need, build, and run every suite; the last line is "N passed, N failed, N skipped".
+    Test(suite::TestArguments),
+    /// Write docs/coverage.md from the results of the last `cargo xtask test`.
+    Coverage,
+    /// Install what the tests need into .cache/ and ~/.cargo/bin, and do nothing else.
+    Tools,
+}
+
+fn main() -> anyhow::Result<std::process::ExitCode> {
+    match Arguments::parse().chore {
+        Chore::Test(arguments) => suite::run(&arguments),
+        Chore::Coverage => {
+            coverage::write()?;
+            Ok(std::process::ExitCode::SUCCESS)
+        }
+        Chore::Tools => {
+            tools::install_all().iter().for_each(|missing| println!("skipped: {missing}"));
+            Ok(std::process::ExitCode::SUCCESS)
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What the tests need beyond Rust: installed once into `.cache/`, or the reason why it cannot be.
+//!
+//! Versions are pinned here, so that a green run today is a green run tomorrow; a changed pin reinstalls.
+
+use crate::command;
+use crate::paths;
+use anyhow::{Context as _, bail};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Clients and the test runner of the end-to-end suites. `awscli` pins botocore itself, hence a folder of its own.
+const PYTHON_PACKAGES: &[&str] =
+    &["boto3==1.44.5", "awslambdaric==4.2.2", "pytest==9.2.0", "pytest-timeout==2.4.0"];
+const COMMAND_LINE_PACKAGES: &[&str] = &["awscli==1.46.2"];
+/// npm 11 runs the install scripts of named packages only; older ones run all of them and skip the field.
+const NODE_PACKAGE_JSON: &str = r#"{
+  "private": true,
+  "dependencies": { "aws-lambda-ric": "3.3.0" },
+  "allowScripts": { "aws-lambda-ric": true }
+}
+"#;
+const NEXTEST_VERSION: &str = "0.9.151";
+
+/// The interpreter of the end-to-end suites.
+pub fn python() -> PathBuf {
+    paths::cache().join("python/bin/python")
+}
+
+/// Installs everything; each answered line is something that is absent, with its reason.
+pub fn install_all() -> Vec<String> {
+    [
+        ("cargo-nextest", nextest()),
+        ("Python clients", python_packages()),
+        ("AWS command line", command_line()),
+        ("Node runtime client", node_packages()),
+        ("Rust runtime client", rust_runtime()),
+    ]
+    .into_iter()
+    .filter_map(|(name, installed)| installed.err().map(|error| format!("{name}: {error:#}")))
+    .collect()
+}
+
+/// `cargo nextest`, from source with the lock file of its release.
+pub fn nextest() -> anyhow::Result<()> {
+    if command::output(Command::new("cargo").args(["nextest", "--version"])).is_some() {
+        return Ok(());
+    }
+    let requirement = format!("cargo-nextest@{NEXTEST_VERSION}");
+    // Installing must not fill the project's own target directory.
+    command::run(
+        Command::new("cargo")
+            .args(["install", "--locked", "--quiet", &requirement])
+            .env_remove("CARGO_TARGET_DIR"),
+    )
+}
+
+fn python_packages() -> anyhow::Result<()> {
+    virtual_environment(&paths::cache().join("python"), PYTHON_PACKAGES)
+}
+
+fn command_line() -> anyhow::Result<()> {
+    virtual_environment(&paths::cache().join("awscli"), COMMAND_LINE_PACKAGES)
+}
+
+/// A virtual environment with exactly `packages`, made anew when the list or the interpreter has changed.
+fn virtual_environment(directory: &Path, packages: &[&str]) -> anyhow::Result<()> {
+    // The distribution's interpreter first: it is also what `provided` functions find inside their sandbox,
+    // so compiled packages fit both.
+    let interpreter = ["/usr/bin/python3", "python3"]
+        .into_iter()
+        .find(|program| {
+            command::output(Command::new(program).args(["-c", "import ensurepip, venv"])).is_some()
+        })
+        .context("no python3 with venv and ensurepip; get it with: apt-get install python3-venv")?;
+    let version = command::output(Command::new(interpreter).arg("--version")).unwrap_or_default();
+    let wanted = format!("{version}\n{}", packages.join("\n"));
+    stamped(directory, &wanted, || {
+        command::run(Command::new(interpreter).args(["-m", "venv"]).arg(directory))?;
+        command::run(
+            Command::new(directory.join("bin/pip"))
+                .args(["install", "--quiet", "--disable-pip-version-check"])
+                .args(packages),
+        )
+    })
+}
+
+/// aws-lambda-ric compiles a native addon around libcurl, hence the list of tools.
+fn node_packages() -> anyhow::Result<()> {
+    if !command::exists("node") || !command::exists("npm") {
+        bail!("no node and npm on the path");
+    }
+    let version = command::output(Command::new("node").arg("--version")).unwrap_or_default();
+    let directory = paths::cache().join("node");
+    let wanted = format!("{version}\n{}", NODE_PACKAGE_JSON);
+    stamped(&directory, &wanted, || {
+        let absent: Vec<_> = ["cmake", "autoreconf", "libtoolize", "make", "g++"]
+            .into_iter()
+            .filter(|program| !command::exists(program))
+            .collect();
+        if !absent.is_empty() {
+            bail!(
+                "{} absent; get them with: apt-get install cmake autoconf automake libtool make g++",
+                absent.join(", ")
+            );
+        }
+        std::fs::write(directory.join("package.json"), NODE_PACKAGE_JSON)?;
+        command::run(
+            Command::new("npm")
+                .args(["install", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"])
+                .current_dir(&directory),
+        )?;
+        if !directory.join("node_modules/aws-lambda-ric/build/Release/rapid-client.node").exists() {
+            bail!("its native addon was not built");
+        }
+        Ok(())
+    })
+}
+
+/// The function written with the lambda_runtime crate; a workspace of its own, so that its 100 crates stay out of ours.
+fn rust_runtime() -> anyhow::Result<()> {
+    let manifest = paths::root().join("tests/clients/rust-runtime/Cargo.toml");
+    command::run(
+        Command::new("cargo")
+            .args(["build", "--quiet", "--locked", "--release", "--manifest-path"])
+            .arg(manifest)
+            .arg("--target-dir")
+            .arg(paths::cache().join("rust-runtime")),
+    )
+}
+
+/// Runs `install` on an empty `directory` unless it already holds what `wanted` describes.
+fn stamped(
+    directory: &Path,
+    wanted: &str,
+    install: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let stamp = directory.join(".installed");
+    if std::fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+        return Ok(());
+    }
+    if directory.exists() {
+        std::fs::remove_dir_all(directory)
+            .with_context(|| format!("failed to remove {}", directory.display()))?;
+    }
+    std::fs::create_dir_all(directory).with_context(|| format!("failed to make {}", directory.display()))?;
+    install()?;
+    std::fs::write(&stamp, wanted).with_context(|| format!("failed to write {}", stamp.display()))
+}
