@@ -1,7 +1,26 @@
 //! The one funnel every invocation passes: resolve, admit, dispatch, retry, report.
 //!
 //! Called by `api` (and later `gateway` and `event_sources`). Parses no HTTP and decides nothing by who asked.
+//!
+//! ```text
+//! InvokeRequest -> resolve -> admit -> Workers::run -> Answer       (the caller gets this at once)
+//!                                           `-> Finished -> ledger, metrics, permit given back
+//! Event         -> resolve -> Store::enqueue -> 202
+//!                     asynchronous::worker: claim -> the same path -> retry::decide -> release
+//! ```
 
+pub mod admission;
+pub mod asynchronous;
+pub mod invoker;
+pub mod lifecycle;
+pub mod metrics;
+pub mod request;
+pub mod resolve;
 pub mod workers;
 
+pub use asynchronous::AsynchronousConfig;
+pub use invoker::{Clock, Invoker, InvokerConfig};
+pub use lifecycle::{MissingInterpreter, converge_functions};
+pub use metrics::{FunctionMetrics, MetricsSnapshot};
+pub use request::{InvokeRequest, Running};
 pub use workers::Workers;

@@ -1,0 +1,44 @@
+//! Asynchronous invocation: events that were answered 202 and run later, at least once.
+//!
+//! `retry` decides what an attempt means for its event (pure); `attempt` makes one attempt; `worker` claims
+//! events from the store and keeps their leases while they run.
+//!
+//! ```text
+//!            claim                     success
+//! waiting ----------> leased, running ---------> done
+//!    ^                  |   |   `--------------> dead-lettered   (retries, age, function deleted)
+//!    |   error: counted |   | lease ran out: nothing counted
+//!    `--- throttle: not ----'
+//! ```
+
+pub mod attempt;
+pub mod retry;
+pub mod worker;
+
+pub use retry::RetryPolicy;
+
+use std::time::Duration;
+
+/// What an operator may set about the queue's worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AsynchronousConfig {
+    /// Name of this node: the beginning of the owner of its claims.
+    pub node: String,
+    /// Events worked on at once. Each also needs its place in the account's concurrency.
+    pub parallelism: usize,
+    /// How long a claim holds without being extended: the longest wait of an event whose node crashed.
+    pub lease: Duration,
+    /// Retries and age of events.
+    pub retry: RetryPolicy,
+}
+
+impl Default for AsynchronousConfig {
+    fn default() -> Self {
+        Self {
+            node: "local".to_owned(),
+            parallelism: 64,
+            lease: Duration::from_secs(20),
+            retry: RetryPolicy::default(),
+        }
+    }
+}

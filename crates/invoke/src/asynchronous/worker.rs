@@ -1,0 +1,232 @@
+//! The worker of the queue: claims due events, runs a bounded number at once, keeps their leases.
+//!
+//! One task per node. It sleeps until the next event is due, a lease wants extending, or someone wakes it: the
+//! store's watch after a change, `Wakeup::wake`, or a finished attempt that made room.
+
+use crate::asynchronous::attempt;
+use crate::invoker::{ErrorChain, Invoker};
+use lamplight_model::{RequestId, Timestamp};
+use lamplight_store::{ClaimedEvent, Release};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+/// Most events taken from the store in one transaction.
+pub const CLAIM_BATCH: usize = 32;
+/// Longest sleep: a wall clock that was set back delays nothing for longer.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+/// Pause after storage refused to be read or claimed from.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// What the rest of the funnel shares with the worker.
+#[derive(Debug, Default)]
+pub struct Wakeup {
+    wanted: Notify,
+    in_flight: watch::Sender<usize>,
+    stop_claiming: AtomicBool,
+}
+
+impl Wakeup {
+    /// Makes the worker look at the clock and the queue again.
+    pub fn wake(&self) {
+        self.wanted.notify_one();
+    }
+
+    /// Events claimed and not yet settled.
+    pub fn in_flight(&self) -> usize {
+        *self.in_flight.borrow()
+    }
+
+    /// No event is claimed any more; running ones go on.
+    pub fn stop_claiming(&self) {
+        self.stop_claiming.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Waits until no event is in flight.
+    pub async fn wait_until_idle(&self) {
+        // The sender lives in `self`, so the channel cannot close under this wait.
+        let _ = self.in_flight.subscribe().wait_for(|count| *count == 0).await;
+    }
+}
+
+struct Held {
+    request_id: RequestId,
+    claim: u64,
+    extend_at: Timestamp,
+}
+
+/// The worker; `run` is its life.
+pub struct QueueWorker {
+    invoker: Arc<Invoker>,
+    owner: String,
+    stop: CancellationToken,
+    attempts: JoinSet<()>,
+    /// By task, because a task that panics cannot say which event it had.
+    held: HashMap<Id, Held>,
+}
+
+impl QueueWorker {
+    /// A worker whose claims are owned by the configured node and this start of it.
+    pub fn new(invoker: Arc<Invoker>, stop: CancellationToken) -> Self {
+        let owner = format!("{}/{}", invoker.config.asynchronous.node, uuid::Uuid::new_v4());
+        Self { invoker, owner, stop, attempts: JoinSet::new(), held: HashMap::new() }
+    }
+
+    /// Works until `stop`; then gives unfinished events back at no cost to them.
+    pub async fn run(mut self) {
+        let mut changes = self.invoker.store.watch();
+        let mut store_is_open = true;
+        loop {
+            changes.borrow_and_update();
+            let sleep = self.turn().await;
+            let has_room = self.room() > 0;
+            tokio::select! {
+                () = self.stop.cancelled() => break,
+                () = self.invoker.queue.wanted.notified() => {}
+                changed = changes.changed(), if has_room && store_is_open => store_is_open = changed.is_ok(),
+                Some(ended) = self.attempts.join_next_with_id() => self.ended(ended).await,
+                () = tokio::time::sleep(sleep) => {}
+            }
+        }
+        self.give_back().await;
+    }
+
+    /// Extends leases, claims what is due, and says how long there is nothing to do.
+    async fn turn(&mut self) -> Duration {
+        while let Some(ended) = self.attempts.try_join_next_with_id() {
+            self.ended(ended).await;
+        }
+        self.extend_leases().await;
+        let next_due = match self.claim_due().await {
+            Ok(next_due) => next_due,
+            Err(error) => {
+                warn!(error = %ErrorChain(&error), "failed to claim events, trying again");
+                Some((self.invoker.clock)().plus(PAUSE_AFTER_FAILURE))
+            }
+        };
+        let next_lease = self.held.values().map(|held| held.extend_at).min();
+        let now = (self.invoker.clock)();
+        let next = [next_due, next_lease].into_iter().flatten().min();
+        next.map_or(LONGEST_SLEEP, |next| until(now, next).min(LONGEST_SLEEP))
+    }
+
+    fn room(&self) -> usize {
+        if self.invoker.queue.stop_claiming.load(Ordering::Acquire) {
+            return 0;
+        }
+        self.invoker.config.asynchronous.parallelism.max(1).saturating_sub(self.held.len())
+    }
+
+    /// Claims and starts due events while there is room. Gives back when the next one is due, `None` when the
+    /// queue is empty or there is no room for more.
+    async fn claim_due(&mut self) -> Result<Option<Timestamp>, lamplight_store::StoreError> {
+        loop {
+            let room = self.room();
+            if room == 0 {
+                return Ok(None);
+            }
+            // A read first: most wake-ups are for changes that leave nothing to claim.
+            let next_due = self.invoker.store.next_due().await?;
+            let now = (self.invoker.clock)();
+            match next_due {
+                Some(due) if due <= now => {}
+                later => return Ok(later),
+            }
+            let lease = self.invoker.config.asynchronous.lease;
+            let claimed = self.invoker.store.claim(&self.owner, now, lease, room.min(CLAIM_BATCH)).await?;
+            if claimed.is_empty() {
+                // Due by `next_due`, yet not for us: another node was faster. Look again soon, not at once.
+                return Ok(Some(now.plus(PAUSE_AFTER_FAILURE)));
+            }
+            for event in claimed {
+                self.begin(event, now);
+            }
+        }
+    }
+
+    fn begin(&mut self, claimed: ClaimedEvent, now: Timestamp) {
+        let held = Held {
+            request_id: claimed.event.request_id,
+            claim: claimed.claim,
+            extend_at: now.plus(self.invoker.config.asynchronous.lease / 2),
+        };
+        let task = self.attempts.spawn(attempt::make(Arc::clone(&self.invoker), claimed));
+        self.held.insert(task.id(), held);
+        self.publish_in_flight();
+    }
+
+    async fn ended(&mut self, ended: Result<(Id, ()), JoinError>) {
+        let task = match &ended {
+            Ok((task, ())) => *task,
+            Err(error) => error.id(),
+        };
+        let Some(held) = self.held.remove(&task) else { return };
+        if let Err(panic) = ended {
+            error!(request_id = %held.request_id, error = %panic, "an attempt at an event broke off");
+            self.give_back_one(&held, PAUSE_AFTER_FAILURE).await;
+        }
+        self.publish_in_flight();
+    }
+
+    fn publish_in_flight(&self) {
+        self.invoker.queue.in_flight.send_replace(self.held.len());
+    }
+
+    /// Extends the leases that are half over, all at the same time so that they share a commit.
+    async fn extend_leases(&mut self) {
+        let now = (self.invoker.clock)();
+        let lease = self.invoker.config.asynchronous.lease;
+        let mut extensions = JoinSet::new();
+        for (task, held) in self.held.iter().filter(|(_, held)| held.extend_at <= now) {
+            let (store, task) = (Arc::clone(&self.invoker.store), *task);
+            let (request_id, claim) = (held.request_id, held.claim);
+            extensions.spawn(async move {
+                (task, request_id, store.extend(request_id, claim, now.plus(lease)).await)
+            });
+        }
+        while let Some(extension) = extensions.join_next().await {
+            let Ok((task, request_id, result)) = extension else { continue };
+            let Some(held) = self.held.get_mut(&task) else { continue };
+            held.extend_at = match result {
+                Ok(true) => now.plus(lease / 2),
+                Ok(false) => {
+                    // Settled a moment ago, or lost; the attempt itself finds out which when it settles.
+                    now.plus(lease)
+                }
+                Err(error) => {
+                    warn!(%request_id, error = %ErrorChain(&error), "failed to extend the lease of an event");
+                    now.plus(PAUSE_AFTER_FAILURE)
+                }
+            };
+        }
+    }
+
+    async fn give_back(mut self) {
+        let held: Vec<Held> = self.held.drain().map(|(_, held)| held).collect();
+        for held in &held {
+            self.give_back_one(held, Duration::ZERO).await;
+        }
+        // Only now: an attempt that settled in between keeps its own decision, the claim number sees to that.
+        self.attempts.shutdown().await;
+        self.publish_in_flight();
+    }
+
+    async fn give_back_one(&self, held: &Held, delay: Duration) {
+        let not_before = (self.invoker.clock)().plus(delay);
+        let release = Release::Retry { not_before, counted: false };
+        if let Err(error) = self.invoker.store.release(held.request_id, held.claim, release).await {
+            // Its lease runs out by itself.
+            warn!(request_id = %held.request_id, error = %ErrorChain(&error), "failed to give an event back");
+        }
+    }
+}
+
+fn until(now: Timestamp, then: Timestamp) -> Duration {
+    Duration::from_millis(u64::try_from(then.as_millis().saturating_sub(now.as_millis())).unwrap_or(0))
+}

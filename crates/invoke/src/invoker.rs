@@ -1,0 +1,331 @@
+//! The funnel itself. Front doors call `invoke`, `enqueue` and `dry_run`; the queue's worker takes the same path.
+
+use crate::admission::{Admission, Permit};
+use crate::asynchronous::AsynchronousConfig;
+use crate::asynchronous::worker::{QueueWorker, Wakeup};
+use crate::metrics::{Metrics, MetricsSnapshot};
+use crate::request::{InvokeRequest, Running};
+use crate::resolve::{Resolver, check_state};
+use crate::workers::Workers;
+use lamplight_model::limits::{ACCOUNT_CONCURRENCY, ASYNC_PAYLOAD_BYTES};
+use lamplight_model::{
+    ErrorCode, FunctionName, FunctionVersion, Invocation, InvocationReport, Outcome, OutcomeStatus,
+    Qualifier, Scope, ServiceError, StartKind, Timestamp,
+};
+use lamplight_pool::{Answer, Finished};
+use lamplight_store::{Ledger, QueuedEvent, Store, StoreError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, warn};
+
+/// Reads wall-clock time. Injected, so that nothing in this crate depends on the machine's clock.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// What an operator may set about the funnel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvokerConfig {
+    /// Concurrent invocations per account and region, synchronous and asynchronous together.
+    pub account_concurrency: usize,
+    /// The queue's worker.
+    pub asynchronous: AsynchronousConfig,
+}
+
+impl Default for InvokerConfig {
+    fn default() -> Self {
+        Self { account_concurrency: ACCOUNT_CONCURRENCY, asynchronous: AsynchronousConfig::default() }
+    }
+}
+
+/// Resolves, admits, dispatches, retries and reports. One per node.
+pub struct Invoker {
+    pub(crate) config: InvokerConfig,
+    pub(crate) store: Arc<dyn Store>,
+    workers: Arc<dyn Workers>,
+    ledger: Arc<dyn Ledger>,
+    pub(crate) clock: Clock,
+    resolver: Resolver,
+    admission: Arc<Admission>,
+    pub(crate) metrics: Metrics,
+    runs: TaskTracker,
+    draining: AtomicBool,
+    pub(crate) queue: Wakeup,
+    stop_queue: CancellationToken,
+    queue_tasks: TaskTracker,
+}
+
+impl Invoker {
+    /// A funnel that answers synchronous calls and accepts events at once; `start` makes it work the queue off.
+    pub fn new(
+        config: InvokerConfig,
+        store: Arc<dyn Store>,
+        workers: Arc<dyn Workers>,
+        ledger: Arc<dyn Ledger>,
+        clock: Clock,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            resolver: Resolver::new(Arc::clone(&store)),
+            admission: Admission::new(config.account_concurrency),
+            config,
+            store,
+            workers,
+            ledger,
+            clock,
+            metrics: Metrics::default(),
+            runs: TaskTracker::new(),
+            draining: AtomicBool::new(false),
+            queue: Wakeup::default(),
+            stop_queue: CancellationToken::new(),
+            queue_tasks: TaskTracker::new(),
+        })
+    }
+
+    /// Begins to work the queue of asynchronous events off, in a task on the current tokio runtime. Call once.
+    pub fn start(self: &Arc<Self>) {
+        let worker = QueueWorker::new(Arc::clone(self), self.stop_queue.clone());
+        self.queue_tasks.spawn(worker.run());
+    }
+
+    /// Runs a function now. The run lives in a task of its own: a caller that goes away, even while this future
+    /// is still waiting for an instance, never ends it.
+    ///
+    /// Fails with `ResourceNotFoundException`; `ResourceConflictException` for a function that is `Pending` or
+    /// `Failed`; `TooManyRequestsException` with its reason; and what `Workers::run` fails with. A failing
+    /// function is no error: it is in `answer.outcome`.
+    pub async fn invoke(self: &Arc<Self>, request: InvokeRequest) -> Result<Running, ServiceError> {
+        if self.draining.load(Ordering::Acquire) {
+            return Err(ServiceError::internal("The server is shutting down; try again when it is back."));
+        }
+        self.run(request).await
+    }
+
+    /// Accepts an event: durable when it returns `Ok`, run later, at least once.
+    ///
+    /// Fails with `RequestTooLargeException` above 1 MiB, and like `invoke` when there is no such function or it
+    /// cannot be invoked; with `ServiceException` when storage refuses the write (nothing was accepted then).
+    pub async fn enqueue(self: &Arc<Self>, request: InvokeRequest) -> Result<(), ServiceError> {
+        check_event_size(request.payload.len())?;
+        let version = self.resolve(&request.scope, &request.name, request.qualifier.as_ref()).await?;
+        check_state(&version)?;
+        let now = (self.clock)();
+        let event = QueuedEvent {
+            request_id: request.request_id,
+            payload: request.event(),
+            scope: request.scope,
+            function: request.name,
+            qualifier: request.qualifier,
+            client_context: request.client_context,
+            trace_header: request.trace_header,
+            accepted_at: now,
+            attempts: 0,
+            not_before: now,
+        };
+        self.store.enqueue(event).await.map_err(|error| service_error("store the event", &error))?;
+        self.queue.wake();
+        Ok(())
+    }
+
+    /// Whether `invoke` would find something to run; runs nothing. Fails as `invoke` does before it admits.
+    pub async fn dry_run(
+        &self,
+        scope: &Scope,
+        name: &FunctionName,
+        qualifier: Option<&Qualifier>,
+    ) -> Result<(), ServiceError> {
+        check_state(&*self.resolve(scope, name, qualifier).await?)
+    }
+
+    /// The version a qualifier means now, whatever its state; see `Resolver::resolve`.
+    pub async fn resolve(
+        &self,
+        scope: &Scope,
+        name: &FunctionName,
+        qualifier: Option<&Qualifier>,
+    ) -> Result<Arc<FunctionVersion>, ServiceError> {
+        self.resolver.resolve(scope, name, qualifier).await
+    }
+
+    /// For front doors after a change of functions: forgets what was resolved. The store's watch does the same
+    /// for changes made by others.
+    pub fn functions_changed(&self) {
+        self.resolver.forget();
+    }
+
+    /// Makes the queue's worker look again at the clock and the queue: after a manual clock was moved.
+    pub fn wake_queue(&self) {
+        self.queue.wake();
+    }
+
+    /// The counters of this moment.
+    pub fn metrics(&self) -> MetricsSnapshot {
+        MetricsSnapshot {
+            concurrent: self.admission.running_in_all(),
+            asynchronous_in_flight: self.queue.in_flight(),
+            functions: self.metrics.rows(),
+        }
+    }
+
+    /// Refuses new calls, claims no more events, and waits up to `patience` for what runs. Events still running
+    /// then go back to the queue without using up a retry. Gives back whether everything had finished.
+    pub async fn drain(&self, patience: Duration) -> bool {
+        self.draining.store(true, Ordering::Release);
+        self.runs.close();
+        self.queue.stop_claiming();
+        let finished = tokio::time::timeout(patience, async {
+            self.queue.wait_until_idle().await;
+            self.runs.wait().await;
+        })
+        .await
+        .is_ok();
+        self.stop_queue.cancel();
+        self.queue_tasks.close();
+        self.queue_tasks.wait().await;
+        if let Err(error) = self.ledger.flush().await {
+            error!(%error, "failed to flush the ledger while draining");
+        }
+        finished
+    }
+
+    /// The path every invocation takes.
+    pub(crate) async fn run(self: &Arc<Self>, request: InvokeRequest) -> Result<Running, ServiceError> {
+        let arrived_at = (self.clock)();
+        let version = self.resolve(&request.scope, &request.name, request.qualifier.as_ref()).await?;
+        check_state(&version)?;
+        let permit = self
+            .admission
+            .admit(&request.scope, &request.name)
+            .inspect_err(|_| self.metrics.throttled(&request.scope, &request.name))?;
+        self.dispatch(invocation(request, version, arrived_at), permit).await
+    }
+
+    async fn dispatch(
+        self: &Arc<Self>,
+        invocation: Invocation,
+        permit: Permit,
+    ) -> Result<Running, ServiceError> {
+        let executed_version = invocation.version.version;
+        let (started, answer) = oneshot::channel();
+        let invoker = Arc::clone(self);
+        self.runs.spawn(async move { invoker.carry_through(invocation, permit, started).await });
+        let answer = answer.await.map_err(|_| ServiceError::internal("The invocation was lost."))??;
+        Ok(Running { executed_version, answer })
+    }
+
+    /// One run from hand-over to report, in a task of its own; the permit ends with it.
+    async fn carry_through(
+        &self,
+        invocation: Invocation,
+        permit: Permit,
+        started: oneshot::Sender<Result<Answer, ServiceError>>,
+    ) {
+        let lost = lost_report(&invocation);
+        let version = Arc::clone(&invocation.version);
+        let answer = match self.workers.run(invocation).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                if error.code == ErrorCode::TooManyRequestsException {
+                    self.metrics.throttled(&version.scope, &version.name);
+                } else {
+                    self.metrics.platform_error(&version.scope, &version.name);
+                    warn!(
+                        function = %version.name, version = %version.version, request_id = %lost.request_id,
+                        %error, "failed to start an invocation"
+                    );
+                }
+                drop(permit);
+                let _ = started.send(Err(error));
+                return;
+            }
+        };
+        let (report_to_caller, finished) = oneshot::channel();
+        let pool_finished = answer.finished;
+        let _ = started.send(Ok(Answer { finished, ..answer }));
+        let ended = pool_finished.await.unwrap_or_else(|_| {
+            error!(request_id = %lost.request_id, "an invocation ended without a report");
+            Finished { report: lost, log_tail: None }
+        });
+        self.metrics.finished(&ended.report);
+        self.ledger.append(ended.report.clone());
+        // The place is free before the caller hears of the end, so that its next call is not refused.
+        drop(permit);
+        let _ = report_to_caller.send(ended);
+    }
+}
+
+fn invocation(request: InvokeRequest, version: Arc<FunctionVersion>, arrived_at: Timestamp) -> Invocation {
+    Invocation {
+        request_id: request.request_id,
+        invoked_arn: request.invoked_arn(),
+        payload: request.event(),
+        version,
+        client_context: request.client_context,
+        trace_header: request.trace_header,
+        arrived_at,
+        log_tail: request.log_tail,
+    }
+}
+
+/// What the ledger says of a run whose worker went away without a word: a platform failure, billed nothing.
+fn lost_report(invocation: &Invocation) -> InvocationReport {
+    let version = &invocation.version;
+    InvocationReport {
+        request_id: invocation.request_id,
+        scope: version.scope.clone(),
+        function: version.name.as_str().to_owned(),
+        version: version.version,
+        instance_id: String::new(),
+        outcome: Outcome { status: OutcomeStatus::Failure, error_type: Some("ServiceException".to_owned()) },
+        arrived_at: invocation.arrived_at,
+        queue_us: 0,
+        duration_us: 0,
+        billed_ms: 0,
+        memory_mib: version.memory_mib,
+        max_memory_used_mib: 0,
+        init_us: None,
+        start: StartKind::FromNothing,
+        cold_start: None,
+    }
+}
+
+/// AWS's text for an event above the limit of asynchronous invocation.
+fn check_event_size(bytes: usize) -> Result<(), ServiceError> {
+    if bytes <= ASYNC_PAYLOAD_BYTES {
+        return Ok(());
+    }
+    Err(ServiceError::new(
+        ErrorCode::RequestTooLargeException,
+        format!(
+            "{bytes} byte payload is too large for the Event invocation type (limit {ASYNC_PAYLOAD_BYTES} bytes)"
+        ),
+    ))
+}
+
+/// A storage failure as the caller sees it; the log gets the source.
+pub(crate) fn service_error(doing: &str, error: &StoreError) -> ServiceError {
+    error!(error = %ErrorChain(error), "failed to {doing}");
+    match error {
+        // What an operator can mend is said to whoever asks.
+        StoreError::Unwritable(why) => {
+            ServiceError::internal(format!("failed to {doing}: storage refuses writes: {why}"))
+        }
+        _ => ServiceError::internal(format!("failed to {doing}")),
+    }
+}
+
+/// An error with all its sources on one line.
+pub(crate) struct ErrorChain<'a>(pub &'a (dyn std::error::Error + 'static));
+
+impl std::fmt::Display for ErrorChain<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(error) = source {
+            write!(formatter, ": {error}")?;
+            source = error.source();
+        }
+        Ok(())
+    }
+}
