@@ -1,7 +1,7 @@
 //! What running an invocation gives back: a bounded stream of the body, then how it ended, then the report.
 
 use bytes::Bytes;
-use lamplight_model::{InvocationReport, Outcome, ServiceError};
+use lamplight_model::{InvocationReport, Outcome, OutcomeStatus, ServiceError};
 use tokio::sync::{mpsc, oneshot};
 
 /// A running invocation as its caller sees it. Dropping it drops the answer, never the run.
@@ -29,4 +29,98 @@ pub struct Finished {
     pub report: InvocationReport,
     /// The last 4 KiB of the invocation's log lines, START to REPORT, when they were asked for.
     pub log_tail: Option<Bytes>,
+}
+
+/// A whole answer, for callers that want it in one piece.
+#[derive(Debug)]
+pub struct Collected {
+    /// The body: what the function answered, or one error document.
+    pub body: Bytes,
+    /// Content type the runtime named.
+    pub content_type: Option<String>,
+    /// What the function did.
+    pub outcome: Outcome,
+    /// Resolves when the REPORT line is written.
+    pub finished: oneshot::Receiver<Finished>,
+}
+
+impl Answer {
+    /// Waits for the whole answer. A body of more than `limit_bytes` becomes AWS's
+    /// `Function.ResponseSizeTooLarge`; it is read to its end, but not kept.
+    ///
+    /// When the platform ends a run (`Timeout`, `Failure`), its document is the last piece, and what the
+    /// function had answered before is no answer: it is dropped.
+    ///
+    /// Fails with the `ServiceError` of a run that could not be carried through.
+    pub async fn collect(self, limit_bytes: usize) -> Result<Collected, ServiceError> {
+        let Self { mut body, content_type, outcome, finished } = self;
+        let mut pieces: Vec<Bytes> = Vec::new();
+        let mut length = 0_usize;
+        let mut last = Bytes::new();
+        while let Some(piece) = body.recv().await {
+            length = length.saturating_add(piece.len());
+            if length > limit_bytes {
+                pieces.clear();
+            } else {
+                pieces.push(piece.clone());
+            }
+            last = piece;
+        }
+        let outcome = outcome
+            .await
+            .unwrap_or_else(|_| Err(ServiceError::internal("The invocation ended without an outcome")))?;
+        let content_type = content_type.await.unwrap_or_default();
+        let platform_document = matches!(outcome.status, OutcomeStatus::Timeout | OutcomeStatus::Failure);
+        let (body, content_type, outcome) = if platform_document {
+            (last, None, outcome)
+        } else if length > limit_bytes {
+            let ending = crate::documents::response_too_large();
+            (ending.document, None, ending.outcome)
+        } else if pieces.len() == 1 {
+            (last, content_type, outcome)
+        } else {
+            (pieces.concat().into(), content_type, outcome)
+        };
+        Ok(Collected { body, content_type, outcome, finished })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn check(pieces: &[&'static str], status: OutcomeStatus, limit: usize, expected: &str) {
+        let (body_sender, body) = mpsc::channel(8);
+        let (content_type_sender, content_type) = oneshot::channel();
+        let (outcome_sender, outcome) = oneshot::channel();
+        let (_finished, finished) = oneshot::channel();
+        for piece in pieces {
+            body_sender.send(Bytes::from_static(piece.as_bytes())).await.unwrap();
+        }
+        drop((body_sender, content_type_sender));
+        outcome_sender.send(Ok(Outcome { status, error_type: None })).unwrap();
+        let collected = Answer { body, content_type, outcome, finished }.collect(limit).await.unwrap();
+        assert!(std::str::from_utf8(&collected.body).unwrap().starts_with(expected));
+        assert_eq!(collected.body.is_empty(), expected.is_empty());
+    }
+
+    #[tokio::test]
+    async fn pieces_become_one_answer() {
+        check(&[], OutcomeStatus::Success, 10, "").await;
+        check(&["\"hi\""], OutcomeStatus::Success, 10, "\"hi\"").await;
+        check(&["ab", "cd"], OutcomeStatus::Success, 4, "abcd").await;
+        check(&["ab", "cd"], OutcomeStatus::Success, 3, r#"{"errorType":"Function.ResponseSizeTooLarge""#)
+            .await;
+        check(&["half an ", "{timeout}"], OutcomeStatus::Timeout, 10, "{timeout}").await;
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_a_word_is_a_service_error() {
+        let (_, body) = mpsc::channel(1);
+        let (_, content_type) = oneshot::channel();
+        let (_, outcome) = oneshot::channel();
+        let (_, finished) = oneshot::channel();
+        let error = Answer { body, content_type, outcome, finished }.collect(10).await.unwrap_err();
+        assert_eq!(error.code, lamplight_model::ErrorCode::ServiceException);
+    }
 }

@@ -1,7 +1,32 @@
 //! Instances of one node: start, reuse, freeze, stop.
 //!
-//! Called by `invoke`. Decides *how many* and *how long* in `policy`; does the work in `start` and `instance`.
+//! Called by `invoke`. Decides *how many* and *how long* in `policy`; keeps the state in `registry`; does the
+//! work in `start` (an instance), `run` (an invocation) and `maintenance` (idle ones).
 
 pub mod answer;
+pub mod config;
+pub mod documents;
+pub mod plan;
+pub mod policy;
+pub mod pool;
+pub mod registry;
+pub mod snapshot;
 
-pub use answer::{Answer, Finished};
+mod carried;
+mod environment;
+mod instance;
+mod log;
+mod maintenance;
+mod run;
+mod start;
+#[cfg(test)]
+mod testing;
+
+pub use answer::{Answer, Collected, Finished};
+pub use config::PoolConfig;
+pub use plan::{RuntimePlan, RuntimeSource};
+pub use pool::{PlatformEndpoint, Pool};
+pub use snapshot::{Snapshot, VersionSnapshot};
+
+/// The wall clock, injected so that tests need not wait.
+pub type Clock = std::sync::Arc<dyn Fn() -> lamplight_model::Timestamp + Send + Sync>;

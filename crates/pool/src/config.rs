@@ -1,0 +1,66 @@
+//! The bounds of the pool, each with its reason.
+
+use crate::policy::Budget;
+use std::time::Duration;
+
+const MIB: u64 = 1024 * 1024;
+
+/// Memory an instance counts for before its version has been measured, bytes. An idle Python instance uses
+/// about 10 MiB, Node about 30; 200 first calls must fit 80 % of a host of 8 GiB (32 MiB each).
+pub const UNSEEN_CLAIM_BYTES: u64 = 24 * MIB;
+
+/// Bounds of one node's pool.
+#[derive(Debug, Clone)]
+pub struct PoolConfig {
+    /// How long an instance stays idle before it is stopped.
+    pub keep_alive: Duration,
+    /// How long after its last call an instance is frozen. A freeze and thaw costs as much as a warm round
+    /// trip, so instances under steady load are not frozen between calls.
+    pub freeze_after: Duration,
+    /// Limit of the init phase; exceeded, init runs again inside the first invocation.
+    pub init_limit: Duration,
+    /// What all instances may take together.
+    pub budget: Budget,
+    /// Calls that may wait for room; more are refused with `TooManyRequestsException`.
+    pub waiting_calls: usize,
+    /// How long a call may wait for room.
+    pub waiting_time: Duration,
+    /// Sandboxes being built at once: more only contend for the processors and the kernel's mount lock.
+    pub concurrent_builds: usize,
+    /// `/tmp` volumes of poisoned instances kept for the next instance of their version, on the whole node.
+    pub carried_volumes: usize,
+    /// How long such a volume is kept.
+    pub carried_for: Duration,
+    /// Step of billed durations, milliseconds (the price book's).
+    pub billing_granularity_ms: u64,
+    /// Whether functions that do not say reach the public internet.
+    pub egress_by_default: bool,
+    /// Processes and threads of one instance.
+    pub processes: u32,
+    /// Open files of one process. Lambda: 1024.
+    pub open_files: u32,
+}
+
+impl PoolConfig {
+    /// Defaults for a host with so many bytes of memory: 80 % of it for instances.
+    pub fn for_host(memory_bytes: u64) -> Self {
+        Self {
+            keep_alive: Duration::from_secs(600),
+            freeze_after: Duration::from_millis(100),
+            init_limit: Duration::from_secs(lamplight_model::limits::INIT_SECONDS),
+            budget: Budget {
+                memory_bytes: memory_bytes / 10 * 8,
+                instances: lamplight_model::limits::ACCOUNT_CONCURRENCY,
+            },
+            waiting_calls: 1_000,
+            waiting_time: Duration::from_secs(10),
+            concurrent_builds: 8,
+            carried_volumes: 32,
+            carried_for: Duration::from_secs(600),
+            billing_granularity_ms: 1,
+            egress_by_default: false,
+            processes: 1_024,
+            open_files: 1_024,
+        }
+    }
+}

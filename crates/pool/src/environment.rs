@@ -1,0 +1,234 @@
+//! The environment of an instance's process: exactly Lambda's.
+//!
+//! Source: facts recorded from nodejs22, python3.13 and provided in January 2026; "Defined runtime environment
+//! variables" of the Lambda developer guide for which of them a function may set itself.
+
+use crate::plan::RuntimePlan;
+use lamplight_model::FunctionVersion;
+use lamplight_model::managed_runtime::RuntimeFamily;
+use std::collections::BTreeMap;
+
+/// Where the HTTP Runtime API listens inside.
+pub const RUNTIME_API: &str = "127.0.0.1:9001";
+/// Where the platform's own API listens inside.
+pub const PLATFORM_API: &str = "http://127.0.0.1:9002";
+
+/// Variables of the platform that a function may set itself.
+const OVERRIDABLE: &[&str] = &[
+    "AWS_ENDPOINT_URL",
+    "AWS_LAMBDA_LOG_FORMAT",
+    "AWS_LAMBDA_LOG_LEVEL",
+    "AWS_XRAY_CONTEXT_MISSING",
+    "AWS_XRAY_DAEMON_ADDRESS",
+    "LANG",
+    "LD_LIBRARY_PATH",
+    "NODE_PATH",
+    "PATH",
+    "PYTHONPATH",
+    "TZ",
+];
+
+/// Names no function may set although this process does not have them.
+const RESERVED_ABSENT: &[&str] = &[
+    "AWS_EXECUTION_ENV",
+    "AWS_LAMBDA_MAX_CONCURRENCY",
+    "AWS_SESSION_TOKEN",
+    "AWS_SECURITY_TOKEN",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+];
+
+/// Credentials that identify nobody: the instance's own listener knows who calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credentials {
+    access_key_id: String,
+    secret_access_key: String,
+    session_token: String,
+}
+
+impl Credentials {
+    /// From random bytes the caller drew; shaped like temporary credentials of AWS.
+    pub fn from_random(random: &[u8; 64]) -> Self {
+        let letters = |from: usize, length: usize, alphabet: &[u8]| -> String {
+            (0..length)
+                .map(|at| {
+                    char::from(alphabet[usize::from(random[(from + at) % random.len()]) % alphabet.len()])
+                })
+                .collect()
+        };
+        const UPPER: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+        const ANY: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+        Self {
+            access_key_id: format!("ASIA{}", letters(0, 16, UPPER)),
+            secret_access_key: letters(16, 40, ANY),
+            session_token: letters(8, 56, ANY),
+        }
+    }
+}
+
+/// The whole environment, in name order. `log_stream` is the instance's.
+pub fn environment(
+    version: &FunctionVersion,
+    plan: &RuntimePlan,
+    log_stream: &str,
+    credentials: &Credentials,
+) -> Vec<(String, String)> {
+    let mut variables: BTreeMap<&str, String> = platform_variables(version, plan, log_stream, credentials);
+    for (name, value) in version.environment.iter().flatten() {
+        let reserved = name.starts_with('_')
+            || RESERVED_ABSENT.contains(&name.as_str())
+            || (variables.contains_key(name.as_str()) && !OVERRIDABLE.contains(&name.as_str()));
+        // The API refuses these names; what an older record holds must still not win.
+        if !reserved && !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0') {
+            variables.insert(name, value.clone());
+        }
+    }
+    variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn platform_variables(
+    version: &FunctionVersion,
+    plan: &RuntimePlan,
+    log_stream: &str,
+    credentials: &Credentials,
+) -> BTreeMap<&'static str, String> {
+    let region = version.scope.region.as_str();
+    let mut variables = BTreeMap::from([
+        ("AWS_ACCESS_KEY_ID", credentials.access_key_id.clone()),
+        ("AWS_DEFAULT_REGION", region.to_owned()),
+        ("AWS_ENDPOINT_URL", PLATFORM_API.to_owned()),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", version.memory_mib.to_string()),
+        ("AWS_LAMBDA_FUNCTION_NAME", version.name.to_string()),
+        ("AWS_LAMBDA_FUNCTION_VERSION", version.version.to_string()),
+        ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned()),
+        ("AWS_LAMBDA_LOG_GROUP_NAME", version.logging.log_group.clone()),
+        ("AWS_LAMBDA_LOG_STREAM_NAME", log_stream.to_owned()),
+        ("AWS_LAMBDA_RUNTIME_API", RUNTIME_API.to_owned()),
+        ("AWS_REGION", region.to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", credentials.secret_access_key.clone()),
+        ("AWS_SESSION_TOKEN", credentials.session_token.clone()),
+        ("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR".to_owned()),
+        // Nothing listens there; datagrams to loopback vanish without disturbing the X-Ray SDKs.
+        ("AWS_XRAY_DAEMON_ADDRESS", "127.0.0.1:2000".to_owned()),
+        ("LAMBDA_RUNTIME_DIR", "/var/runtime".to_owned()),
+        ("LAMBDA_TASK_ROOT", "/var/task".to_owned()),
+        ("LANG", "en_US.UTF-8".to_owned()),
+        (
+            "LD_LIBRARY_PATH",
+            "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib"
+                .to_owned(),
+        ),
+        ("PATH", "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin".to_owned()),
+        ("TZ", ":UTC".to_owned()),
+        ("_AWS_XRAY_DAEMON_ADDRESS", "127.0.0.1".to_owned()),
+        ("_AWS_XRAY_DAEMON_PORT", "2000".to_owned()),
+        ("_HANDLER", version.handler.clone()),
+    ]);
+    if plan.family != RuntimeFamily::Provided {
+        variables.insert("AWS_EXECUTION_ENV", format!("AWS_Lambda_{}", version.runtime));
+    }
+    match plan.family {
+        RuntimeFamily::Python => {
+            variables.insert("PYTHONPATH", "/var/runtime".to_owned());
+        }
+        RuntimeFamily::Node => {
+            let digits = version.runtime.trim_start_matches("nodejs");
+            let major = digits.split('.').next().unwrap_or_default();
+            variables.insert(
+                "NODE_PATH",
+                format!(
+                    "/opt/nodejs/node{major}/node_modules:/opt/nodejs/node_modules:\
+                     /var/runtime/node_modules:/var/runtime:/var/task"
+                ),
+            );
+        }
+        RuntimeFamily::Provided | RuntimeFamily::Unserved => {}
+    }
+    if version.logging.json {
+        variables.insert("AWS_LAMBDA_LOG_FORMAT", "JSON".to_owned());
+        let level = version.logging.application_log_level.as_deref().unwrap_or("INFO");
+        variables.insert("AWS_LAMBDA_LOG_LEVEL", level.to_owned());
+    }
+    variables
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::version;
+
+    fn get(variables: &[(String, String)], name: &str) -> Option<String> {
+        variables.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
+    }
+
+    fn check(runtime: &str, user: &[(&str, &str)], expected: &[(&str, Option<&str>)]) {
+        let mut version = version("hello", runtime);
+        version.environment =
+            Some(user.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect());
+        let plan = if runtime.starts_with("provided") {
+            RuntimePlan::provided(runtime)
+        } else {
+            RuntimePlan::managed(runtime, vec![], "1.2.3")
+        };
+        let got = environment(&version, &plan, "stream", &Credentials::from_random(&[7; 64]));
+        for (name, value) in expected {
+            assert_eq!(get(&got, name).as_deref(), *value, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_each_family_gets() {
+        check(
+            "python3.13",
+            &[],
+            &[
+                ("AWS_EXECUTION_ENV", Some("AWS_Lambda_python3.13")),
+                ("PYTHONPATH", Some("/var/runtime")),
+                ("_HANDLER", Some("app.handler")),
+                ("AWS_LAMBDA_FUNCTION_NAME", Some("hello")),
+                ("AWS_LAMBDA_FUNCTION_VERSION", Some("$LATEST")),
+                ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", Some("128")),
+                ("AWS_ENDPOINT_URL", Some("http://127.0.0.1:9002")),
+                ("AWS_LAMBDA_LOG_FORMAT", None),
+            ],
+        );
+        check(
+            "nodejs22.x",
+            &[],
+            &[(
+                "NODE_PATH",
+                Some(
+                    "/opt/nodejs/node22/node_modules:/opt/nodejs/node_modules:/var/runtime/node_modules:/var/runtime:/var/task",
+                ),
+            )],
+        );
+        check("provided.al2023", &[], &[("AWS_EXECUTION_ENV", None), ("NODE_PATH", None)]);
+    }
+
+    #[test]
+    fn user_variables_and_the_reserved_ones() {
+        check(
+            "python3.13",
+            &[
+                ("TABLE", "notes"),
+                ("PATH", "/mine"),
+                ("AWS_REGION", "mars-1"),
+                ("_HANDLER", "evil.handler"),
+                ("_ANY", "x"),
+                ("AWS_LAMBDA_RUNTIME_API", "10.0.0.1:1"),
+                ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "x"),
+                ("AWS_ENDPOINT_URL", "http://elsewhere"),
+            ],
+            &[
+                ("TABLE", Some("notes")),
+                ("PATH", Some("/mine")),
+                ("AWS_REGION", Some("us-east-1")),
+                ("_HANDLER", Some("app.handler")),
+                ("_ANY", None),
+                ("AWS_LAMBDA_RUNTIME_API", Some("127.0.0.1:9001")),
+                ("AWS_CONTAINER_AUTHORIZATION_TOKEN", None),
+                ("AWS_ENDPOINT_URL", Some("http://elsewhere")),
+            ],
+        );
+    }
+}

@@ -1,0 +1,152 @@
+//! One instance: its sandbox, its conversation, its log, and its room in the node's budget.
+
+use crate::log::{Journal, Output};
+use crate::pool::Pool;
+use crate::registry::{EntryId, Phase};
+use lamplight_runtime::Conversation;
+use lamplight_sandbox::{Exit, Limits, Sandbox, TemporaryVolume};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
+use tokio::task::JoinHandle;
+use tracing::warn;
+
+/// A share of the node's budget, held from the decision to start an instance until nothing of it is left.
+#[derive(Debug)]
+pub struct Room {
+    pool: Weak<Pool>,
+    /// Whose it is.
+    pub entry: EntryId,
+    /// What it counts for, bytes.
+    pub claim_bytes: u64,
+    /// Kept in step with the registry's counts.
+    pub phase: Phase,
+}
+
+impl Room {
+    /// For room the registry has granted in phase `Starting`.
+    pub fn granted(pool: &Arc<Pool>, entry: EntryId, claim_bytes: u64) -> Self {
+        Self { pool: Arc::downgrade(pool), entry, claim_bytes, phase: Phase::Starting }
+    }
+
+    /// Moves to another phase, in the registry too.
+    pub fn change(&mut self, to: Phase) {
+        if let Some(pool) = self.pool.upgrade()
+            && self.phase != to
+        {
+            pool.registry().change(self.entry, self.claim_bytes, self.phase, to);
+        }
+        self.phase = to;
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool.upgrade() {
+            pool.registry().release(self.entry, self.claim_bytes, self.phase);
+        }
+    }
+}
+
+/// A task that ends with its owner.
+#[derive(Debug)]
+pub struct OwnedTask(JoinHandle<()>);
+
+impl From<JoinHandle<()>> for OwnedTask {
+    fn from(task: JoinHandle<()>) -> Self {
+        Self(task)
+    }
+}
+
+impl Drop for OwnedTask {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A started sandbox with everything attached to it, not yet (or no longer) part of the pool's count.
+pub struct Body {
+    /// The wall around the processes. Dropping it kills them.
+    pub sandbox: Box<dyn Sandbox>,
+    /// The talk with the runtime.
+    pub conversation: Conversation,
+    /// Reads stdout and stderr.
+    pub output: Arc<Output>,
+    /// The task that pumps `output`.
+    pub pump: OwnedTask,
+    /// The platform's API inside; ends with its connections.
+    pub platform: OwnedTask,
+}
+
+impl Body {
+    /// Kills everything, keeps what was printed, and gives back `/tmp`.
+    pub async fn stop(self) -> Option<TemporaryVolume> {
+        let Self { sandbox, conversation, output, pump, platform } = self;
+        // Listeners and accepted connections pin the network namespace: they go first.
+        drop(conversation);
+        drop(platform);
+        let volume = sandbox.stop().await;
+        output.drain();
+        drop(pump);
+        volume
+    }
+
+    /// How the command ended, if it has.
+    pub fn exit_now(&self) -> Option<Exit> {
+        let mut exited = self.sandbox.exited();
+        match exited.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(exit) => Some(exit),
+            Poll::Pending => None,
+        }
+    }
+}
+
+/// An instance that finished its init.
+pub struct Instance {
+    /// 32 hexadecimal digits: the end of its log stream's name.
+    pub id: Arc<str>,
+    /// The sandbox and what belongs to it.
+    pub body: Body,
+    /// Its log stream.
+    pub journal: Arc<Journal>,
+    /// Its share of the budget.
+    pub room: Room,
+    /// Whether its processes stand still.
+    pub frozen: bool,
+}
+
+impl Instance {
+    /// Limits of an instance of so many MiB: processor time in proportion, as in Lambda.
+    pub fn limits(memory_mib: u32, processes: u32, open_files: u32) -> Limits {
+        let cpu_millis =
+            u64::from(memory_mib) * 1_000 / u64::from(lamplight_model::limits::MEMORY_MIB_PER_CPU);
+        Limits {
+            memory_bytes: u64::from(memory_mib) * 1024 * 1024,
+            cpu_millis: u32::try_from(cpu_millis).unwrap_or(u32::MAX),
+            processes,
+            open_files,
+        }
+    }
+
+    /// Stops its processes where they are. A failure is logged: the instance is merely less quiet.
+    pub fn freeze(&mut self) {
+        match self.body.sandbox.freeze() {
+            Ok(()) => self.frozen = true,
+            Err(error) => warn!(instance_id = %self.id, %error, "failed to freeze an idle instance"),
+        }
+    }
+
+    /// Makes it ready to take an event. Fails when it is dead or cannot be thawed: another one is to be used.
+    pub fn wake(&mut self) -> bool {
+        if self.body.exit_now().is_some() {
+            return false;
+        }
+        if self.frozen {
+            if let Err(error) = self.body.sandbox.thaw() {
+                warn!(instance_id = %self.id, %error, "failed to thaw an instance");
+                return false;
+            }
+            self.frozen = false;
+        }
+        true
+    }
+}

@@ -1,0 +1,125 @@
+//! One instance's log stream: orders the function's lines and the platform's, and keeps the tail.
+
+use super::line::{PlatformLine, SystemLevel};
+use super::tail::Tail;
+use crate::Clock;
+use bytes::Bytes;
+use lamplight_model::{FunctionVersion, InvocationReport, OutcomeStatus, RequestId, Timestamp};
+use lamplight_store::Logs;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Where an instance's lines go.
+#[derive(Clone)]
+pub struct JournalTarget {
+    /// The store. It never blocks and bounds what one group may write.
+    pub logs: Arc<dyn Logs>,
+    /// Wall clock.
+    pub clock: Clock,
+}
+
+/// The log stream of one instance.
+pub struct Journal {
+    target: JournalTarget,
+    version: Arc<FunctionVersion>,
+    stream: String,
+    system_level: SystemLevel,
+    /// Also the order of lines: nothing is appended without holding it.
+    tail: Mutex<Option<Tail>>,
+}
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Journal").field("stream", &self.stream).finish_non_exhaustive()
+    }
+}
+
+impl Journal {
+    /// `stream` is the stream's name: `YYYY/MM/DD/[version]<instance>`.
+    pub fn new(target: JournalTarget, version: Arc<FunctionVersion>, stream: String) -> Arc<Self> {
+        let system_level = SystemLevel::parse(version.logging.system_log_level.as_deref());
+        Arc::new(Self { target, version, stream, system_level, tail: Mutex::new(None) })
+    }
+
+    /// Its stream's name.
+    pub fn stream(&self) -> &str {
+        &self.stream
+    }
+
+    /// An instance begins to start.
+    pub fn init_start(&self, runtime_version: &str, runtime_version_arn: &str) {
+        self.platform(&PlatformLine::InitStart { runtime_version, runtime_version_arn });
+    }
+
+    /// A start did not succeed.
+    pub fn init_report(
+        &self,
+        duration: Duration,
+        in_invocation: bool,
+        status: OutcomeStatus,
+        error_type: Option<&str>,
+    ) {
+        self.platform(&PlatformLine::InitReport { duration, in_invocation, status, error_type });
+    }
+
+    /// An invocation begins; `keep_tail` when its caller wants the last 4 KiB.
+    pub fn start(&self, request_id: RequestId, keep_tail: bool) {
+        *self.lock() = keep_tail.then(Tail::default);
+        self.platform(&PlatformLine::Start { request_id });
+    }
+
+    /// Why the platform ended an invocation: its deadline.
+    pub fn timed_out(&self, request_id: RequestId, text: &str) {
+        self.platform(&PlatformLine::Note { request_id, text, prefixed: true });
+    }
+
+    /// Why the platform ended an invocation: the end of the runtime.
+    pub fn note(&self, request_id: RequestId, text: &str) {
+        self.platform(&PlatformLine::Note { request_id, text, prefixed: false });
+    }
+
+    /// Lines the function printed, each with its newline if it had one.
+    pub fn function_lines(&self, lines: Vec<String>) {
+        let now = (self.target.clock)();
+        self.append(lines.into_iter().map(|line| (now, line)).collect());
+    }
+
+    /// Log records that came as such, with their own time.
+    pub fn function_records(&self, records: Vec<(Timestamp, String)>) {
+        self.append(records);
+    }
+
+    /// END and REPORT. Gives the tail if it was kept.
+    pub fn report(&self, report: &InvocationReport) -> Option<Bytes> {
+        self.platform(&PlatformLine::Report { report });
+        self.lock().take().map(Tail::finish)
+    }
+
+    fn platform(&self, line: &PlatformLine<'_>) {
+        let now = (self.target.clock)();
+        let lines = if self.version.logging.json {
+            line.json(&self.version, now, self.system_level)
+        } else {
+            line.text(&self.version, now)
+        };
+        self.append(lines.into_iter().map(|line| (now, line)).collect());
+    }
+
+    fn append(&self, lines: Vec<(Timestamp, String)>) {
+        if lines.is_empty() {
+            return;
+        }
+        let mut tail = self.lock();
+        if let Some(tail) = tail.as_mut() {
+            for (_, line) in &lines {
+                tail.push(line);
+            }
+        }
+        let version = &self.version;
+        self.target.logs.append(&version.scope, &version.logging.log_group, &self.stream, lines);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Tail>> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,13 @@
+//! An instance's log: what the function prints, between the platform's own lines.
+//!
+//! `output` reads the pipe, `journal` orders lines and writes them to the store, `line` formats the
+//! platform's lines in both formats, `tail` keeps the end of one invocation's lines for its caller.
+
+mod journal;
+mod line;
+mod output;
+mod split;
+mod tail;
+
+pub use journal::{Journal, JournalTarget};
+pub use output::Output;

@@ -1,0 +1,301 @@
+//! The pool: finds or starts an instance for an invocation, takes it back, keeps the node within its bounds.
+
+use crate::answer::Answer;
+use crate::carried::CarriedVolumes;
+use crate::config::PoolConfig;
+use crate::instance::{Instance, Room};
+use crate::log::{Journal, JournalTarget};
+use crate::plan::RuntimeSource;
+use crate::registry::{Acquired, Bounds, EntryId, Grant, Phase, Registry};
+use crate::run::{AnswerSender, Run, VolumePromise};
+use crate::snapshot::Snapshot;
+use crate::{Clock, maintenance};
+use lamplight_model::{Caller, FunctionName, FunctionVersion, Invocation, Scope, ServiceError};
+use lamplight_sandbox::SandboxBackend;
+use lamplight_store::{CodeStore, Logs};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Serves the platform's API on the (non-blocking) listener inside an instance, as that function. The task is
+/// aborted at teardown and must take every accepted connection with it: both pin the network namespace.
+pub type PlatformEndpoint = Arc<dyn Fn(TcpListener, Caller) -> JoinHandle<()> + Send + Sync>;
+
+/// Pieces of an answer that wait for a slow caller; then the function waits.
+const BODY_PIECES: usize = 16;
+
+/// The instances of this node.
+pub struct Pool {
+    pub(crate) config: PoolConfig,
+    pub(crate) backend: Arc<dyn SandboxBackend>,
+    pub(crate) code: Arc<dyn CodeStore>,
+    pub(crate) platform: PlatformEndpoint,
+    pub(crate) target: JournalTarget,
+    pub(crate) carried: CarriedVolumes,
+    pub(crate) builds: Semaphore,
+    /// Cancelled when runs in flight are to end at once.
+    pub(crate) abort: CancellationToken,
+    runtimes: RuntimeSource,
+    registry: Mutex<Registry<Instance>>,
+    /// Runs and teardowns.
+    tasks: TaskTracker,
+    pub(crate) maintenance: maintenance::Wake,
+    busy_changed: Notify,
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Pool").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Pool {
+    /// A pool without instances. Must be called within a tokio runtime; its maintenance ends with it.
+    pub fn new(
+        config: PoolConfig,
+        backend: Arc<dyn SandboxBackend>,
+        code: Arc<dyn CodeStore>,
+        logs: Arc<dyn Logs>,
+        runtimes: RuntimeSource,
+        platform: PlatformEndpoint,
+        clock: Clock,
+    ) -> Arc<Self> {
+        let bounds = Bounds { budget: config.budget, waiting_calls: config.waiting_calls };
+        let pool = Arc::new(Self {
+            builds: Semaphore::new(config.concurrent_builds.max(1)),
+            backend,
+            code,
+            platform,
+            target: JournalTarget { logs, clock },
+            carried: CarriedVolumes::default(),
+            abort: CancellationToken::new(),
+            runtimes,
+            registry: Mutex::new(Registry::new(bounds)),
+            tasks: TaskTracker::new(),
+            maintenance: maintenance::Wake::default(),
+            busy_changed: Notify::new(),
+            config,
+        });
+        tokio::spawn(maintenance::run(Arc::downgrade(&pool)));
+        pool
+    }
+
+    /// Starts one invocation; the run goes on when the caller drops the answer.
+    ///
+    /// Fails with `TooManyRequestsException` when the node is full beyond its bounded wait, with
+    /// `InvalidRuntimeException` when the version's runtime is not on this host, and with `ServiceException`
+    /// while the server stops. What goes wrong later is in `Answer::outcome`.
+    pub async fn run(self: &Arc<Self>, invocation: Invocation) -> Result<Answer, ServiceError> {
+        let called_at = Instant::now();
+        loop {
+            let (entry, grant) = self.acquire(&invocation.version).await?;
+            let queued = called_at.elapsed();
+            match grant {
+                Grant::Instance(mut instance) => {
+                    instance.room.phase = Phase::Running;
+                    if !instance.wake() {
+                        instance.room.change(Phase::Stopping);
+                        self.stop(instance);
+                        continue;
+                    }
+                    let (sender, answer) = channels();
+                    let run = Run { pool: self.clone(), invocation, queued };
+                    self.spawn(run.warm(instance, sender));
+                    return Ok(answer);
+                }
+                Grant::Room(claim_bytes) => {
+                    let room = Room::granted(self, entry, claim_bytes);
+                    let plan = (self.runtimes)(&invocation.version.runtime)?;
+                    let (sender, answer) = channels();
+                    let run = Run { pool: self.clone(), invocation, queued };
+                    self.spawn(run.cold(room, plan, sender));
+                    return Ok(answer);
+                }
+            }
+        }
+    }
+
+    async fn acquire(
+        self: &Arc<Self>,
+        version: &Arc<FunctionVersion>,
+    ) -> Result<(EntryId, Grant<Instance>), ServiceError> {
+        let acquisition = {
+            let mut registry = self.registry();
+            if registry.is_closed() {
+                return Err(stopping());
+            }
+            registry.acquire(version, Instant::now())
+        };
+        for instance in acquisition.to_stop {
+            self.stop(instance);
+        }
+        let entry = acquisition.entry;
+        let receiver = match acquisition.acquired {
+            Acquired::Granted(grant) => return Ok((entry, grant)),
+            Acquired::Refused => return Err(full()),
+            Acquired::Waiting(receiver) => receiver,
+        };
+        let mut place = Place { pool: self, entry, receiver };
+        match timeout(self.config.waiting_time, &mut place.receiver).await {
+            Ok(Ok(grant)) => Ok((entry, grant)),
+            Ok(Err(_)) => Err(stopping()),
+            // Dropping the place gives a grant back that came at the last moment.
+            Err(_) => Err(full()),
+        }
+    }
+
+    /// Stops every instance of a function: idle ones now, running ones after their run. For a deleted function.
+    pub fn discard_function(self: &Arc<Self>, scope: &Scope, name: &FunctionName) {
+        let retired = self.registry().retire_function(scope, name);
+        for instance in retired {
+            self.stop(instance);
+        }
+    }
+
+    /// Takes no more invocations, lets those in flight end until `deadline`, then ends them with
+    /// `ServiceException`, and returns when nothing is left.
+    pub async fn drain(self: &Arc<Self>, deadline: Instant) {
+        let idle = self.registry().close();
+        for instance in idle {
+            self.stop(instance);
+        }
+        let quiet = async {
+            loop {
+                let changed = self.busy_changed.notified();
+                if self.registry().busy() == 0 {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        let _ = tokio::time::timeout_at(deadline, quiet).await;
+        self.abort.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.carried.sweep(0, Duration::ZERO, Instant::now());
+    }
+
+    /// What there is now, for `doctor` and metrics.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::of(&self.registry())
+    }
+
+    /// The state. Never held across an await, and nothing that owns a `Room` is dropped while it is held.
+    pub(crate) fn registry(&self) -> MutexGuard<'_, Registry<Instance>> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Kills an instance, which the registry has counted as stopping already, in a task of its own.
+    pub(crate) fn stop(&self, mut instance: Instance) {
+        instance.room.phase = Phase::Stopping;
+        self.tasks.spawn(async move {
+            let Instance { body, room, .. } = instance;
+            drop(body.stop().await);
+            drop(room);
+        });
+    }
+
+    /// An instance whose run is over and whose runtime asked for the next event.
+    pub(crate) fn give_back(&self, mut instance: Instance) {
+        let (entry, claim_bytes) = (instance.room.entry, instance.room.claim_bytes);
+        instance.room.phase = Phase::Idle;
+        let back = self.registry().finished(entry, instance, claim_bytes, Instant::now());
+        match back {
+            Some(instance) => self.stop(instance),
+            None => self.maintenance.wake_if_parked(),
+        }
+    }
+
+    /// Learns from a measurement what instances of this version count for.
+    pub(crate) fn measured(&self, room: &mut Room, memory_peak_bytes: u64) {
+        room.claim_bytes = self.registry().learn(room.entry, room.claim_bytes, memory_peak_bytes);
+    }
+
+    /// Takes a place for the `/tmp` of an instance that is about to be stopped.
+    pub(crate) fn promise_volume(&self, entry: EntryId) -> VolumePromise {
+        let promise = self.carried.promise(entry, Instant::now());
+        self.wake_maintenance();
+        promise
+    }
+
+    pub(crate) fn wake_maintenance(&self) {
+        self.maintenance.wake_if_parked();
+    }
+
+    /// Identity and log stream of a new instance.
+    pub(crate) fn new_journal(&self, version: &Arc<FunctionVersion>) -> (Arc<str>, Arc<Journal>) {
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let date = (self.target.clock)().log_stream_date();
+        let stream = format!("{date}/[{}]{id}", version.version);
+        (id.into(), Journal::new(self.target.clone(), version.clone(), stream))
+    }
+
+    fn spawn(self: &Arc<Self>, run: impl Future<Output = ()> + Send + 'static) {
+        let pool = self.clone();
+        self.tasks.spawn(async move {
+            run.await;
+            if pool.abort_or_closed() {
+                pool.busy_changed.notify_waiters();
+            }
+        });
+    }
+
+    fn abort_or_closed(&self) -> bool {
+        self.abort.is_cancelled() || self.registry().is_closed()
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.maintenance.end();
+    }
+}
+
+/// A place in the queue. Dropped with a grant in it, it gives the grant back.
+struct Place<'a> {
+    pool: &'a Arc<Pool>,
+    entry: EntryId,
+    receiver: oneshot::Receiver<Grant<Instance>>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.receiver.close();
+        match self.receiver.try_recv() {
+            Ok(Grant::Instance(instance)) => {
+                self.pool.give_back(instance);
+            }
+            Ok(Grant::Room(claim_bytes)) => drop(Room::granted(self.pool, self.entry, claim_bytes)),
+            Err(_) => {}
+        }
+    }
+}
+
+fn channels() -> (AnswerSender, Answer) {
+    let (body_sender, body) = mpsc::channel(BODY_PIECES);
+    let (content_type_sender, content_type) = oneshot::channel();
+    let (outcome_sender, outcome) = oneshot::channel();
+    let (finished_sender, finished) = oneshot::channel();
+    (
+        AnswerSender {
+            body: body_sender,
+            content_type: content_type_sender,
+            outcome: outcome_sender,
+            finished: finished_sender,
+        },
+        Answer { body, content_type, outcome, finished },
+    )
+}
+
+fn full() -> ServiceError {
+    ServiceError::throttled("ConcurrentInvocationLimitExceeded")
+}
+
+fn stopping() -> ServiceError {
+    ServiceError::internal("The server is stopping")
+}

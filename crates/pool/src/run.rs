@@ -1,0 +1,430 @@
+//! One invocation on one instance, in a task of its own: hand over, wait until the deadline, report.
+//!
+//! ```text
+//! instance ready --- START --- event ---> reply ---> asked for next --- END, REPORT ---> idle again
+//!                                |   deadline, exit: frozen, answered, END, REPORT, killed, /tmp carried
+//! nothing ready --- init (10 s) -+   failed: START, init again within the timeout ("suppressed init")
+//! ```
+
+use crate::answer::Finished;
+use crate::documents::{self, Ending};
+use crate::instance::{Body, Instance, Room};
+use crate::log::Journal;
+use crate::plan::RuntimePlan;
+use crate::pool::Pool;
+use crate::registry::Phase;
+use crate::start::{InitEnding, LAST_WORDS, Ready, StartFailure, StartRequest, micros};
+use bytes::Bytes;
+use lamplight_model::billing::billed;
+use lamplight_model::limits::SYNC_PAYLOAD_BYTES;
+use lamplight_model::{
+    ColdStart, Invocation, InvocationReport, Outcome, OutcomeStatus, ServiceError, StartKind,
+};
+use lamplight_runtime::{AnswerSink, Event, Reply};
+use lamplight_sandbox::{Exit, TemporaryVolume};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{debug, warn};
+
+/// How long a caller that reads nothing may hold up the error document of a run that is over anyway.
+const DOCUMENT_WAIT: Duration = Duration::from_secs(5);
+
+/// The sending side of an `Answer`.
+pub struct AnswerSender {
+    /// The body.
+    pub body: mpsc::Sender<Bytes>,
+    /// Its content type.
+    pub content_type: oneshot::Sender<Option<String>>,
+    /// How it ended.
+    pub outcome: oneshot::Sender<Result<Outcome, ServiceError>>,
+    /// The record.
+    pub finished: oneshot::Sender<Finished>,
+}
+
+/// An invocation with everything a run needs besides an instance.
+pub struct Run {
+    /// The pool.
+    pub pool: Arc<Pool>,
+    /// What to run.
+    pub invocation: Invocation,
+    /// Waiting for room or an instance.
+    pub queued: Duration,
+}
+
+/// What the report says besides what the invocation itself tells.
+struct Measured {
+    outcome: Outcome,
+    duration: Duration,
+    init: Option<Duration>,
+    cold_start: Option<ColdStart>,
+    memory_peak_bytes: u64,
+    start: StartKind,
+    billable: bool,
+}
+
+/// How the conversation about one event ended.
+enum Conversed {
+    /// The runtime answered.
+    Replied(Reply),
+    /// The platform answers.
+    Ended(Ending),
+    /// Nobody answers: the instance was lost.
+    Lost(ServiceError),
+}
+
+impl Run {
+    /// Runs on an instance that was idle.
+    pub async fn warm(self, instance: Instance, sender: AnswerSender) {
+        self.on_instance(instance, None, Instant::now(), true, sender).await;
+    }
+
+    /// Starts an instance and runs on it.
+    pub async fn cold(mut self, mut room: Room, plan: RuntimePlan, sender: AnswerSender) {
+        let (id, journal) = self.pool.new_journal(&self.invocation.version);
+        journal.init_start(&plan.version_label, &plan.version_arn(&self.invocation.version.scope.region));
+        let volume = self.pool.carried.take(room.entry).await;
+        let (pool, version) = (self.pool.clone(), self.invocation.version.clone());
+        let request = StartRequest { pool: &pool, version: &version, plan: &plan, journal: &journal };
+        let failure = match request.start(volume, pool.config.init_limit, None).await {
+            Ok(ready) => {
+                self.queued += ready.waited;
+                let (init, cold_start) = (ready.init(), ready.cold_start);
+                let instance = self.instance(id, ready, &journal, room);
+                self.on_instance(instance, Some((Some(init), cold_start)), Instant::now(), true, sender)
+                    .await;
+                return;
+            }
+            Err(failure) => failure,
+        };
+        let (ending, duration, volume) = match failure {
+            StartFailure::Platform(error) => return self.no_instance(&id, error, None, sender),
+            StartFailure::Entrypoint(reason) => {
+                let ending = documents::invalid_entrypoint(self.invocation.request_id, &reason);
+                journal.start(self.invocation.request_id, self.invocation.log_tail);
+                return self.end_without_instance(&id, &journal, ending, Duration::ZERO, sender).await;
+            }
+            StartFailure::Init { ending, duration, volume } => (ending, duration, volume),
+        };
+        let (status, error_type) = init_status(&ending);
+        journal.init_report(duration, false, status, error_type.as_deref());
+
+        // The environment is reset and init runs again as part of this invocation, within its timeout.
+        let begun = Instant::now();
+        let limit = version.timeout();
+        journal.start(self.invocation.request_id, self.invocation.log_tail);
+        let ended = request.start(volume, limit, Some(begun + limit)).await;
+        match ended {
+            Ok(ready) => {
+                let cold_start = ready.cold_start;
+                let instance = self.instance(id, ready, &journal, room);
+                self.on_instance(instance, Some((None, cold_start)), begun, false, sender).await;
+            }
+            Err(StartFailure::Platform(error)) => self.no_instance(&id, error, Some(&journal), sender),
+            Err(StartFailure::Entrypoint(reason)) => {
+                let ending = documents::invalid_entrypoint(self.invocation.request_id, &reason);
+                self.end_without_instance(&id, &journal, ending, begun.elapsed(), sender).await;
+            }
+            Err(StartFailure::Init { ending, duration, volume }) => {
+                let (status, error_type) = init_status(&ending);
+                journal.init_report(duration, true, status, error_type.as_deref());
+                room.change(Phase::Stopping);
+                if let Some(volume) = volume {
+                    let _ = pool.carried.promise(room.entry, Instant::now()).send(volume);
+                    pool.wake_maintenance();
+                }
+                let ending = self.init_ending(ending);
+                self.end_without_instance(&id, &journal, ending, begun.elapsed().min(limit), sender).await;
+            }
+        }
+    }
+
+    fn instance(&self, id: Arc<str>, ready: Ready, journal: &Arc<Journal>, mut room: Room) -> Instance {
+        let (version, config) = (&self.invocation.version, &self.pool.config);
+        let limits = Instance::limits(version.memory_mib, config.processes, config.open_files);
+        if let Err(error) = ready.body.sandbox.apply_limits(limits) {
+            // The memory limit stands since the start; what is missing is the processor quota.
+            warn!(instance_id = %id, %error, "failed to apply the limits of an instance");
+        }
+        room.change(Phase::Running);
+        Instance { id, body: ready.body, journal: journal.clone(), room, frozen: false }
+    }
+
+    /// `cold` is the init duration to bill, if any, and the breakdown. `begun` is when the invocation's time
+    /// began, `announce` whether START is still to be written.
+    async fn on_instance(
+        self,
+        mut instance: Instance,
+        cold: Option<(Option<Duration>, ColdStart)>,
+        begun: Instant,
+        announce: bool,
+        sender: AnswerSender,
+    ) {
+        let limit = self.invocation.version.timeout();
+        let deadline = begun + limit;
+        if announce {
+            instance.journal.start(self.invocation.request_id, self.invocation.log_tail);
+        }
+        let AnswerSender { body, content_type, outcome: outcome_sender, finished } = sender;
+        let sink = AnswerSink { body: body.clone(), content_type };
+        let conversed = self.converse(&mut instance.body, sink, deadline).await;
+        let (outcome, healthy, billable, carried) = match conversed {
+            Conversed::Replied(reply) => {
+                drop(body);
+                let outcome = outcome_of(reply);
+                let _ = outcome_sender.send(Ok(outcome.clone()));
+                let healthy = self.until_next(&mut instance.body, deadline).await;
+                let carried = (!healthy).then(|| self.pool.promise_volume(instance.room.entry));
+                (outcome, healthy, true, carried)
+            }
+            Conversed::Ended(ending) => {
+                // Before the answer: nothing may work on after it.
+                instance.freeze();
+                instance.body.output.drain();
+                self.note(&instance.journal, &ending);
+                let carried = self.pool.promise_volume(instance.room.entry);
+                answer(body, &ending.document).await;
+                let _ = outcome_sender.send(Ok(ending.outcome.clone()));
+                (ending.outcome, false, true, Some(carried))
+            }
+            Conversed::Lost(error) => {
+                instance.freeze();
+                drop(body);
+                let _ = outcome_sender.send(Err(error));
+                (lost_outcome(), false, false, None)
+            }
+        };
+        let duration = begun.elapsed().min(limit);
+        instance.body.output.drain();
+        let memory_peak_bytes = match instance.body.sandbox.usage() {
+            Ok(usage) => usage.memory_peak_bytes,
+            Err(error) => {
+                debug!(instance_id = %instance.id, %error, "failed to measure an instance");
+                0
+            }
+        };
+        let report = self.report(
+            &instance.id,
+            Measured {
+                outcome,
+                duration,
+                init: cold.and_then(|(init, _)| init),
+                cold_start: cold.map(|(_, breakdown)| breakdown),
+                memory_peak_bytes,
+                start: if cold.is_some() { StartKind::FromNothing } else { StartKind::Warm },
+                billable,
+            },
+        );
+        let log_tail = instance.journal.report(&report);
+        self.pool.measured(&mut instance.room, memory_peak_bytes);
+        if healthy {
+            self.pool.give_back(instance);
+        } else {
+            instance.room.change(Phase::Stopping);
+            let volume = instance.body.stop().await;
+            drop(instance.room);
+            if let (Some(carried), Some(volume)) = (carried, volume) {
+                let _ = carried.send(volume);
+            }
+        }
+        let _ = finished.send(Finished { report, log_tail });
+    }
+
+    async fn converse(&self, body: &mut Body, sink: AnswerSink, deadline: Instant) -> Conversed {
+        let request_id = self.invocation.request_id;
+        let remaining = deadline.saturating_duration_since(Instant::now());
+        let event = Event {
+            request_id,
+            deadline_ms: (self.pool.target.clock)().plus(remaining).as_millis(),
+            invoked_arn: self.invocation.invoked_arn.clone(),
+            trace_header: self.invocation.trace_header.clone(),
+            client_context: self.invocation.client_context.clone(),
+            payload: self.invocation.payload.clone(),
+        };
+        let invoke = body.conversation.invoke(event, sink, SYNC_PAYLOAD_BYTES);
+        tokio::pin!(invoke);
+        let reply = tokio::select! {
+            biased;
+            reply = &mut invoke => reply,
+            exit = body.sandbox.exited() => {
+                // An answer written just before the end counts.
+                match timeout(LAST_WORDS, &mut invoke).await {
+                    Ok(Ok(reply)) => Ok(reply),
+                    _ => return self.exited(exit),
+                }
+            }
+            () = sleep_until(deadline) => {
+                return Conversed::Ended(documents::timed_out(request_id, self.invocation.version.timeout()));
+            }
+            () = self.pool.abort.cancelled() => {
+                return Conversed::Lost(ServiceError::internal("The server is stopping"));
+            }
+        };
+        match reply {
+            Ok(reply) => Conversed::Replied(reply),
+            Err(error) => match timeout(LAST_WORDS, body.sandbox.exited()).await {
+                Ok(exit) => self.exited(exit),
+                Err(_) => {
+                    warn!(function = %self.invocation.version.name, %error, "a runtime broke off");
+                    Conversed::Ended(documents::protocol_broken(request_id))
+                }
+            },
+        }
+    }
+
+    fn exited(&self, exit: Exit) -> Conversed {
+        if exit.interrupted {
+            return Conversed::Lost(ServiceError::internal("The instance was lost with its host process"));
+        }
+        Conversed::Ended(documents::exited(self.invocation.request_id, exit))
+    }
+
+    /// Waits until the runtime asks for the next event. Whether it did, and the instance can be used again.
+    async fn until_next(&self, body: &mut Body, deadline: Instant) -> bool {
+        let why = tokio::select! {
+            biased;
+            idle = body.conversation.idle() => match idle {
+                Ok(()) => return true,
+                Err(error) => error.to_string(),
+            },
+            _ = body.sandbox.exited() => "it ended".to_owned(),
+            () = sleep_until(deadline) => "its time is over".to_owned(),
+            () = self.pool.abort.cancelled() => "the server is stopping".to_owned(),
+        };
+        debug!(function = %self.invocation.version.name, why, "a runtime answered and did not ask for the next event");
+        false
+    }
+
+    fn init_ending(&self, ending: InitEnding) -> Ending {
+        let request_id = self.invocation.request_id;
+        match ending {
+            InitEnding::Reported(failure) => documents::init_failed(&failure.error_type, failure.document),
+            InitEnding::Exited(exit) => documents::exited(request_id, exit),
+            InitEnding::TimedOut => documents::timed_out(request_id, self.invocation.version.timeout()),
+            InitEnding::Protocol => documents::protocol_broken(request_id),
+        }
+    }
+
+    fn note(&self, journal: &Journal, ending: &Ending) {
+        let request_id = self.invocation.request_id;
+        match &ending.log_line {
+            Some(text) if ending.outcome.status == OutcomeStatus::Timeout => {
+                journal.timed_out(request_id, text)
+            }
+            Some(text) => journal.note(request_id, text),
+            None => {}
+        }
+    }
+
+    async fn end_without_instance(
+        &self,
+        id: &str,
+        journal: &Journal,
+        ending: Ending,
+        duration: Duration,
+        sender: AnswerSender,
+    ) {
+        self.note(journal, &ending);
+        let AnswerSender { body, content_type, outcome, finished } = sender;
+        drop(content_type);
+        answer(body, &ending.document).await;
+        let _ = outcome.send(Ok(ending.outcome.clone()));
+        let report = self.report(
+            id,
+            Measured {
+                outcome: ending.outcome,
+                duration,
+                init: None,
+                cold_start: None,
+                memory_peak_bytes: 0,
+                start: StartKind::FromNothing,
+                billable: true,
+            },
+        );
+        let log_tail = journal.report(&report);
+        let _ = finished.send(Finished { report, log_tail });
+    }
+
+    /// `journal` when START was written.
+    fn no_instance(&self, id: &str, error: ServiceError, journal: Option<&Journal>, sender: AnswerSender) {
+        let report = self.report(
+            id,
+            Measured {
+                outcome: lost_outcome(),
+                duration: Duration::ZERO,
+                init: None,
+                cold_start: None,
+                memory_peak_bytes: 0,
+                start: StartKind::FromNothing,
+                billable: false,
+            },
+        );
+        let log_tail = journal.and_then(|journal| journal.report(&report));
+        drop(sender.body);
+        let _ = sender.outcome.send(Err(error));
+        let _ = sender.finished.send(Finished { report, log_tail });
+    }
+
+    fn report(&self, instance_id: &str, measured: Measured) -> InvocationReport {
+        let version = &self.invocation.version;
+        let granularity = self.pool.config.billing_granularity_ms;
+        let billed = if measured.billable {
+            billed(measured.duration, measured.init.unwrap_or_default(), granularity)
+        } else {
+            Duration::ZERO
+        };
+        let used_mib = u32::try_from(measured.memory_peak_bytes.div_ceil(1024 * 1024)).unwrap_or(u32::MAX);
+        InvocationReport {
+            request_id: self.invocation.request_id,
+            scope: version.scope.clone(),
+            function: version.name.to_string(),
+            version: version.version,
+            instance_id: instance_id.to_owned(),
+            outcome: measured.outcome,
+            arrived_at: self.invocation.arrived_at,
+            queue_us: micros(self.queued),
+            duration_us: micros(measured.duration),
+            billed_ms: u64::try_from(billed.as_millis()).unwrap_or(u64::MAX),
+            memory_mib: version.memory_mib,
+            max_memory_used_mib: used_mib.min(version.memory_mib),
+            init_us: measured.init.map(micros),
+            start: measured.start,
+            cold_start: measured.cold_start,
+        }
+    }
+}
+
+/// Hands the platform's own document over and closes the body.
+async fn answer(body: mpsc::Sender<Bytes>, document: &Bytes) {
+    // Fails when the caller went away or reads nothing; the run is over either way.
+    let _ = timeout(DOCUMENT_WAIT, body.send(document.clone())).await;
+}
+
+fn outcome_of(reply: Reply) -> Outcome {
+    let error = |error_type: String| Outcome { status: OutcomeStatus::Error, error_type: Some(error_type) };
+    match reply {
+        Reply::Response { .. } => Outcome::success(),
+        Reply::Error { error_type } | Reply::StreamBroken { error_type } => error(error_type),
+        Reply::TooLarge => error("Function.ResponseSizeTooLarge".to_owned()),
+    }
+}
+
+fn lost_outcome() -> Outcome {
+    Outcome { status: OutcomeStatus::Failure, error_type: Some("ServiceException".to_owned()) }
+}
+
+fn init_status(ending: &InitEnding) -> (OutcomeStatus, Option<String>) {
+    match ending {
+        InitEnding::Reported(failure) => (OutcomeStatus::Failure, Some(failure.error_type.clone())),
+        InitEnding::Exited(exit) if exit.out_of_memory => {
+            (OutcomeStatus::Failure, Some("Runtime.OutOfMemory".to_owned()))
+        }
+        InitEnding::Exited(_) => (OutcomeStatus::Failure, Some("Runtime.ExitError".to_owned())),
+        InitEnding::TimedOut => (OutcomeStatus::Timeout, None),
+        InitEnding::Protocol => (OutcomeStatus::Failure, Some("Runtime.Unknown".to_owned())),
+    }
+}
+
+/// A volume's way to the next instance of its version.
+pub type VolumePromise = oneshot::Sender<TemporaryVolume>;

@@ -1,0 +1,65 @@
+//! What the pool looks like at one moment, for `doctor`, metrics and tests.
+
+use crate::instance::Instance;
+use crate::registry::{Counters, PhaseCounts, Registry};
+use lamplight_model::{FunctionName, Scope, VersionNumber};
+
+/// The state and the counts of a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Snapshot {
+    /// Every version with an instance, ordered by first use.
+    pub versions: Vec<VersionSnapshot>,
+    /// All instances by phase.
+    pub instances: PhaseCounts,
+    /// Idle instances whose processes stand still.
+    pub frozen: usize,
+    /// Memory all instances count for, bytes.
+    pub claimed_bytes: u64,
+    /// Calls waiting for room.
+    pub waiting_calls: usize,
+    /// Counts since the start of the process.
+    pub counters: Counters,
+}
+
+/// The instances of one version (of one revision of it).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionSnapshot {
+    /// Where the function lives.
+    pub scope: Scope,
+    /// Its name.
+    pub name: FunctionName,
+    /// The version.
+    pub version: VersionNumber,
+    /// Which revision of it.
+    pub revision_id: String,
+    /// Instances by phase.
+    pub instances: PhaseCounts,
+    /// Idle ones that stand still.
+    pub frozen: usize,
+}
+
+impl Snapshot {
+    pub(crate) fn of(registry: &Registry<Instance>) -> Self {
+        let (counters, used, waiting_calls) = registry.totals();
+        let mut snapshot =
+            Self { claimed_bytes: used.memory_bytes, waiting_calls, counters, ..Self::default() };
+        for (version, instances, frozen) in registry.versions() {
+            snapshot.instances.starting += instances.starting;
+            snapshot.instances.running += instances.running;
+            snapshot.instances.idle += instances.idle;
+            snapshot.instances.stopping += instances.stopping;
+            snapshot.frozen += frozen;
+            if instances.total() > 0 {
+                snapshot.versions.push(VersionSnapshot {
+                    scope: version.scope.clone(),
+                    name: version.name.clone(),
+                    version: version.version,
+                    revision_id: version.revision_id.clone(),
+                    instances,
+                    frozen,
+                });
+            }
+        }
+        snapshot
+    }
+}

@@ -1,0 +1,331 @@
+//! Starting an instance: code, sandbox, interpreter, init.
+
+use crate::environment::{Credentials, environment};
+use crate::instance::{Body, Instance, OwnedTask};
+use crate::log::{Journal, Output};
+use crate::plan::RuntimePlan;
+use crate::pool::Pool;
+use lamplight_model::managed_runtime::RuntimeFamily;
+use lamplight_model::{Caller, ColdStart, FunctionVersion, ServiceError};
+use lamplight_runtime::{Conversation, ConversationError, InitFailure};
+use lamplight_sandbox::{
+    Exit, FileSystemMount, Protocol, SandboxError, SandboxSpec, Started, Temporary, TemporaryVolume,
+};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tracing::warn;
+
+/// How often a start that was interrupted from outside is tried, and the pause between: a spawner that was
+/// killed is back within milliseconds.
+const ATTEMPTS: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(50);
+/// How long a build keeps its place after the command was started. Interpreters start in tens of
+/// milliseconds; one that needs longer waits for something, and others may go on meanwhile.
+const BUILD_HELD: Duration = Duration::from_millis(250);
+/// How long the platform waits for the news of an exit after the runtime closed its connection, and for the
+/// last words of a runtime after the news of its exit.
+pub const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// Everything that stays the same when a start is repeated.
+pub struct StartRequest<'a> {
+    /// The pool, for its parts and bounds.
+    pub pool: &'a Arc<Pool>,
+    /// What runs.
+    pub version: &'a Arc<FunctionVersion>,
+    /// On what.
+    pub plan: &'a RuntimePlan,
+    /// Where its lines go.
+    pub journal: &'a Arc<Journal>,
+}
+
+/// An instance's body whose init is over.
+pub struct Ready {
+    /// The sandbox and what belongs to it.
+    pub body: Body,
+    /// Where the time went.
+    pub cold_start: ColdStart,
+    /// Waiting for a place among the builds.
+    pub waited: Duration,
+}
+
+impl Ready {
+    /// `Init Duration`: from the start of the interpreter until it asks for an event.
+    pub fn init(&self) -> Duration {
+        Duration::from_micros(self.cold_start.interpreter_us + self.cold_start.init_us)
+    }
+}
+
+/// Why there is no instance.
+pub enum StartFailure {
+    /// The platform could not do it.
+    Platform(ServiceError),
+    /// No executable bootstrap in the package; the system's reason.
+    Entrypoint(String),
+    /// The runtime started and its init did not succeed.
+    Init {
+        /// How.
+        ending: InitEnding,
+        /// How long it took.
+        duration: Duration,
+        /// `/tmp`, for the next attempt.
+        volume: Option<TemporaryVolume>,
+    },
+}
+
+/// How an init did not succeed.
+#[derive(Debug)]
+pub enum InitEnding {
+    /// The runtime said why.
+    Reported(InitFailure),
+    /// The process ended.
+    Exited(Exit),
+    /// It took too long.
+    TimedOut,
+    /// It does not speak the protocol.
+    Protocol,
+}
+
+enum Attempt {
+    Ready(Box<Ready>),
+    Failed(StartFailure),
+    Interrupted(Option<TemporaryVolume>),
+}
+
+impl StartRequest<'_> {
+    /// Starts an instance and waits until it asks for an event, at most until `limit` after the start of its
+    /// process or until `deadline`.
+    ///
+    /// No event is handed over here, so a start that was interrupted from outside is simply repeated.
+    pub async fn start(
+        &self,
+        mut volume: Option<TemporaryVolume>,
+        limit: Duration,
+        deadline: Option<Instant>,
+    ) -> Result<Ready, StartFailure> {
+        for attempt in 1..=ATTEMPTS {
+            match self.attempt(volume.take(), limit, deadline).await {
+                Attempt::Ready(ready) => return Ok(*ready),
+                Attempt::Failed(failure) => return Err(failure),
+                Attempt::Interrupted(back) => {
+                    volume = back;
+                    if attempt < ATTEMPTS {
+                        sleep(PAUSE * attempt).await;
+                    }
+                }
+            }
+        }
+        Err(StartFailure::Platform(ServiceError::internal(
+            "The sandbox host was interrupted again and again",
+        )))
+    }
+
+    async fn attempt(
+        &self,
+        volume: Option<TemporaryVolume>,
+        limit: Duration,
+        deadline: Option<Instant>,
+    ) -> Attempt {
+        let begun = Instant::now();
+        let code = match self.pool.code.unpacked(&self.version.code).await {
+            Ok(code) => code,
+            Err(error) => {
+                warn!(function = %self.version.name, %error, "the code of a function is not available");
+                return failed("The code of the function is not available");
+            }
+        };
+        let code_us = micros(begun.elapsed());
+
+        let begun = Instant::now();
+        let Ok(build) = self.pool.builds.acquire().await else { return failed("The server is stopping") };
+        let waited = begun.elapsed();
+
+        let begun = Instant::now();
+        let started = match self.pool.backend.start(self.spec(code, volume)).await {
+            Ok(started) => started,
+            Err(error) => return self.refused(error),
+        };
+        let sandbox_us = micros(begun.elapsed());
+
+        let process_started = Instant::now();
+        let mut body = match self.attach(started) {
+            Ok(body) => body,
+            Err(error) => {
+                warn!(function = %self.version.name, %error, "failed to attach to a sandbox");
+                return failed("The instance could not be reached");
+            }
+        };
+        let until =
+            deadline.map_or(process_started + limit, |deadline| deadline.min(process_started + limit));
+        let mut interpreter = Duration::ZERO;
+        let ending = {
+            let conversation = &mut body.conversation;
+            let init = async {
+                let first_word = async {
+                    let word = conversation.first_word().await;
+                    interpreter = process_started.elapsed();
+                    word.map(|()| conversation)
+                };
+                tokio::pin!(first_word);
+                let conversation = match timeout(BUILD_HELD, &mut first_word).await {
+                    Ok(word) => word?,
+                    Err(_) => {
+                        drop(build);
+                        first_word.await?
+                    }
+                };
+                conversation.ready().await
+            };
+            tokio::pin!(init);
+            tokio::select! {
+                biased;
+                result = &mut init => result.map_err(Stopped::Conversation),
+                exit = body.sandbox.exited() => {
+                    // Its last words may still be on their way.
+                    match timeout(LAST_WORDS, &mut init).await {
+                        Ok(Err(ConversationError::Init(failure))) => Err(Stopped::Conversation(ConversationError::Init(failure))),
+                        _ => Err(Stopped::Exited(exit)),
+                    }
+                }
+                () = sleep_until(until) => Err(Stopped::TimedOut),
+                () = self.pool.abort.cancelled() => Err(Stopped::Aborted),
+            }
+        };
+        let elapsed = process_started.elapsed();
+        let stopped = match ending {
+            Ok(()) => {
+                let cold_start = ColdStart {
+                    sandbox_us,
+                    code_us,
+                    interpreter_us: micros(interpreter),
+                    init_us: micros(elapsed.saturating_sub(interpreter)),
+                };
+                return Attempt::Ready(Box::new(Ready { body, cold_start, waited }));
+            }
+            Err(stopped) => stopped,
+        };
+        let ending = match stopped {
+            Stopped::Aborted => {
+                body.stop().await;
+                return failed("The server is stopping");
+            }
+            Stopped::TimedOut => InitEnding::TimedOut,
+            Stopped::Exited(exit) => InitEnding::Exited(exit),
+            Stopped::Conversation(ConversationError::Init(failure)) => InitEnding::Reported(failure),
+            Stopped::Conversation(error) => match timeout(LAST_WORDS, body.sandbox.exited()).await {
+                Ok(exit) => InitEnding::Exited(exit),
+                Err(_) => {
+                    warn!(function = %self.version.name, %error, "a runtime broke off during init");
+                    InitEnding::Protocol
+                }
+            },
+        };
+        let volume = body.stop().await;
+        match ending {
+            InitEnding::Exited(Exit { interrupted: true, .. }) => Attempt::Interrupted(volume),
+            ending => Attempt::Failed(StartFailure::Init { ending, duration: elapsed, volume }),
+        }
+    }
+
+    fn spec(&self, code: String, volume: Option<TemporaryVolume>) -> SandboxSpec {
+        let (version, config) = (self.version, &self.pool.config);
+        let credentials = Credentials::from_random(&rand::random());
+        SandboxSpec {
+            root: self.plan.root.clone(),
+            code,
+            file_systems: version
+                .file_systems
+                .iter()
+                .map(|file_system| FileSystemMount {
+                    directory: access_point_name(&file_system.arn).to_owned(),
+                    mount_path: file_system.local_mount_path.clone(),
+                })
+                .collect(),
+            temporary: match volume {
+                Some(volume) => Temporary::Carried(volume),
+                None => Temporary::New { size_mib: version.ephemeral_storage_mib },
+            },
+            limits: Instance::limits(version.memory_mib, config.processes, config.open_files),
+            egress: version.egress.unwrap_or(config.egress_by_default),
+            command: self.plan.command.clone(),
+            environment: environment(version, self.plan, self.journal.stream(), &credentials),
+            protocol: self.plan.protocol,
+        }
+    }
+
+    fn attach(&self, started: Started) -> std::io::Result<Body> {
+        let Started { sandbox, frames, runtime_api, platform_api, output, .. } = started;
+        let output = Output::new(output, self.journal.clone())?;
+        let conversation = match (self.plan.protocol, frames) {
+            (Protocol::Frames, Some(frames)) => Conversation::frames(frames)?,
+            (Protocol::Frames, None) => {
+                return Err(std::io::Error::other("the sandbox came without its frame socket"));
+            }
+            (Protocol::HttpRuntimeApi, _) => Conversation::http(runtime_api)?,
+        };
+        let caller = Caller::Function {
+            scope: self.version.scope.clone(),
+            arn: self.version.unqualified_arn(),
+            role: self.version.role.clone(),
+        };
+        let platform = OwnedTask::from((self.pool.platform)(platform_api, caller));
+        let pump = OwnedTask::from(tokio::spawn(output.clone().pump()));
+        Ok(Body { sandbox, conversation, output, pump, platform })
+    }
+
+    fn refused(&self, error: SandboxError) -> Attempt {
+        let text = error.to_string();
+        match error {
+            SandboxError::Interrupted(_) => Attempt::Interrupted(None),
+            SandboxError::Exhausted(_) => {
+                warn!(error = text, "the host has no room for another sandbox");
+                Attempt::Failed(StartFailure::Platform(ServiceError::throttled(
+                    "ConcurrentInvocationLimitExceeded",
+                )))
+            }
+            SandboxError::Invalid(_) | SandboxError::Step { .. }
+                if self.plan.family == RuntimeFamily::Provided
+                    && self.plan.command.first().is_some_and(|program| text.contains(program.as_str())) =>
+            {
+                Attempt::Failed(StartFailure::Entrypoint(text))
+            }
+            SandboxError::Invalid(_) | SandboxError::Step { .. } => {
+                warn!(function = %self.version.name, error = text, "failed to build a sandbox");
+                failed("The instance could not be started")
+            }
+        }
+    }
+}
+
+enum Stopped {
+    Conversation(ConversationError),
+    Exited(Exit),
+    TimedOut,
+    Aborted,
+}
+
+fn failed(message: &str) -> Attempt {
+    Attempt::Failed(StartFailure::Platform(ServiceError::internal(message)))
+}
+
+/// The directory an access-point ARN names: its last component.
+fn access_point_name(arn: &str) -> &str {
+    arn.rsplit(['/', ':']).next().unwrap_or(arn)
+}
+
+/// Whole microseconds.
+pub fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::access_point_name;
+
+    #[test]
+    fn the_directory_of_an_access_point() {
+        let arn = "arn:aws:elasticfilesystem:us-east-1:000000000000:access-point/notes";
+        assert_eq!(access_point_name(arn), "notes");
+        assert_eq!(access_point_name("notes"), "notes");
+    }
+}
