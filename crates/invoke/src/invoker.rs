@@ -248,7 +248,15 @@ impl Invoker {
             Finished { report: lost, log_tail: None }
         });
         self.metrics.finished(&ended.report);
-        self.ledger.append(ended.report.clone());
+        if !self.ledger.append(ended.report.clone()) {
+            // More runs end than the ledger's disk takes. The caller has its answer; what waits here is the
+            // place in the account's concurrency, so that no more begin than can be written down.
+            let _ = report_to_caller.send(ended);
+            if let Err(error) = self.ledger.flush().await {
+                error!(error = %ErrorChain(&error), "failed to flush the ledger");
+            }
+            return;
+        }
         // The place is free before the caller hears of the end, so that its next call is not refused.
         drop(permit);
         let _ = report_to_caller.send(ended);

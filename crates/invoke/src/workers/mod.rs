@@ -1,4 +1,12 @@
 //! The seam between the funnel and whoever runs invocations: this node's pool, later other nodes.
+//!
+//! `node` is the pool of this node; `fake` (tests only) answers from a script. Both keep what `contract` checks.
+
+#[cfg(any(test, feature = "fake"))]
+pub mod contract;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
+pub mod node;
 
 use async_trait::async_trait;
 use lamplight_model::{Invocation, ServiceError};

@@ -1,0 +1,136 @@
+//! Workers that answer from a script, for tests of the funnel and of the front doors.
+
+use crate::workers::Workers;
+use async_trait::async_trait;
+use bytes::Bytes;
+use lamplight_model::{
+    Invocation, InvocationReport, Outcome, OutcomeStatus, ServiceError, StartKind,
+};
+use lamplight_pool::{Answer, Finished};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+/// What one run does.
+#[derive(Debug, Clone)]
+pub enum FakeRun {
+    /// The handler returns this.
+    Return(Bytes),
+    /// The function fails with this status, `errorType` and error document.
+    Fail(OutcomeStatus, String, Bytes),
+    /// `Workers::run` itself fails: throttled, no instance.
+    Refuse(ServiceError),
+    /// The run begins and is not carried through.
+    Break(ServiceError),
+    /// The worker's task goes away without a word.
+    Vanish,
+    /// Waits for a permit of the gate, then does the other.
+    After(Arc<Semaphore>, Box<FakeRun>),
+}
+
+impl FakeRun {
+    /// A handler error with a document as the Python runtime writes it.
+    pub fn handler_error(message: &str) -> Self {
+        let document =
+            serde_json::json!({ "errorMessage": message, "errorType": "ValueError", "stackTrace": [] });
+        Self::Fail(OutcomeStatus::Error, "ValueError".to_owned(), Bytes::from(document.to_string()))
+    }
+}
+
+type Script = Box<dyn Fn(&Invocation) -> FakeRun + Send + Sync>;
+
+/// The fake. Every run is recorded when it begins.
+pub struct FakeWorkers {
+    script: Script,
+    begun: Mutex<Vec<Invocation>>,
+    count: watch::Sender<usize>,
+}
+
+impl FakeWorkers {
+    /// Does what `script` says for each invocation.
+    pub fn new(script: impl Fn(&Invocation) -> FakeRun + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self { script: Box::new(script), begun: Mutex::default(), count: watch::Sender::new(0) })
+    }
+
+    /// Gives every event back as the answer.
+    pub fn echo() -> Arc<Self> {
+        Self::new(|invocation| FakeRun::Return(invocation.payload.clone()))
+    }
+
+    /// The invocations that began, oldest first.
+    pub fn begun(&self) -> Vec<Invocation> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until so many have begun.
+    pub async fn wait_until_begun(&self, count: usize) {
+        let _ = self.count.subscribe().wait_for(|begun| *begun >= count).await;
+    }
+}
+
+#[async_trait]
+impl Workers for FakeWorkers {
+    async fn run(&self, invocation: Invocation) -> Result<Answer, ServiceError> {
+        let what = (self.script)(&invocation);
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).push(invocation.clone());
+        self.count.send_modify(|count| *count += 1);
+        if let FakeRun::Refuse(error) = what {
+            return Err(error);
+        }
+        let (body_sender, body) = mpsc::channel(1);
+        let (content_type_sender, content_type) = oneshot::channel();
+        let (outcome_sender, outcome) = oneshot::channel();
+        let (finished_sender, finished) = oneshot::channel();
+        tokio::spawn(async move {
+            let mut what = what;
+            while let FakeRun::After(gate, then) = what {
+                if let Ok(permit) = gate.acquire().await {
+                    permit.forget();
+                }
+                what = *then;
+            }
+            let (document, result) = match what {
+                FakeRun::Return(document) => (document, Ok(Outcome::success())),
+                FakeRun::Fail(status, error_type, document) => {
+                    (document, Ok(Outcome { status, error_type: Some(error_type) }))
+                }
+                FakeRun::Break(error) | FakeRun::Refuse(error) => (Bytes::new(), Err(error)),
+                FakeRun::Vanish | FakeRun::After(..) => return,
+            };
+            let outcome = result.clone().unwrap_or_else(|_| Outcome {
+                status: OutcomeStatus::Failure,
+                error_type: Some("ServiceException".to_owned()),
+            });
+            let _ = content_type_sender.send(None);
+            if !document.is_empty() {
+                // A caller that went away is no reason to stop.
+                let _ = body_sender.send(document).await;
+            }
+            drop(body_sender);
+            let _ = outcome_sender.send(result);
+            let log_tail = invocation.log_tail.then(|| Bytes::from_static(b"START\nEND\nREPORT\n"));
+            let _ = finished_sender.send(Finished { report: report(&invocation, outcome), log_tail });
+        });
+        Ok(Answer { body, content_type, outcome, finished })
+    }
+}
+
+fn report(invocation: &Invocation, outcome: Outcome) -> InvocationReport {
+    let version = &invocation.version;
+    InvocationReport {
+        request_id: invocation.request_id,
+        scope: version.scope.clone(),
+        function: version.name.as_str().to_owned(),
+        version: version.version,
+        instance_id: "fake".to_owned(),
+        outcome,
+        arrived_at: invocation.arrived_at,
+        queue_us: 10,
+        duration_us: 1_500,
+        billed_ms: 2,
+        memory_mib: version.memory_mib,
+        max_memory_used_mib: 20,
+        init_us: None,
+        start: StartKind::Warm,
+        cold_start: None,
+    }
+}
