@@ -37,8 +37,10 @@ enum Action {
     Unknown,
     /// `clone` without new namespaces only.
     Clone,
-    /// `socket` of harmless families only.
+    /// `socket` of harmless families, types and protocols only.
     Socket,
+    /// `socketpair` of the Unix family only.
+    SocketPair,
     /// `personality` that changes nothing only.
     Personality,
     /// `ioctl` that cannot type into a terminal.
@@ -49,12 +51,18 @@ const LOAD_WORD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
 const JUMP_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
 const JUMP_GREATER_EQUAL: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
 const JUMP_ANY_BIT: u16 = 0x45; // BPF_JMP | BPF_JSET | BPF_K
+const AND: u16 = 0x54; // BPF_ALU | BPF_AND | BPF_K
 const RETURN: u16 = 0x06; // BPF_RET | BPF_K
 
 const OFFSET_NUMBER: u32 = 0;
 const OFFSET_ARCHITECTURE: u32 = 4;
+// The low halves of the arguments (both architectures are little-endian): all that is looked at is an int.
 const OFFSET_FIRST_ARGUMENT: u32 = 16;
+const OFFSET_SECOND_ARGUMENT: u32 = 24;
 const OFFSET_THIRD_ARGUMENT: u32 = 32;
+
+/// The type within the second argument of `socket`; the rest are flags. Source: linux/net.h, SOCK_TYPE_MASK.
+const SOCKET_TYPE_MASK: u32 = 0xf;
 
 const RETURN_ALLOW: u32 = 0x7fff_0000;
 const RETURN_ERRNO: u32 = 0x0005_0000;
@@ -115,6 +123,7 @@ fn segments() -> Vec<(u32, Action)> {
     set(calls::FORBIDDEN, Action::Forbid);
     set(&[libc::SYS_clone], Action::Clone);
     set(&[libc::SYS_socket], Action::Socket);
+    set(&[libc::SYS_socketpair], Action::SocketPair);
     set(&[libc::SYS_personality], Action::Personality);
     set(&[libc::SYS_ioctl], Action::Ioctl);
     // The C library falls back to clone, whose flags a filter can see.
@@ -175,14 +184,34 @@ fn code_of(action: Action) -> Vec<Instruction> {
             fail(libc::EPERM),
             allow,
         ],
+        // SCTP, DCCP, multipath TCP, raw and the other families are attack surface (and modules loaded on demand)
+        // without a use here. EPROTONOSUPPORT is what a kernel without them says: Go falls back to plain TCP.
         Action::Socket => vec![
+            /*  0 */ plain(LOAD_WORD, OFFSET_FIRST_ARGUMENT),
+            /*  1 */ jump(JUMP_EQUAL, libc::AF_UNIX.unsigned_abs(), 15, 0),
+            /*  2 */ jump(JUMP_EQUAL, libc::AF_INET.unsigned_abs(), 4, 0),
+            /*  3 */ jump(JUMP_EQUAL, libc::AF_INET6.unsigned_abs(), 3, 0),
+            /*  4 */ jump(JUMP_EQUAL, libc::AF_NETLINK.unsigned_abs(), 0, 15),
+            /*  5 */ plain(LOAD_WORD, OFFSET_THIRD_ARGUMENT),
+            /*  6 */ jump(JUMP_EQUAL, libc::NETLINK_ROUTE.unsigned_abs(), 10, 13),
+            /*  7 */ plain(LOAD_WORD, OFFSET_SECOND_ARGUMENT),
+            /*  8 */ plain(AND, SOCKET_TYPE_MASK),
+            /*  9 */ jump(JUMP_EQUAL, libc::SOCK_STREAM.unsigned_abs(), 1, 0),
+            /* 10 */ jump(JUMP_EQUAL, libc::SOCK_DGRAM.unsigned_abs(), 0, 7),
+            /* 11 */ plain(LOAD_WORD, OFFSET_THIRD_ARGUMENT),
+            /* 12 */ jump(JUMP_EQUAL, 0, 4, 0),
+            /* 13 */ jump(JUMP_EQUAL, libc::IPPROTO_TCP.unsigned_abs(), 3, 0),
+            /* 14 */ jump(JUMP_EQUAL, libc::IPPROTO_UDP.unsigned_abs(), 2, 0),
+            /* 15 */ jump(JUMP_EQUAL, libc::IPPROTO_ICMP.unsigned_abs(), 1, 0),
+            /* 16 */ jump(JUMP_EQUAL, libc::IPPROTO_ICMPV6.unsigned_abs(), 0, 2),
+            /* 17 */ allow,
+            /* 18 */ fail(libc::EPERM),
+            /* 19 */ fail(libc::EPROTONOSUPPORT),
+            /* 20 */ fail(libc::EAFNOSUPPORT),
+        ],
+        Action::SocketPair => vec![
             plain(LOAD_WORD, OFFSET_FIRST_ARGUMENT),
-            jump(JUMP_EQUAL, libc::AF_UNIX.unsigned_abs(), 5, 0),
-            jump(JUMP_EQUAL, libc::AF_INET.unsigned_abs(), 4, 0),
-            jump(JUMP_EQUAL, libc::AF_INET6.unsigned_abs(), 3, 0),
-            jump(JUMP_EQUAL, libc::AF_NETLINK.unsigned_abs(), 0, 3),
-            plain(LOAD_WORD, OFFSET_THIRD_ARGUMENT),
-            jump(JUMP_EQUAL, libc::NETLINK_ROUTE.unsigned_abs(), 0, 1),
+            jump(JUMP_EQUAL, libc::AF_UNIX.unsigned_abs(), 0, 1),
             allow,
             fail(libc::EAFNOSUPPORT),
         ],
@@ -194,7 +223,7 @@ fn code_of(action: Action) -> Vec<Instruction> {
             fail(libc::EPERM),
         ],
         Action::Ioctl => vec![
-            plain(LOAD_WORD, OFFSET_FIRST_ARGUMENT + 8),
+            plain(LOAD_WORD, OFFSET_SECOND_ARGUMENT),
             jump(JUMP_EQUAL, libc::TIOCSTI as u32, 1, 0),
             jump(JUMP_EQUAL, libc::TIOCLINUX as u32, 0, 1),
             fail(libc::EPERM),
@@ -226,6 +255,7 @@ fn assemble(segments: &[(u32, Action)]) -> Vec<Instruction> {
         Action::Unknown,
         Action::Clone,
         Action::Socket,
+        Action::SocketPair,
         Action::Personality,
         Action::Ioctl,
     ] {
@@ -271,6 +301,10 @@ mod tests {
                     };
                     continue;
                 }
+                AND => {
+                    accumulator &= instruction.value;
+                    continue;
+                }
                 RETURN => return instruction.value,
                 JUMP_EQUAL => accumulator == instruction.value,
                 JUMP_GREATER_EQUAL => accumulator >= instruction.value,
@@ -288,7 +322,13 @@ mod tests {
         let errno = |number: i32| RETURN_ERRNO | number.unsigned_abs();
         for number in 0..1000_u32 {
             let call = libc::c_long::from(number as i32);
-            let special = [libc::SYS_clone, libc::SYS_socket, libc::SYS_personality, libc::SYS_ioctl];
+            let special = [
+                libc::SYS_clone,
+                libc::SYS_socket,
+                libc::SYS_socketpair,
+                libc::SYS_personality,
+                libc::SYS_ioctl,
+            ];
             let expected = if special.contains(&call) {
                 continue;
             } else if calls::FORBIDDEN.contains(&call) {
@@ -314,12 +354,33 @@ mod tests {
         let errno = |number: i32| RETURN_ERRNO | number.unsigned_abs();
         check(libc::SYS_clone, [0x003d_0f00, 0, 0], RETURN_ALLOW);
         check(libc::SYS_clone, [libc::CLONE_NEWUSER as u32 | 17, 0, 0], errno(libc::EPERM));
-        check(libc::SYS_socket, [2, 1, 0], RETURN_ALLOW);
-        check(libc::SYS_socket, [1, 1, 0], RETURN_ALLOW);
-        check(libc::SYS_socket, [10, 2, 0], RETURN_ALLOW);
-        check(libc::SYS_socket, [16, 3, 0], RETURN_ALLOW);
-        check(libc::SYS_socket, [16, 3, 12], errno(libc::EAFNOSUPPORT));
-        check(libc::SYS_socket, [40, 1, 0], errno(libc::EAFNOSUPPORT));
+        let flags = (libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) as u32;
+        for (family, kind, protocol, expected) in [
+            (libc::AF_UNIX, libc::SOCK_STREAM, 0, RETURN_ALLOW),
+            (libc::AF_UNIX, libc::SOCK_SEQPACKET, 0, RETURN_ALLOW),
+            (libc::AF_INET, libc::SOCK_STREAM, 0, RETURN_ALLOW),
+            (libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_TCP, RETURN_ALLOW),
+            (libc::AF_INET6, libc::SOCK_DGRAM, libc::IPPROTO_UDP, RETURN_ALLOW),
+            (libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_ICMP, RETURN_ALLOW),
+            (libc::AF_INET6, libc::SOCK_DGRAM, libc::IPPROTO_ICMPV6, RETURN_ALLOW),
+            (libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_MPTCP, errno(libc::EPROTONOSUPPORT)),
+            (libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_SCTP, errno(libc::EPROTONOSUPPORT)),
+            (libc::AF_INET6, libc::SOCK_DGRAM, libc::IPPROTO_UDPLITE, errno(libc::EPROTONOSUPPORT)),
+            (libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_ICMP, errno(libc::EPERM)),
+            (libc::AF_INET, libc::SOCK_SEQPACKET, 0, errno(libc::EPERM)),
+            (libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE, RETURN_ALLOW),
+            (libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_NETFILTER, errno(libc::EAFNOSUPPORT)),
+            (libc::AF_VSOCK, libc::SOCK_STREAM, 0, errno(libc::EAFNOSUPPORT)),
+            (libc::AF_ALG, libc::SOCK_SEQPACKET, 0, errno(libc::EAFNOSUPPORT)),
+            (libc::AF_PACKET, libc::SOCK_RAW, 0, errno(libc::EAFNOSUPPORT)),
+            (libc::AF_TIPC, libc::SOCK_STREAM, 0, errno(libc::EAFNOSUPPORT)),
+        ] {
+            let (family, kind, protocol) = (family as u32, kind as u32, protocol as u32);
+            check(libc::SYS_socket, [family, kind, protocol], expected);
+            check(libc::SYS_socket, [family, kind | flags, protocol], expected);
+        }
+        check(libc::SYS_socketpair, [libc::AF_UNIX as u32, 1, 0], RETURN_ALLOW);
+        check(libc::SYS_socketpair, [libc::AF_TIPC as u32, 1, 0], errno(libc::EAFNOSUPPORT));
         check(libc::SYS_personality, [0, 0, 0], RETURN_ALLOW);
         check(libc::SYS_personality, [u32::MAX, 0, 0], RETURN_ALLOW);
         check(libc::SYS_personality, [0x0040_0000, 0, 0], errno(libc::EPERM));

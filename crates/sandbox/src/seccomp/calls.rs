@@ -50,7 +50,6 @@ pub(super) const ALLOWED: &[libc::c_long] = &[
     libc::SYS_listen,
     libc::SYS_getsockname,
     libc::SYS_getpeername,
-    libc::SYS_socketpair,
     libc::SYS_setsockopt,
     libc::SYS_getsockopt,
     libc::SYS_execve,
