@@ -10,6 +10,8 @@
 
 pub mod backend;
 pub mod cgroup;
+#[cfg(feature = "fake")]
+pub mod fake;
 pub mod landlock;
 pub mod linux;
 pub mod seccomp;
