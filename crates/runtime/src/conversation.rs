@@ -1,5 +1,7 @@
 //! One instance's conversation, whichever protocol it speaks.
 
+use crate::frames::FrameConversation;
+use crate::http::HttpConversation;
 use bytes::Bytes;
 use lamplight_model::RequestId;
 use std::net::TcpListener;
@@ -63,6 +65,15 @@ pub struct InitFailure {
     pub document: Bytes,
 }
 
+/// One log event of a bootstrap: a line, or a record of several lines that belong together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogRecord {
+    /// When it was written inside, epoch milliseconds. Told by the function's process, so not to be trusted.
+    pub timestamp_ms: i64,
+    /// The text as written.
+    pub text: String,
+}
+
 /// Why a conversation cannot go on. The instance is to be discarded.
 #[derive(Debug, thiserror::Error)]
 pub enum ConversationError {
@@ -77,35 +88,65 @@ pub enum ConversationError {
     Protocol(String),
 }
 
+/// AWS's error document for an answer that is too large. Source: recorded responses of AWS Lambda.
+pub(crate) fn too_large_document(limit: usize) -> Bytes {
+    Bytes::from(format!(
+        "{{\"errorType\":\"Function.ResponseSizeTooLarge\",\"errorMessage\":\"Response payload size exceeded \
+         maximum allowed payload size ({limit} bytes).\"}}"
+    ))
+}
+
 /// One instance's conversation. Cancel-safe: dropping a call leaves the instance to be discarded.
 #[derive(Debug)]
 pub struct Conversation {
-    _private: (),
+    kind: Kind,
+    logs: Option<mpsc::Receiver<LogRecord>>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Frames(FrameConversation),
+    Http(HttpConversation),
 }
 
 impl Conversation {
-    /// Speaks frames with one of our bootstraps. `init` is sent at once.
+    /// Speaks frames with one of our bootstraps.
     ///
-    /// Must be called within a tokio runtime.
-    pub fn frames(_stream: UnixStream) -> std::io::Result<Self> {
-        Ok(Self { _private: () })
+    /// Must be called within a tokio runtime. Fails when the descriptor cannot be watched.
+    pub fn frames(stream: UnixStream) -> std::io::Result<Self> {
+        let (frames, logs) = FrameConversation::new(stream)?;
+        Ok(Self { kind: Kind::Frames(frames), logs: Some(logs) })
     }
 
     /// Serves the HTTP Runtime API on a listener inside the sandbox's network namespace.
     ///
     /// Dropping the conversation closes the listener and every accepted connection (both pin the namespace).
-    pub fn http(_listener: TcpListener) -> std::io::Result<Self> {
-        Ok(Self { _private: () })
+    /// Must be called within a tokio runtime. Fails when the listener cannot be watched.
+    pub fn http(listener: TcpListener) -> std::io::Result<Self> {
+        Ok(Self { kind: Kind::Http(HttpConversation::serve(listener)?), logs: None })
+    }
+
+    /// The bootstrap's log events, in order with the answer: when `invoke` resolves, every event written before
+    /// the answer is in the channel. `None` for HTTP (those runtimes write to their standard output), or when
+    /// taken before. The channel is bounded; events that do not fit are dropped and a record counts them.
+    pub fn take_logs(&mut self) -> Option<mpsc::Receiver<LogRecord>> {
+        self.logs.take()
     }
 
     /// When the interpreter said its first word (frames: `hello`; HTTP: the first connection).
     pub async fn first_word(&mut self) -> Result<(), ConversationError> {
-        Err(ConversationError::Closed)
+        match &mut self.kind {
+            Kind::Frames(frames) => frames.first_word().await,
+            Kind::Http(http) => http.first_word().await,
+        }
     }
 
     /// Resolves when init is over: the handler is imported and the runtime waits for an event.
     pub async fn ready(&mut self) -> Result<(), ConversationError> {
-        Err(ConversationError::Closed)
+        match &mut self.kind {
+            Kind::Frames(frames) => frames.ready().await,
+            Kind::Http(http) => http.ready().await,
+        }
     }
 
     /// Hands one event over and forwards the answer. Resolves when the answer is complete.
@@ -113,15 +154,21 @@ impl Conversation {
     /// `response_limit` bounds a buffered answer, bytes.
     pub async fn invoke(
         &mut self,
-        _event: Event,
-        _sink: AnswerSink,
-        _response_limit: usize,
+        event: Event,
+        sink: AnswerSink,
+        response_limit: usize,
     ) -> Result<Reply, ConversationError> {
-        Err(ConversationError::Closed)
+        match &mut self.kind {
+            Kind::Frames(frames) => frames.invoke(event, sink, response_limit).await,
+            Kind::Http(http) => http.invoke(event, sink, response_limit).await,
+        }
     }
 
     /// Resolves when the runtime has asked for the next event (with frames: at once after the answer).
     pub async fn idle(&mut self) -> Result<(), ConversationError> {
-        Err(ConversationError::Closed)
+        match &mut self.kind {
+            Kind::Frames(_) => Ok(()),
+            Kind::Http(http) => http.idle().await,
+        }
     }
 }

@@ -5,7 +5,9 @@
 //! table of managed runtimes. This crate starts no process and does not touch the store.
 
 pub mod conversation;
+pub mod frames;
+mod http;
 pub mod managed;
 
-pub use conversation::{AnswerSink, Conversation, ConversationError, Event, InitFailure, Reply};
+pub use conversation::{AnswerSink, Conversation, ConversationError, Event, InitFailure, LogRecord, Reply};
 pub use managed::{InstalledRuntime, ManagedRuntimes};

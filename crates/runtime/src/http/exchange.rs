@@ -1,0 +1,236 @@
+//! The state between the platform, which offers events, and the runtime's requests, which take and answer them.
+
+use crate::conversation::{AnswerSink, Event, InitFailure, Reply};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Notify, oneshot};
+
+/// See the module's diagram.
+#[derive(Debug, Default)]
+pub struct Exchange {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    connected: bool,
+    /// `next` requests that wait for an event.
+    waiting: usize,
+    init_failure: Option<InitFailure>,
+    /// Offered and not answered yet.
+    current: Option<Running>,
+    /// Counts events, so that a stale request cannot touch a newer event.
+    serial: u64,
+}
+
+#[derive(Debug)]
+struct Running {
+    event: Arc<Event>,
+    serial: u64,
+    response_limit: usize,
+    /// A `next` has taken it.
+    taken: bool,
+    /// Present until an answer claims it.
+    answer: Option<(AnswerSink, oneshot::Sender<Reply>)>,
+}
+
+/// Why a post cannot be accepted now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The id is not the one of the event being handled.
+    WrongRequest,
+    /// It is, and it was answered already.
+    Answered,
+    /// Init is over.
+    NotInInit,
+}
+
+/// The right to answer the current event; dropping it without an answer gives the right back.
+#[derive(Debug)]
+pub struct Claim {
+    exchange: Arc<Exchange>,
+    serial: u64,
+    /// Largest buffered answer, bytes.
+    pub response_limit: usize,
+    parts: Option<(AnswerSink, oneshot::Sender<Reply>)>,
+}
+
+/// A `next` request that waits; counts as long as it lives.
+struct Waiting<'a>(&'a Exchange);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.lock().waiting -= 1;
+    }
+}
+
+impl Exchange {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<Value>(&self, change: impl FnOnce(&mut State) -> Value) -> Value {
+        let value = change(&mut self.lock());
+        self.changed.notify_waiters();
+        value
+    }
+
+    /// Resolves once `look` finds something.
+    async fn until<Value>(&self, mut look: impl FnMut(&mut State) -> Option<Value>) -> Value {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(value) = look(&mut self.lock()) {
+                return value;
+            }
+            changed.await;
+        }
+    }
+
+    /// A connection was accepted.
+    pub fn note_connection(&self) {
+        self.change(|state| state.connected = true);
+    }
+
+    /// Resolves after the first connection.
+    pub async fn connected(&self) {
+        self.until(|state| state.connected.then_some(())).await;
+    }
+
+    /// Resolves when a `next` waits and nothing is to be answered, or when init failed.
+    pub async fn waiting(&self) -> Result<(), InitFailure> {
+        self.until(|state| match &state.init_failure {
+            Some(failure) => Some(Err(failure.clone())),
+            None => (state.waiting > 0 && state.current.is_none()).then_some(Ok(())),
+        })
+        .await
+    }
+
+    /// Offers an event to the next `next`. The receiver resolves with the answer.
+    pub fn offer(&self, event: Event, sink: AnswerSink, response_limit: usize) -> oneshot::Receiver<Reply> {
+        let (sender, receiver) = oneshot::channel();
+        self.change(|state| {
+            state.serial += 1;
+            state.current = Some(Running {
+                event: Arc::new(event),
+                serial: state.serial,
+                response_limit,
+                taken: false,
+                answer: Some((sink, sender)),
+            });
+        });
+        receiver
+    }
+
+    /// Takes the next event for a `next` request, waiting for it. Dropping the future takes nothing.
+    pub async fn take(&self) -> (Arc<Event>, u64) {
+        self.change(|state| state.waiting += 1);
+        let _waiting = Waiting(self);
+        self.until(|state| {
+            let current = state.current.as_mut().filter(|current| !current.taken)?;
+            current.taken = true;
+            Some((Arc::clone(&current.event), current.serial))
+        })
+        .await
+    }
+
+    /// The event of `serial` could not be delivered: the next `next` gets it.
+    pub fn put_back(&self, serial: u64) {
+        self.change(|state| {
+            if let Some(current) = state.current.as_mut().filter(|current| current.serial == serial) {
+                current.taken = false;
+            }
+        });
+    }
+
+    /// Claims the right to answer the event `request_id`.
+    pub fn claim(self: &Arc<Self>, request_id: &str) -> Result<Claim, Refusal> {
+        let mut state = self.lock();
+        let current = state.current.as_mut().filter(|current| {
+            // Ids are printed in lower case; a client may send the id back as it likes.
+            current.taken && current.event.request_id.to_string().eq_ignore_ascii_case(request_id)
+        });
+        let Some(current) = current else { return Err(Refusal::WrongRequest) };
+        let Some(parts) = current.answer.take() else { return Err(Refusal::Answered) };
+        Ok(Claim {
+            exchange: Arc::clone(self),
+            serial: current.serial,
+            response_limit: current.response_limit,
+            parts: Some(parts),
+        })
+    }
+
+    /// Init failed.
+    pub fn fail_init(&self, failure: InitFailure) -> Result<(), Refusal> {
+        self.change(|state| {
+            if state.serial > 0 || state.waiting > 0 || state.init_failure.is_some() {
+                return Err(Refusal::NotInInit);
+            }
+            state.init_failure = Some(failure);
+            Ok(())
+        })
+    }
+}
+
+impl Claim {
+    /// Names the content type and gives the channel for the body. To be called once; `None` afterwards.
+    pub fn open(&mut self, content_type: Option<String>) -> Option<Body> {
+        let (sink, reply) = self.parts.take()?;
+        let _ = sink.content_type.send(content_type);
+        Some(Body {
+            exchange: Arc::clone(&self.exchange),
+            serial: self.serial,
+            body: sink.body,
+            reply: Some(reply),
+        })
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some(parts) = self.parts.take() {
+            let mut state = self.exchange.lock();
+            if let Some(current) = state.current.as_mut().filter(|current| current.serial == self.serial) {
+                current.answer = Some(parts);
+            }
+        }
+    }
+}
+
+/// An answer under way. Dropped without [`finish`](Self::finish) it counts as cut off.
+#[derive(Debug)]
+pub struct Body {
+    exchange: Arc<Exchange>,
+    serial: u64,
+    body: tokio::sync::mpsc::Sender<bytes::Bytes>,
+    reply: Option<oneshot::Sender<Reply>>,
+}
+
+impl Body {
+    /// Forwards a piece, waiting for room. A caller that went away is not the function's problem.
+    pub async fn piece(&self, bytes: bytes::Bytes) {
+        let _ = self.body.send(bytes).await;
+    }
+
+    /// The answer is complete.
+    pub fn finish(mut self, reply: Reply) {
+        self.end(reply);
+    }
+
+    fn end(&mut self, reply: Reply) {
+        let Some(sender) = self.reply.take() else { return };
+        self.exchange.change(|state| {
+            if state.current.as_ref().is_some_and(|current| current.serial == self.serial) {
+                state.current = None;
+            }
+        });
+        let _ = sender.send(reply);
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.end(Reply::StreamBroken { error_type: "Runtime.TruncatedResponse".to_owned() });
+    }
+}

@@ -1,0 +1,330 @@
+//! The requests of the Runtime API, one function each.
+
+use super::exchange::{Exchange, Refusal};
+use crate::conversation::{InitFailure, Reply, too_large_document};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, Either, Full};
+use hyper::body::Incoming;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+const PREFIX: &str = "/2018-06-01/runtime/";
+/// Largest error document, bytes.
+const DOCUMENT_BYTES: usize = 1024 * 1024;
+
+type Body = Either<Full<Bytes>, EventBody>;
+
+/// Answers one request. Never fails: what is wrong becomes an answer.
+pub async fn answer(
+    exchange: Arc<Exchange>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    let path = request.uri().path().to_owned();
+    let method = request.method().clone();
+    if path.trim_end_matches('/').ends_with("/ping") {
+        return Ok(plain(StatusCode::OK, "pong"));
+    }
+    let Some(route) = path.strip_prefix(PREFIX) else {
+        return Ok(foreign(&path));
+    };
+    let response = match (method, route.split('/').collect::<Vec<_>>().as_slice()) {
+        (Method::GET, ["invocation", "next"]) => next(&exchange).await,
+        (Method::POST, ["invocation", id, "response"]) => response(&exchange, id, request).await,
+        (Method::POST, ["invocation", id, "error"]) => error(&exchange, id, request).await,
+        (Method::POST, ["init", "error"]) => init_error(&exchange, request).await,
+        (Method::GET, ["restore", "next"]) | (Method::POST, ["restore", "error"]) => refuse(
+            StatusCode::FORBIDDEN,
+            "InvalidStateTransition",
+            "Transition from the current state to Restore is not allowed: SnapStart is not on",
+        ),
+        (_, ["invocation", ..] | ["init", ..] | ["restore", ..]) => {
+            refuse(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "Method not allowed")
+        }
+        _ => refuse(StatusCode::NOT_FOUND, "NotFound", "404 page not found"),
+    };
+    Ok(response)
+}
+
+/// Paths of the sibling APIs, which this release does not serve yet.
+fn foreign(path: &str) -> Response<Body> {
+    if path.starts_with("/2020-01-01/extension/") {
+        return refuse(
+            StatusCode::FORBIDDEN,
+            "Extension.NotSupported",
+            "The Extensions API is not supported by this Lamplight release yet",
+        );
+    }
+    if path.starts_with("/2022-07-01/telemetry") {
+        // AWS's emulator answers these two with a success so that extensions go on without them.
+        return refuse(StatusCode::ACCEPTED, "Telemetry.NotSupported", "Telemetry API is not supported");
+    }
+    if path.starts_with("/2020-08-15/logs") {
+        return refuse(StatusCode::ACCEPTED, "Logs.NotSupported", "Logs API is not supported");
+    }
+    refuse(StatusCode::NOT_FOUND, "NotFound", "404 page not found")
+}
+
+async fn next(exchange: &Arc<Exchange>) -> Response<Body> {
+    let (event, serial) = exchange.take().await;
+    let mut builder = Response::builder()
+        .header("Content-Type", "application/json")
+        .header("Lambda-Runtime-Aws-Request-Id", event.request_id.to_string())
+        .header("Lambda-Runtime-Deadline-Ms", event.deadline_ms)
+        .header("Lambda-Runtime-Invoked-Function-Arn", &event.invoked_arn);
+    for (name, value) in [
+        ("Lambda-Runtime-Trace-Id", &event.trace_header),
+        ("Lambda-Runtime-Client-Context", &event.client_context),
+    ] {
+        // A value that no header can hold (a line break) is left out rather than failing the event.
+        if let Some(value) = value
+            && let Ok(value) = http::HeaderValue::from_bytes(value.as_bytes())
+        {
+            builder = builder.header(name, value);
+        }
+    }
+    let body = EventBody { exchange: Arc::clone(exchange), serial, data: Some(event.payload.clone()) };
+    builder.body(Either::Right(body)).unwrap_or_else(|_| {
+        exchange.put_back(serial);
+        refuse(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", "the event could not be written")
+    })
+}
+
+/// The event on its way to the runtime: put back when the connection ends before it was written.
+pub struct EventBody {
+    exchange: Arc<Exchange>,
+    serial: u64,
+    data: Option<Bytes>,
+}
+
+impl http_body::Body for EventBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.data.take().map(|data| Ok(Frame::data(data))))
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(self.data.as_ref().map_or(0, |data| data.len() as u64))
+    }
+}
+
+impl Drop for EventBody {
+    fn drop(&mut self) {
+        if self.data.is_some() {
+            self.exchange.put_back(self.serial);
+        }
+    }
+}
+
+async fn response(exchange: &Arc<Exchange>, id: &str, request: Request<Incoming>) -> Response<Body> {
+    let mut claim = match exchange.claim(id) {
+        Ok(claim) => claim,
+        Err(refusal) => return refused(refusal),
+    };
+    let content_type = text_header(request.headers(), "Content-Type");
+    match text_header(request.headers(), "Lambda-Runtime-Function-Response-Mode").as_deref() {
+        None | Some("buffered") => {}
+        Some("streaming") => {
+            let Some(body) = claim.open(content_type) else { return refused(Refusal::Answered) };
+            return stream(body, request.into_body()).await;
+        }
+        Some(_) => {
+            return refuse(
+                StatusCode::BAD_REQUEST,
+                "InvalidFunctionResponseMode",
+                "Invalid Lambda-Runtime-Function-Response-Mode: must be streaming or buffered",
+            );
+        }
+    }
+    let limit = claim.response_limit;
+    match collect(request.into_body(), limit).await {
+        Ok(bytes) => {
+            let Some(body) = claim.open(content_type) else { return refused(Refusal::Answered) };
+            body.piece(bytes).await;
+            body.finish(Reply::Response { streamed: false });
+            accepted()
+        }
+        Err(Uncollected::TooLarge) => {
+            let Some(body) = claim.open(None) else { return refused(Refusal::Answered) };
+            body.piece(too_large_document(limit)).await;
+            body.finish(Reply::TooLarge);
+            refuse(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "RequestEntityTooLarge",
+                &format!("Exceeded maximum allowed payload size ({limit} bytes)."),
+            )
+        }
+        // The claim goes back: the runtime may post again.
+        Err(Uncollected::Broken) => {
+            refuse(StatusCode::BAD_REQUEST, "Runtime.TruncatedResponse", "Response was truncated")
+        }
+    }
+}
+
+/// Forwards pieces as they come. The trailers say whether the function failed in the middle.
+async fn stream(body: super::exchange::Body, mut incoming: Incoming) -> Response<Body> {
+    let mut failed = None;
+    while let Some(frame) = incoming.frame().await {
+        let Ok(frame) = frame else {
+            // Dropping the body tells the caller that it was cut off.
+            return refuse(StatusCode::BAD_REQUEST, "Runtime.TruncatedResponse", "Response was truncated");
+        };
+        match frame.into_data() {
+            Ok(bytes) => body.piece(bytes).await,
+            Err(frame) => {
+                failed = frame
+                    .trailers_ref()
+                    .and_then(|trailers| text_header(trailers, "Lambda-Runtime-Function-Error-Type"));
+            }
+        }
+    }
+    body.finish(match failed {
+        Some(error_type) => Reply::StreamBroken { error_type: sanitise(&error_type, "Function.Unknown") },
+        None => Reply::Response { streamed: true },
+    });
+    accepted()
+}
+
+async fn error(exchange: &Arc<Exchange>, id: &str, request: Request<Incoming>) -> Response<Body> {
+    let mut claim = match exchange.claim(id) {
+        Ok(claim) => claim,
+        Err(refusal) => return refused(refusal),
+    };
+    let named = text_header(request.headers(), "Lambda-Runtime-Function-Error-Type");
+    let document = match collect(request.into_body(), DOCUMENT_BYTES).await {
+        Ok(document) => document,
+        Err(uncollected) => return unreadable(&uncollected),
+    };
+    let error_type = error_type_of(&document, named.as_deref(), "Function.Unknown");
+    let Some(body) = claim.open(None) else { return refused(Refusal::Answered) };
+    body.piece(document).await;
+    body.finish(Reply::Error { error_type });
+    accepted()
+}
+
+async fn init_error(exchange: &Arc<Exchange>, request: Request<Incoming>) -> Response<Body> {
+    let named = text_header(request.headers(), "Lambda-Runtime-Function-Error-Type");
+    let document = match collect(request.into_body(), DOCUMENT_BYTES).await {
+        Ok(document) => document,
+        Err(uncollected) => return unreadable(&uncollected),
+    };
+    let error_type = error_type_of(&document, named.as_deref(), "Runtime.Unknown");
+    match exchange.fail_init(InitFailure { error_type, document }) {
+        Ok(()) => accepted(),
+        Err(refusal) => refused(refusal),
+    }
+}
+
+/// The document's own `errorType`, else the header's in the only form AWS lets through.
+fn error_type_of(document: &[u8], named: Option<&str>, unknown: &str) -> String {
+    #[derive(serde::Deserialize)]
+    struct Document {
+        #[serde(rename = "errorType")]
+        error_type: Option<String>,
+    }
+    let own = serde_json::from_slice::<Document>(document).ok().and_then(|document| document.error_type);
+    match (own, named) {
+        (Some(own), _) if !own.is_empty() => own.chars().take(255).collect(),
+        (_, Some(named)) => sanitise(named, unknown),
+        _ => unknown.to_owned(),
+    }
+}
+
+/// `Runtime.Xyz` and `Function.Xyz` pass; anything else is unknown.
+fn sanitise(error_type: &str, unknown: &str) -> String {
+    let rest = error_type.strip_prefix("Runtime.").or_else(|| error_type.strip_prefix("Function."));
+    let fine = rest.is_some_and(|rest| {
+        rest.len() >= 2
+            && rest.starts_with(|first: char| first.is_ascii_uppercase())
+            && rest.bytes().all(|byte| byte.is_ascii_alphabetic())
+    });
+    if fine { error_type.to_owned() } else { unknown.to_owned() }
+}
+
+enum Uncollected {
+    TooLarge,
+    Broken,
+}
+
+/// The whole body if it fits; a larger one is read to its end (so that the client can read our answer) and dropped.
+async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, Uncollected> {
+    let mut collected = BytesMut::new();
+    let mut too_large = false;
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return Err(Uncollected::Broken) };
+        if let Ok(bytes) = frame.into_data() {
+            too_large = too_large || collected.len() + bytes.len() > limit;
+            if too_large {
+                collected = BytesMut::new();
+            } else {
+                collected.extend_from_slice(&bytes);
+            }
+        }
+    }
+    if too_large { Err(Uncollected::TooLarge) } else { Ok(collected.freeze()) }
+}
+
+fn text_header(headers: &HeaderMap, name: &str) -> Option<String> {
+    let value = headers.get(name)?;
+    Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+}
+
+fn unreadable(uncollected: &Uncollected) -> Response<Body> {
+    match uncollected {
+        Uncollected::TooLarge => refuse(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "RequestEntityTooLarge",
+            &format!("Exceeded maximum allowed payload size ({DOCUMENT_BYTES} bytes)."),
+        ),
+        Uncollected::Broken => {
+            refuse(StatusCode::BAD_REQUEST, "Runtime.TruncatedResponse", "Request was truncated")
+        }
+    }
+}
+
+fn refused(refusal: Refusal) -> Response<Body> {
+    match refusal {
+        Refusal::WrongRequest => refuse(StatusCode::BAD_REQUEST, "InvalidRequestID", "Invalid request ID"),
+        Refusal::Answered => refuse(
+            StatusCode::FORBIDDEN,
+            "InvalidStateTransition",
+            "Transition from InvocationResponse to InvocationResponse is not allowed",
+        ),
+        Refusal::NotInInit => refuse(
+            StatusCode::FORBIDDEN,
+            "InvalidStateTransition",
+            "Transition from the current state to InitError is not allowed",
+        ),
+    }
+}
+
+fn accepted() -> Response<Body> {
+    json(StatusCode::ACCEPTED, r#"{"status":"OK"}"#.to_owned())
+}
+
+fn refuse(status: StatusCode, error_type: &str, message: &str) -> Response<Body> {
+    json(status, serde_json::json!({ "errorMessage": message, "errorType": error_type }).to_string())
+}
+
+fn json(status: StatusCode, text: String) -> Response<Body> {
+    let mut response = Response::new(Either::Left(Full::new(Bytes::from(text))));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    response
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
+    let mut response = Response::new(Either::Left(Full::new(Bytes::from_static(text.as_bytes()))));
+    *response.status_mut() = status;
+    response
+}
