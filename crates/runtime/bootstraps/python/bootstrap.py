@@ -88,11 +88,14 @@ def make_codec():
             start = len(text) - len(text.lstrip(" \t\n\r"))
             try:
                 value, end = scan(text, start)
-            except StopIteration as stop:
-                raise ValueError(f"Expecting value: line 1 column {stop.value + 1} (char {stop.value})") from None
-            if text[end:].strip(" \t\n\r"):
-                raise ValueError(f"Extra data: line 1 column {end + 1} (char {end})")
-            return value
+                if not text[end:].strip(" \t\n\r"):
+                    return value
+            except Exception:
+                pass
+            # Not JSON: the whole module finds the words for what is wrong with it.
+            import json
+
+            return json.loads(text)
 
         def encode(value):
             write = _json.make_encoder({}, encode_default, quote, None, ": ", ", ", False, False, True)
@@ -333,7 +336,7 @@ def describe(error, skip):
         return error.error_type, error.message, error.trace
     trace = stack_of(error.__traceback__, skip)
     # The frames of the import machinery say nothing about the function.
-    trace = [line for line in trace if "<frozen importlib" not in line and "/var/runtime/bootstrap.py" not in line]
+    trace = [line for line in trace if "<frozen importlib" not in line and __file__ not in line]
     return type(error).__name__, str(error), trace
 
 
@@ -367,7 +370,7 @@ def load_handler(name):
         return faulty(fault)
     except ImportError as error:
         trace = [] if getattr(error, "name", None) == module_name.split(".")[0] else stack_of(error.__traceback__)
-        trace = [line for line in trace if "importlib" not in line and "/var/runtime/bootstrap.py" not in line]
+        trace = [line for line in trace if "importlib" not in line and __file__ not in line]
         return faulty(
             Fault("Runtime.ImportModuleError", f"Unable to import module '{module_path}': {error}", trace)
         )

@@ -1,0 +1,160 @@
+//! Starts one of our bootstraps as a plain process with a socket as descriptor 3, no wall around it.
+
+use bytes::Bytes;
+use lamplight_model::RequestId;
+use lamplight_runtime::{AnswerSink, Conversation, ConversationError, Event, LogRecord, Reply};
+use rustix::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::sync::{mpsc, oneshot};
+
+pub struct Bootstrap {
+    child: Child,
+    conversation: Conversation,
+    logs: mpsc::Receiver<LogRecord>,
+    code: tempfile::TempDir,
+}
+
+impl Drop for Bootstrap {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Bootstrap {
+    /// `files` is the source of the one module `app.py` or `index.mjs`.
+    pub fn start(runtime: &str, source: &str, handler: &str) -> Self {
+        Self::start_with(runtime, &[(if runtime == "python" { "app.py" } else { "index.mjs" }, source)], handler, &[])
+    }
+
+    pub fn start_with(
+        runtime: &str,
+        files: &[(&str, &str)],
+        handler: &str,
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let code = tempfile::tempdir().unwrap();
+        for (name, source) in files {
+            let path = code.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, source).unwrap();
+        }
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let bootstraps = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("bootstraps");
+        let (program, script) = match runtime {
+            "python" => (interpreter("python3", &["-c", "import sys; print(sys.executable)"]), "python/bootstrap.py"),
+            _ => (interpreter("node", &["-p", "process.execPath"]), "node/bootstrap.mjs"),
+        };
+        let options: &[&str] = if runtime == "python" { &["-S"] } else { &[] };
+        // A shell moves the socket to descriptor 3; the standard library has no safe way to name it.
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "exec 3<&0 0</dev/null; exec \"$@\"", "sh"])
+            .arg(program)
+            .args(options)
+            .arg(bootstraps.join(script))
+            .stdin(theirs.as_fd().try_clone_to_owned().unwrap())
+            .current_dir(code.path())
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("LAMBDA_TASK_ROOT", code.path())
+            .env("_HANDLER", handler)
+            .env("AWS_LAMBDA_FUNCTION_NAME", "hello")
+            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
+            .env("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/hello")
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .envs(environment.iter().copied());
+        let child = command.spawn().unwrap();
+        drop(theirs);
+        let mut conversation = Conversation::frames(ours).unwrap();
+        let logs = conversation.take_logs().unwrap();
+        Self { child, conversation, logs, code }
+    }
+
+    pub async fn ready(&mut self) {
+        self.conversation.ready().await.unwrap();
+    }
+
+    /// The init failure as `<type> <document>`.
+    pub async fn init_failure(&mut self) -> String {
+        match self.conversation.ready().await {
+            Err(ConversationError::Init(failure)) => {
+                format!("{} {}", failure.error_type, self.plain(&failure.document))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn plain(&self, bytes: &[u8]) -> String {
+        let code = std::fs::canonicalize(self.code.path()).unwrap();
+        String::from_utf8_lossy(bytes).replace(code.to_str().unwrap(), "CODE")
+    }
+
+    /// What came of one event: `response <body>`, `error <type> <document>`, `too large <document>`,
+    /// `stream [<content type>] <body>`, `broken <type> <body>` or `closed`.
+    pub async fn invoke(&mut self, payload: &str) -> String {
+        let (body, mut pieces) = mpsc::channel::<Bytes>(4);
+        let (content_type, named) = oneshot::channel::<Option<String>>();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let event = Event {
+            request_id: RequestId(uuid::Uuid::from_u128(1)),
+            deadline_ms: i64::try_from(now.as_millis()).unwrap() + 3000,
+            invoked_arn: "arn:aws:lambda:us-east-1:000000000000:function:hello".to_owned(),
+            trace_header: Some("Root=1-2-3".to_owned()),
+            client_context: Some(r#"{"custom":{"x":"y"}}"#.to_owned()),
+            payload: Bytes::copy_from_slice(payload.as_bytes()),
+        };
+        let collect = async {
+            let mut collected = Vec::new();
+            while let Some(piece) = pieces.recv().await {
+                collected.extend_from_slice(&piece);
+            }
+            collected
+        };
+        let invoke = self.conversation.invoke(event, AnswerSink { body, content_type }, 6_291_556);
+        let (reply, body) = tokio::join!(invoke, collect);
+        let body = self.plain(&body);
+        match reply {
+            Ok(Reply::Response { streamed: false }) => format!("response {body}"),
+            Ok(Reply::Response { streamed: true }) => {
+                format!("stream [{}] {body}", named.await.unwrap().unwrap_or_default())
+            }
+            Ok(Reply::Error { error_type }) => format!("error {error_type} {body}"),
+            Ok(Reply::TooLarge) => format!("too large {body}"),
+            Ok(Reply::StreamBroken { error_type }) => format!("broken {error_type} {body}"),
+            Err(ConversationError::Closed) => "closed".to_owned(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// The log events that have come so far.
+    pub fn logs(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.logs.try_recv().ok()).map(|record| record.text).collect()
+    }
+
+    pub async fn exit_code(&mut self) -> Option<i32> {
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// The real binary behind a version manager's shim.
+fn interpreter(name: &str, arguments: &[&str]) -> String {
+    let output = Command::new(name).args(arguments).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// One event on a fresh runtime; `expected` in the form of [`Bootstrap::invoke`].
+pub async fn check_invoke(runtime: &str, source: &str, handler: &str, payload: &str, expected: &str) {
+    let mut bootstrap = Bootstrap::start(runtime, source, handler);
+    bootstrap.ready().await;
+    assert_eq!(bootstrap.invoke(payload).await, expected);
+}
