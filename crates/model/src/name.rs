@@ -105,6 +105,10 @@ impl FunctionReference {
             [account, "function", rest @ ..] if AccountId::parse(account).is_some() => {
                 (AccountId::parse(account), None, rest)
             }
+            // `account:name`: what is twelve digits before a colon is an account, as in the API's pattern.
+            [account, rest @ ..] if !rest.is_empty() && AccountId::parse(account).is_some() => {
+                (AccountId::parse(account), None, rest)
+            }
             ["function", rest @ ..] if !rest.is_empty() => (None, None, rest),
             rest => (None, None, rest),
         };
@@ -145,6 +149,7 @@ mod tests {
         check_reference("hello:$LATEST", Some(("hello", Some("$LATEST"))));
         check_reference("hello:7", Some(("hello", Some("7"))));
         check_reference("123456789012:function:hello", Some(("hello", None)));
+        check_reference("123456789012:hello", Some(("hello", None)));
         check_reference("123456789012:function:hello:live", Some(("hello", Some("live"))));
         check_reference("arn:aws:lambda:eu-west-1:123456789012:function:hello", Some(("hello", None)));
         check_reference("arn:aws:lambda:eu-west-1:123456789012:function:hello:3", Some(("hello", Some("3"))));
