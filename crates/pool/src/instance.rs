@@ -1,6 +1,6 @@
 //! One instance: its sandbox, its conversation, its log, and its room in the node's budget.
 
-use crate::log::{Journal, Output};
+use crate::log::{Journal, Output, Records};
 use crate::pool::Pool;
 use crate::registry::{EntryId, Phase};
 use lamplight_runtime::Conversation;
@@ -69,6 +69,8 @@ pub struct Body {
     pub sandbox: Box<dyn Sandbox>,
     /// The talk with the runtime.
     pub conversation: Conversation,
+    /// Its log events, when they come by that way.
+    pub records: Records,
     /// Reads stdout and stderr.
     pub output: Arc<Output>,
     /// The task that pumps `output`.
@@ -80,14 +82,21 @@ pub struct Body {
 impl Body {
     /// Kills everything, keeps what was printed, and gives back `/tmp`.
     pub async fn stop(self) -> Option<TemporaryVolume> {
-        let Self { sandbox, conversation, output, pump, platform } = self;
+        let Self { sandbox, conversation, mut records, output, pump, platform } = self;
         // Listeners and accepted connections pin the network namespace: they go first.
         drop(conversation);
         drop(platform);
         let volume = sandbox.stop().await;
+        records.drain();
         output.drain();
         drop(pump);
         volume
+    }
+
+    /// Writes everything printed so far to the journal.
+    pub fn drain_log(&mut self) {
+        self.records.drain();
+        self.output.drain();
     }
 
     /// How the command ended, if it has.

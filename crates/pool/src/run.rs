@@ -181,7 +181,7 @@ impl Run {
             Conversed::Ended(ending) => {
                 // Before the answer: nothing may work on after it.
                 instance.freeze();
-                instance.body.output.drain();
+                instance.body.drain_log();
                 self.note(&instance.journal, &ending);
                 let carried = self.pool.promise_volume(instance.room.entry);
                 answer(body, &ending.document).await;
@@ -196,7 +196,7 @@ impl Run {
             }
         };
         let duration = begun.elapsed().min(limit);
-        instance.body.output.drain();
+        instance.body.drain_log();
         let memory_peak_bytes = match instance.body.sandbox.usage() {
             Ok(usage) => usage.memory_peak_bytes,
             Err(error) => {
@@ -244,21 +244,26 @@ impl Run {
         };
         let invoke = body.conversation.invoke(event, sink, SYNC_PAYLOAD_BYTES);
         tokio::pin!(invoke);
-        let reply = tokio::select! {
-            biased;
-            reply = &mut invoke => reply,
-            exit = body.sandbox.exited() => {
-                // An answer written just before the end counts.
-                match timeout(LAST_WORDS, &mut invoke).await {
-                    Ok(Ok(reply)) => Ok(reply),
-                    _ => return self.exited(exit),
+        let reply = loop {
+            tokio::select! {
+                biased;
+                // First, so that a function that logs without end cannot fill the channel.
+                () = body.records.write_next() => {}
+                reply = &mut invoke => break reply,
+                exit = body.sandbox.exited() => {
+                    // An answer written just before the end counts.
+                    match timeout(LAST_WORDS, &mut invoke).await {
+                        Ok(Ok(reply)) => break Ok(reply),
+                        _ => return self.exited(exit),
+                    }
                 }
-            }
-            () = sleep_until(deadline) => {
-                return Conversed::Ended(documents::timed_out(request_id, self.invocation.version.timeout()));
-            }
-            () = self.pool.abort.cancelled() => {
-                return Conversed::Lost(ServiceError::internal("The server is stopping"));
+                () = sleep_until(deadline) => {
+                    let timeout = self.invocation.version.timeout();
+                    return Conversed::Ended(documents::timed_out(request_id, timeout));
+                }
+                () = self.pool.abort.cancelled() => {
+                    return Conversed::Lost(ServiceError::internal("The server is stopping"));
+                }
             }
         };
         match reply {

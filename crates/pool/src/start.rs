@@ -2,7 +2,7 @@
 
 use crate::environment::{Credentials, environment};
 use crate::instance::{Body, Instance, OwnedTask};
-use crate::log::{Journal, Output};
+use crate::log::{Journal, Output, Records};
 use crate::plan::RuntimePlan;
 use crate::pool::Pool;
 use lamplight_model::managed_runtime::RuntimeFamily;
@@ -177,18 +177,21 @@ impl StartRequest<'_> {
                 conversation.ready().await
             };
             tokio::pin!(init);
-            tokio::select! {
+            loop {
+                tokio::select! {
                 biased;
-                result = &mut init => result.map_err(Stopped::Conversation),
+                () = body.records.write_next() => {}
+                result = &mut init => break result.map_err(Stopped::Conversation),
                 exit = body.sandbox.exited() => {
                     // Its last words may still be on their way.
-                    match timeout(LAST_WORDS, &mut init).await {
-                        Ok(Err(ConversationError::Init(failure))) => Err(Stopped::Conversation(ConversationError::Init(failure))),
+                    break match timeout(LAST_WORDS, &mut init).await {
+                        Ok(Err(error @ ConversationError::Init(_))) => Err(Stopped::Conversation(error)),
                         _ => Err(Stopped::Exited(exit)),
-                    }
+                    };
                 }
-                () = sleep_until(until) => Err(Stopped::TimedOut),
-                () = self.pool.abort.cancelled() => Err(Stopped::Aborted),
+                () = sleep_until(until) => break Err(Stopped::TimedOut),
+                () = self.pool.abort.cancelled() => break Err(Stopped::Aborted),
+                }
             }
         };
         let elapsed = process_started.elapsed();
@@ -256,7 +259,7 @@ impl StartRequest<'_> {
     fn attach(&self, started: Started) -> std::io::Result<Body> {
         let Started { sandbox, frames, runtime_api, platform_api, output, .. } = started;
         let output = Output::new(output, self.journal.clone())?;
-        let conversation = match (self.plan.protocol, frames) {
+        let mut conversation = match (self.plan.protocol, frames) {
             (Protocol::Frames, Some(frames)) => Conversation::frames(frames)?,
             (Protocol::Frames, None) => {
                 return Err(std::io::Error::other("the sandbox came without its frame socket"));
@@ -269,8 +272,9 @@ impl StartRequest<'_> {
             role: self.version.role.clone(),
         };
         let platform = OwnedTask::from((self.pool.platform)(platform_api, caller));
+        let records = Records::new(conversation.take_logs(), self.journal.clone());
         let pump = OwnedTask::from(tokio::spawn(output.clone().pump()));
-        Ok(Body { sandbox, conversation, output, pump, platform })
+        Ok(Body { sandbox, conversation, records, output, pump, platform })
     }
 
     fn refused(&self, error: SandboxError) -> Attempt {

@@ -9,6 +9,10 @@ use lamplight_store::Logs;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+/// How old the event of a function may claim to be, milliseconds: one may be written while an instance is idle
+/// and be read with its next invocation.
+const RECORD_AGE_MS: i64 = 3_600_000;
+
 /// Where an instance's lines go.
 #[derive(Clone)]
 pub struct JournalTarget {
@@ -84,8 +88,15 @@ impl Journal {
         self.append(lines.into_iter().map(|line| (now, line)).collect());
     }
 
-    /// Log records that came as such, with their own time.
-    pub fn function_records(&self, records: Vec<(Timestamp, String)>) {
+    /// Log events that came with the function's own time, which is believed within `RECORD_AGE_MS` of now.
+    pub fn function_records(&self, mut records: Vec<(Timestamp, String)>) {
+        if records.is_empty() {
+            return;
+        }
+        let now = (self.target.clock)().as_millis();
+        for (timestamp, _) in &mut records {
+            *timestamp = Timestamp(timestamp.as_millis().clamp(now - RECORD_AGE_MS, now));
+        }
         self.append(records);
     }
 
