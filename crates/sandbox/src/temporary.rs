@@ -74,7 +74,7 @@ impl Template {
 
     /// What an unprivileged user can write to a volume made from this.
     fn free_bytes(&self) -> io::Result<u64> {
-        let mount = mount_device(self.instantiate()?.as_fd())?;
+        let mount = mount_as_it_is(self.instantiate()?.as_fd())?;
         let status = rustix::fs::fstatvfs(&mount)?;
         Ok(status.f_bavail * status.f_frsize)
     }
@@ -155,7 +155,7 @@ fn attach(file: BorrowedFd<'_>) -> io::Result<OwnedFd> {
                     &path,
                     rustix::fs::FileType::BlockDevice,
                     Mode::from(0o600),
-                    rustix::fs::makedev(7, number.unsigned_abs()),
+                    rustix::fs::makedev(LOOP_MAJOR, number.unsigned_abs()),
                 );
                 continue;
             }
@@ -175,12 +175,23 @@ fn attach(file: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Err(io::Error::other("no loop device became free"))
 }
 
-/// A new detached mount of the volume on `device`, nosuid and nodev.
-fn mount_device(device: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+/// A new detached mount of the volume on `device`, nosuid and nodev, with the owners that are on disk.
+///
+/// # Errors
+/// When `device` is not a loop device: it may come from the unprivileged daemon.
+pub fn mount_as_it_is(device: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let status = rustix::fs::fstat(device)?;
+    let is_block = rustix::fs::FileType::from_raw_mode(status.st_mode).is_block_device();
+    if !is_block || rustix::fs::major(status.st_rdev) != LOOP_MAJOR {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the descriptor is not a loop device"));
+    }
     let source = format!("/dev/loop{}", rustix::fs::minor(status.st_rdev));
     let context = rustix::mount::fsopen("ext4", FsOpenFlags::FSOPEN_CLOEXEC)?;
     rustix::mount::fsconfig_set_string(&context, "source", source)?;
+    // Space that the program gives back goes back to the host's disk.
+    rustix::mount::fsconfig_set_flag(&context, "discard")?;
+    // No kernel thread that writes out the inode tables: they are holes, which read as zeroes.
+    rustix::mount::fsconfig_set_flag(&context, "noinit_itable")?;
     rustix::mount::fsconfig_create(&context)?;
     Ok(rustix::mount::fsmount(
         &context,
@@ -191,7 +202,7 @@ fn mount_device(device: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 
 /// Mounts the volume on `device`, detached, its owner mapped through `user_namespace`.
 pub fn mount(device: BorrowedFd<'_>, user_namespace: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let mount = mount_device(device)?;
+    let mount = mount_as_it_is(device)?;
     crate::linux::map_mount_owner(mount.as_fd(), user_namespace)?;
     Ok(mount)
 }
@@ -223,6 +234,8 @@ struct LoopConfig {
     reserved: [u64; 8],
 }
 
+/// Source: Documentation/admin-guide/devices.txt.
+const LOOP_MAJOR: u32 = 7;
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
 const LOOP_CONFIGURE: libc::Ioctl = 0x4C0A;
 const LOOP_CTL_GET_FREE: libc::Ioctl = 0x4C82;

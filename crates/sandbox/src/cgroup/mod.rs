@@ -167,6 +167,11 @@ impl Set {
         &self.directories[if self.version == Version::One { 2 } else { 0 }]
     }
 
+    /// One directory per hierarchy.
+    pub fn directories(&self) -> &[PathBuf] {
+        &self.directories
+    }
+
     fn life_cycle(&self) -> &Path {
         &self.directories[self.directories.len() - 1]
     }
