@@ -21,6 +21,7 @@ pub struct ControlFiles {
     pub(super) memory_current: File,
     pub(super) out_of_memory: File,
     pub(super) cpu_limit: File,
+    pub(super) cpu_weight: File,
     pub(super) process_limit: File,
     pub(super) freeze: File,
     pub(super) kill: File,
@@ -35,6 +36,7 @@ impl ControlFiles {
             self.memory_current,
             self.out_of_memory,
             self.cpu_limit,
+            self.cpu_weight,
             self.process_limit,
             self.freeze,
             self.kill,
@@ -53,6 +55,7 @@ impl ControlFiles {
             memory_current: next()?,
             out_of_memory: next()?,
             cpu_limit: next()?,
+            cpu_weight: next()?,
             process_limit: next()?,
             freeze: next()?,
             kill: next()?,
@@ -64,13 +67,19 @@ impl ControlFiles {
         write(&self.memory_limit, &bytes.to_string())
     }
 
-    /// Bounds processor time, thousandths of one processor.
+    /// Bounds processor time, thousandths of one processor, and makes the share in what is left under load
+    /// proportional to it.
     pub fn set_cpu(&self, millis: u32) -> io::Result<()> {
         let quota = (u64::from(millis) * CPU_PERIOD_US / 1000).max(CPU_QUOTA_LEAST_US);
         // Version 2 has quota and period in one file, which shows as two words.
         let version_two = read(&self.cpu_limit)?.trim_end().contains(' ');
-        let value = if version_two { format!("{quota} {CPU_PERIOD_US}") } else { quota.to_string() };
-        write(&self.cpu_limit, &value)
+        if version_two {
+            write(&self.cpu_weight, &(millis / 10).clamp(1, 10_000).to_string())?;
+            write(&self.cpu_limit, &format!("{quota} {CPU_PERIOD_US}"))
+        } else {
+            write(&self.cpu_weight, &(u64::from(millis) * 1024 / 1000).clamp(2, 262_144).to_string())?;
+            write(&self.cpu_limit, &quota.to_string())
+        }
     }
 
     /// Bounds processes and threads together.

@@ -25,6 +25,8 @@ pub struct Hierarchy {
 
 /// Name of the leaf our own processes move to when we own a delegated subtree.
 const OWN_LEAF: &str = "lamplight-main";
+/// Looks at a cgroup whose members are moved away.
+const MOVE_ROUNDS: u32 = 32;
 const CONTROLLERS: &str = "+memory +cpu +pids";
 
 impl Hierarchy {
@@ -99,17 +101,34 @@ impl Hierarchy {
             return Ok(());
         }
         let base = &self.bases[0];
-        // A cgroup with members cannot hand controllers down, except the root: our own processes move aside.
-        if is_delegated(base) {
-            let leaf = base.join(OWN_LEAF);
-            fs::create_dir_all(&leaf).map_err(|error| at(&leaf, error))?;
-            for member in fs::read_to_string(base.join("cgroup.procs"))?.lines() {
-                write(&leaf, "cgroup.procs", member)?;
-            }
+        // A cgroup with members cannot hand controllers down, except the root of all (which has no type): what
+        // is in it moves aside. That is this process and its siblings in a delegated subtree, or everything of
+        // the container in its own cgroup namespace.
+        if base.join("cgroup.type").exists() {
+            move_members(base, &base.join(OWN_LEAF))?;
         }
         write(base, "cgroup.subtree_control", CONTROLLERS)?;
         parents.iter().try_for_each(|parent| write(parent, "cgroup.subtree_control", CONTROLLERS))
     }
+}
+
+/// Moves every member of `from` to the leaf `to`. New ones may be born meanwhile, hence the rounds.
+fn move_members(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to).map_err(|error| at(to, error))?;
+    for _ in 0..MOVE_ROUNDS {
+        let members = fs::read_to_string(from.join("cgroup.procs")).map_err(|error| at(from, error))?;
+        if members.is_empty() {
+            return Ok(());
+        }
+        for member in members.lines() {
+            match fs::write(to.join("cgroup.procs"), member) {
+                // It ended meanwhile.
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+                other => other.map_err(|error| at(to, error))?,
+            }
+        }
+    }
+    Err(io::Error::other(format!("the processes of {} could not be moved to a leaf", from.display())))
 }
 
 /// Our own cgroup when it was delegated to us, else the root of the hierarchy.

@@ -69,6 +69,16 @@ impl Parent {
         write(directory, file, &bytes.to_string())
     }
 
+    /// Bounds the processes and threads of all sandboxes together.
+    pub fn set_processes(&self, most: u32) -> io::Result<()> {
+        let directories = self.directories();
+        let directory = match self.hierarchy.version {
+            Version::One => &directories[2],
+            Version::Two => &directories[0],
+        };
+        write(directory, "pids.max", &most.to_string())
+    }
+
     /// Makes the directories of one sandbox; `id` is a plain name. Nothing is left on failure.
     pub fn create(&self, id: &str) -> io::Result<Set> {
         let mut set = Set { version: self.hierarchy.version, directories: Vec::new() };
@@ -193,22 +203,31 @@ impl Set {
         // cgroup.kill cannot be read, so it is opened for writing only.
         let kill_path = self.life_cycle().join("cgroup.kill");
         let kill = fs::File::options().write(true).open(&kill_path).map_err(|error| at(&kill_path, error))?;
-        let (limit, peak, current, oom, cpu) = match self.version {
+        let (limit, peak, current, oom, cpu, weight) = match self.version {
             Version::One => (
                 "memory.limit_in_bytes",
                 "memory.max_usage_in_bytes",
                 "memory.usage_in_bytes",
                 "memory.oom_control",
                 "cpu.cfs_quota_us",
+                "cpu.shares",
             ),
-            Version::Two => ("memory.max", "memory.peak", "memory.current", "memory.events", "cpu.max"),
+            Version::Two => {
+                ("memory.max", "memory.peak", "memory.current", "memory.events", "cpu.max", "cpu.weight")
+            }
+        };
+        let memory_peak = match open(self.memory(), peak, false) {
+            // Linux before 5.19 has no peak on version 2; the use at the moment of asking is the next best.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => open(self.memory(), current, false)?,
+            found => found?,
         };
         Ok(ControlFiles {
             memory_limit: open(self.memory(), limit, true)?,
-            memory_peak: open(self.memory(), peak, false)?,
+            memory_peak,
             memory_current: open(self.memory(), current, false)?,
             out_of_memory: open(self.memory(), oom, false)?,
             cpu_limit: open(self.cpu(), cpu, true)?,
+            cpu_weight: open(self.cpu(), weight, true)?,
             process_limit: open(self.pids(), "pids.max", true)?,
             freeze: open(self.life_cycle(), "cgroup.freeze", true)?,
             kill,
@@ -249,6 +268,8 @@ mod tests {
             return;
         }
         let parent = Parent::prepare(&format!("lamplight-unit-{}", std::process::id())).unwrap();
+        parent.set_memory(256 * 1024 * 1024).unwrap();
+        parent.set_processes(100).unwrap();
         let set = parent.create("one").unwrap();
         let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
         for directory in &set.directories {
@@ -258,6 +279,23 @@ mod tests {
         files.set_memory(64 * 1024 * 1024).unwrap();
         files.set_processes(5).unwrap();
         files.set_cpu(72).unwrap();
+        let content = |file: &str| fs::read_to_string(set.cpu().join(file)).unwrap_or_default();
+        match set.version {
+            Version::One => {
+                assert_eq!(
+                    (content("cpu.shares"), content("cpu.cfs_quota_us")),
+                    ("73\n".into(), "1440\n".into())
+                );
+                assert_eq!(content("cpu.cfs_period_us"), "20000\n");
+            }
+            Version::Two => {
+                assert_eq!(
+                    (content("cpu.weight"), content("cpu.max")),
+                    ("7\n".into(), "1440 20000\n".into())
+                );
+            }
+        }
+        assert_eq!(fs::read_to_string(set.pids().join("pids.max")).unwrap(), "5\n");
         assert_eq!(files.oom_kills().unwrap(), 0);
         assert!(files.memory_peak().unwrap() <= 64 * 1024 * 1024);
         assert!(set.remove().is_err(), "a set with a member must stay");
