@@ -9,8 +9,14 @@ const RUNTIME: &str = "python";
 #[tokio::test]
 async fn returns_what_the_handler_returns() {
     let code = "def handler(event, context):\n    return {'got': event, 'é': [1, 2.5, None, True]}\n";
-    check_invoke(RUNTIME, code, "app.handler", r#"{"a":1}"#, r#"response {"got": {"a": 1}, "\u00e9": [1, 2.5, null, true]}"#)
-        .await;
+    check_invoke(
+        RUNTIME,
+        code,
+        "app.handler",
+        r#"{"a":1}"#,
+        r#"response {"got": {"a": 1}, "\u00e9": [1, 2.5, null, true]}"#,
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -54,13 +60,22 @@ async fn what_lambda_reports_per_invocation() {
 async fn a_failing_import_is_a_failed_init() {
     let mut bootstrap = Bootstrap::start(RUNTIME, "raise RuntimeError('at import')\n", "app.handler");
     let text = bootstrap.init_failure().await;
-    assert!(text.starts_with(r#"RuntimeError {"errorMessage": "at import", "errorType": "RuntimeError", "requestId": """#), "{text}");
+    assert!(
+        text.starts_with(
+            r#"RuntimeError {"errorMessage": "at import", "errorType": "RuntimeError", "requestId": """#
+        ),
+        "{text}"
+    );
     assert_eq!(bootstrap.exit_code().await, Some(1));
 }
 
 #[tokio::test]
 async fn exit_in_the_handler_ends_the_process() {
-    let mut bootstrap = Bootstrap::start(RUNTIME, "import sys\ndef handler(event, context):\n    print('bye'); sys.exit(3)\n", "app.handler");
+    let mut bootstrap = Bootstrap::start(
+        RUNTIME,
+        "import sys\ndef handler(event, context):\n    print('bye'); sys.exit(3)\n",
+        "app.handler",
+    );
     bootstrap.ready().await;
     assert_eq!(bootstrap.invoke("{}").await, "closed");
     assert_eq!(bootstrap.exit_code().await, Some(3));
@@ -75,7 +90,11 @@ async fn prints_and_log_records_come_in_order_and_whole() {
     let logs = bootstrap.logs();
     assert_eq!(logs.len(), 4, "{logs:?}");
     assert_eq!(logs[0], "one\n");
-    assert!(logs[1].starts_with("[INFO]\t20") && logs[1].ends_with("Z\t00000000-0000-0000-0000-000000000001\ttwo\nlines\n"), "{logs:?}");
+    assert!(
+        logs[1].starts_with("[INFO]\t20")
+            && logs[1].ends_with("Z\t00000000-0000-0000-0000-000000000001\ttwo\nlines\n"),
+        "{logs:?}"
+    );
     assert_eq!(logs[2], "three");
     assert!(logs[3].ends_with("\tfour\n"), "{logs:?}");
 }
@@ -88,7 +107,12 @@ async fn one_instance_serves_many_events_and_large_ones() {
     let large = format!("\"{}\"", "a".repeat(5_000_000));
     assert_eq!(bootstrap.invoke(&large).await, "response [1, 5000000]");
     assert_eq!(bootstrap.invoke("\"b\"").await, "response [2, 1]");
-    assert!(bootstrap.invoke("7000000").await.starts_with("too large {\"errorType\":\"Function.ResponseSizeTooLarge\""));
+    assert!(
+        bootstrap
+            .invoke("7000000")
+            .await
+            .starts_with("too large {\"errorType\":\"Function.ResponseSizeTooLarge\"")
+    );
     assert_eq!(bootstrap.invoke("\"c\"").await, "response [4, 1]");
 }
 

@@ -27,7 +27,12 @@ impl Drop for Bootstrap {
 impl Bootstrap {
     /// `files` is the source of the one module `app.py` or `index.mjs`.
     pub fn start(runtime: &str, source: &str, handler: &str) -> Self {
-        Self::start_with(runtime, &[(if runtime == "python" { "app.py" } else { "index.mjs" }, source)], handler, &[])
+        Self::start_with(
+            runtime,
+            &[(if runtime == "python" { "app.py" } else { "index.mjs" }, source)],
+            handler,
+            &[],
+        )
     }
 
     pub fn start_with(
@@ -45,7 +50,9 @@ impl Bootstrap {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let bootstraps = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("bootstraps");
         let (program, script) = match runtime {
-            "python" => (interpreter("python3", &["-c", "import sys; print(sys.executable)"]), "python/bootstrap.py"),
+            "python" => {
+                (interpreter("python3", &["-c", "import sys; print(sys.executable)"]), "python/bootstrap.py")
+            }
             _ => (interpreter("node", &["-p", "process.execPath"]), "node/bootstrap.mjs"),
         };
         let options: &[&str] = if runtime == "python" { &["-S"] } else { &[] };

@@ -1,0 +1,460 @@
+// Runs a Node.js handler: speaks frames with the platform over descriptor 3 and behaves as AWS Lambda's runtime.
+// The frame format is described in crates/runtime/src/frames/codec.rs.
+
+import { writeSync, existsSync, readFileSync } from "node:fs";
+import { Socket } from "node:net";
+import { createRequire } from "node:module";
+import { Writable } from "node:stream";
+import { format } from "node:util";
+import { pathToFileURL } from "node:url";
+import path from "node:path";
+
+const FRAMES = 3;
+const HELLO = 0x01, READY = 0x02, INIT_ERROR = 0x03, RESPONSE = 0x04, ERROR = 0x05, LOG = 0x06;
+const STREAM_BEGIN = 0x07, CHUNK = 0x08, STREAM_END = 0x09, STREAM_ERROR = 0x0a;
+const INVOKE = 0x82;
+const PROTOCOL_VERSION = 1;
+const LOG_BYTES = 256 * 1024;
+// Pieces of a streamed answer; a frame holds at most 1 MiB.
+const CHUNK_BYTES = 256 * 1024;
+const MAJOR = Number(process.versions.node.split(".")[0]);
+const JSON_LOG = (process.env.AWS_LAMBDA_LOG_FORMAT ?? "").toUpperCase() === "JSON";
+const HANDLER_STREAMING = Symbol.for("aws.lambda.runtime.handler.streaming");
+const HANDLER_HIGH_WATER_MARK = Symbol.for("aws.lambda.runtime.handler.streaming.highWaterMark");
+const HTTP_CONTENT_TYPE = "application/vnd.awslambda.http-integration-response";
+
+// --- Frames -------------------------------------------------------------------------------------------------
+
+const sleeper = new Int32Array(new SharedArrayBuffer(4));
+
+/** Writes everything at once: what was said before a crash must have been said. */
+function writeAll(bytes) {
+  let at = 0;
+  while (at < bytes.length) {
+    try {
+      at += writeSync(FRAMES, bytes, at, bytes.length - at);
+    } catch (error) {
+      if (error.code !== "EAGAIN") throw error;
+      Atomics.wait(sleeper, 0, 0, 1); // The platform reads on; there is nothing to do but to wait for room.
+    }
+  }
+}
+
+function send(kind, payload = Buffer.alloc(0)) {
+  const head = Buffer.allocUnsafe(5);
+  head.writeUInt32BE(payload.length + 1, 0);
+  head[4] = kind;
+  writeAll(payload.length < 65536 ? Buffer.concat([head, payload]) : head);
+  if (payload.length >= 65536) writeAll(payload);
+}
+
+function sendTyped(kind, errorType, document) {
+  const name = Buffer.from(String(errorType)).subarray(0, 255);
+  const length = Buffer.allocUnsafe(2);
+  length.writeUInt16BE(name.length, 0);
+  send(kind, Buffer.concat([length, name, Buffer.from(document)]));
+}
+
+function sendLog(text) {
+  const body = Buffer.from(text).subarray(0, LOG_BYTES);
+  const time = Buffer.allocUnsafe(8);
+  time.writeBigInt64BE(BigInt(Date.now()), 0);
+  send(LOG, Buffer.concat([time, body]));
+}
+
+/** Reads frames without holding the event loop open while a handler runs. */
+class Frames {
+  constructor() {
+    this.chunks = [];
+    this.length = 0;
+    this.wake = null;
+    this.socket = new Socket({ fd: FRAMES, readable: true, writable: false });
+    this.socket.on("data", (chunk) => {
+      this.chunks.push(chunk);
+      this.length += chunk.length;
+      this.wake?.();
+    });
+    const gone = () => process.exit(0); // The platform is gone, and with it whoever could read an answer.
+    this.socket.on("end", gone);
+    this.socket.on("error", gone);
+  }
+
+  take(length) {
+    const all = this.chunks.length === 1 ? this.chunks[0] : Buffer.concat(this.chunks, this.length);
+    this.chunks = all.length > length ? [all.subarray(length)] : [];
+    this.length = all.length - length;
+    return all.subarray(0, length);
+  }
+
+  async need(length) {
+    while (this.length < length) await new Promise((resolve) => (this.wake = resolve));
+    this.wake = null;
+  }
+
+  async receive() {
+    this.socket.ref();
+    await this.need(4);
+    const length = this.take(4).readUInt32BE(0);
+    await this.need(length);
+    const frame = this.take(length);
+    this.socket.unref();
+    return [frame[0], frame.subarray(1)];
+  }
+}
+
+// --- Logs ---------------------------------------------------------------------------------------------------
+
+let current = null; // The invocation under way.
+
+const LEVELS = { TRACE: 1, DEBUG: 2, INFO: 3, WARN: 4, ERROR: 5, FATAL: 6 };
+const LEVEL = LEVELS[(process.env.AWS_LAMBDA_LOG_LEVEL ?? "").toUpperCase()] ?? (JSON_LOG ? LEVELS.INFO : LEVELS.TRACE);
+
+function patchConsole() {
+  const write = (level) => (...values) => {
+    if (LEVELS[level] < LEVEL) return;
+    const time = new Date().toISOString();
+    if (!JSON_LOG) {
+      sendLog(`${time}\t${current?.id ?? "undefined"}\t${level}\t${format(...values)}\n`);
+      return;
+    }
+    const line = { timestamp: time, level };
+    if (current) line.requestId = current.id;
+    if (values.length === 1) {
+      line.message = values[0];
+    } else {
+      line.message = format(...values);
+    }
+    const error = values.find((value) => value instanceof Error);
+    if (error) {
+      line.errorType = error.name ?? "UnknownError";
+      line.errorMessage = error.message;
+      line.stackTrace = stackLines(error);
+      if (values.length === 1) line.message = error.toString();
+    }
+    let text;
+    try {
+      text = JSON.stringify(line);
+    } catch {
+      text = JSON.stringify({ ...line, message: format(...values) });
+    }
+    sendLog(text + "\n");
+  };
+  for (const [name, level] of [
+    ["log", "INFO"], ["info", "INFO"], ["debug", "DEBUG"], ["warn", "WARN"], ["error", "ERROR"], ["trace", "TRACE"],
+  ]) console[name] = write(level);
+  console.fatal = write("FATAL");
+}
+
+// --- Errors -------------------------------------------------------------------------------------------------
+
+function stackLines(error) {
+  const lines = String(error.stack ?? "").split("\n");
+  // The bootstrap's own frames say nothing about the function.
+  return lines.filter((line) => !line.includes(import.meta.url));
+}
+
+class RuntimeFailure extends Error {
+  constructor(name, message) {
+    super(message);
+    this.name = name;
+  }
+}
+
+function describe(error) {
+  if (error instanceof Error || (error && typeof error === "object" && "stack" in error && "message" in error)) {
+    return { errorType: String(error.name ?? "Error"), errorMessage: String(error.message), trace: stackLines(error) };
+  }
+  return { errorType: typeof error, errorMessage: String(error), trace: [] };
+}
+
+function logError(title, error) {
+  const document = describe(error);
+  const { errorType, errorMessage, trace } = document;
+  const extra = error && typeof error === "object" ? Object.fromEntries(Object.entries(error)) : {};
+  const time = new Date().toISOString();
+  let text;
+  try {
+    text = JSON.stringify({ errorType, errorMessage, ...extra, stack: trace });
+  } catch {
+    text = JSON.stringify({ errorType, errorMessage, stack: trace });
+  }
+  if (JSON_LOG) {
+    sendLog(JSON.stringify({ timestamp: time, level: "ERROR", requestId: current?.id, message: { errorType, errorMessage, stackTrace: trace } }) + "\n");
+  } else {
+    sendLog(`${time}\t${current?.id ?? "undefined"}\tERROR\t${title}\t${text}\n`);
+  }
+  return document;
+}
+
+/** Ends the process after telling why: what happened cannot be caught by the handler any more. */
+function fatal(title, error, status) {
+  const document = logError(title, error);
+  if (current && !current.answered) {
+    current.answered = true;
+    sendTyped(current.streaming ? STREAM_ERROR : ERROR, document.errorType, JSON.stringify(document));
+  } else if (!current && !started) {
+    sendTyped(INIT_ERROR, document.errorType, JSON.stringify(document));
+  }
+  process.exit(status);
+}
+
+let started = false;
+
+process.on("uncaughtException", (error) => fatal("Uncaught Exception ", error, 129));
+process.on("unhandledRejection", (reason) => {
+  const error = new RuntimeFailure("Runtime.UnhandledPromiseRejection", String(reason));
+  error.reason = reason;
+  error.promise = {};
+  if (reason instanceof Error) error.stack = `Runtime.UnhandledPromiseRejection: ${reason}\n${stackLines(reason).join("\n")}`;
+  fatal("Unhandled Promise Rejection ", error, 128);
+});
+
+// --- The handler --------------------------------------------------------------------------------------------
+
+function isModuleScope(file) {
+  for (let directory = path.dirname(file); ; directory = path.dirname(directory)) {
+    const manifest = path.join(directory, "package.json");
+    if (existsSync(manifest)) {
+      try {
+        return JSON.parse(readFileSync(manifest, "utf8")).type === "module";
+      } catch {
+        return false;
+      }
+    }
+    if (directory === path.dirname(directory)) return false;
+  }
+}
+
+async function loadModule(root, name) {
+  const base = path.resolve(root, name);
+  const require = createRequire(path.join(root, "index.js"));
+  try {
+    if (existsSync(base + ".js")) {
+      if (isModuleScope(base + ".js")) return await import(pathToFileURL(base + ".js").href);
+      return require(base + ".js");
+    }
+    if (existsSync(base + ".mjs")) return await import(pathToFileURL(base + ".mjs").href);
+    if (existsSync(base + ".cjs")) return require(base + ".cjs");
+    if (existsSync(base)) return require(base);
+    // A handler inside a dependency of the package.
+    return require(require.resolve(name, { paths: [root, "/opt/nodejs/node_modules"] }));
+  } catch (error) {
+    if (error instanceof SyntaxError) throw withName(error, "Runtime.UserCodeSyntaxError", error.toString());
+    if (error?.code === "MODULE_NOT_FOUND" || error?.code === "ERR_MODULE_NOT_FOUND") {
+      throw withName(error, "Runtime.ImportModuleError", error.toString());
+    }
+    throw error;
+  }
+}
+
+function withName(error, name, message) {
+  const failure = new RuntimeFailure(name, message);
+  failure.stack = `${name}: ${message}\n${stackLines(error).slice(1).join("\n")}`;
+  return failure;
+}
+
+async function loadHandler(root, name) {
+  const base = path.basename(name);
+  const found = base.match(/^([^.]*)\.(.*)$/);
+  if (!found || name.includes("..")) throw new RuntimeFailure("Runtime.MalformedHandlerName", name.includes("..") ? `'${name}' is not a valid handler name. Use absolute paths when specifying root directories in handler names.` : "Bad handler");
+  const module = await loadModule(root, path.join(path.dirname(name), found[1]));
+  const walk = (from) => found[2].split(".").reduce((value, key) => value?.[key], from);
+  const handler = walk(module) ?? walk(module?.default);
+  if (handler === undefined) throw new RuntimeFailure("Runtime.HandlerNotFound", `${name} is undefined or not exported`);
+  if (typeof handler !== "function") throw new RuntimeFailure("Runtime.HandlerNotFound", `${name} is not a function`);
+  return handler;
+}
+
+/** The answer of a streaming handler: a Writable whose pieces are sent as they are written. */
+class ResponseStream extends Writable {
+  constructor(invocation, highWaterMark) {
+    super(highWaterMark ? { highWaterMark } : {});
+    this.invocation = invocation;
+    this.contentType = "";
+    this.prelude = null;
+  }
+
+  setContentType(type) {
+    if (this.invocation.streaming) throw new Error("Cannot set content-type, too late.");
+    this.contentType = type;
+  }
+
+  begin() {
+    if (this.invocation.streaming || this.invocation.answered) return;
+    this.invocation.streaming = true;
+    send(STREAM_BEGIN, Buffer.from(this.contentType));
+    if (this.prelude !== null) send(CHUNK, Buffer.concat([Buffer.from(this.prelude), Buffer.alloc(8)]));
+  }
+
+  _write(chunk, encoding, done) {
+    const bytes = Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk, encoding);
+    this.begin();
+    if (!this.invocation.answered) {
+      for (let at = 0; at < bytes.length; at += CHUNK_BYTES) send(CHUNK, bytes.subarray(at, at + CHUNK_BYTES));
+    }
+    setImmediate(done);
+  }
+
+  _final(done) {
+    this.begin();
+    if (!this.invocation.answered) {
+      this.invocation.answered = true;
+      send(STREAM_END);
+    }
+    done();
+  }
+}
+
+globalThis.awslambda = {
+  streamifyResponse(handler, options) {
+    handler[HANDLER_STREAMING] = "response";
+    if (options?.highWaterMark) handler[HANDLER_HIGH_WATER_MARK] = parseInt(options.highWaterMark, 10);
+    return handler;
+  },
+  HttpResponseStream: class HttpResponseStream {
+    static from(stream, prelude) {
+      stream.setContentType(HTTP_CONTENT_TYPE);
+      stream.prelude = JSON.stringify(prelude ?? {});
+      return stream;
+    }
+  },
+};
+
+/** What a handler gets as its second argument. Source: AWS Lambda developer guide, Node.js context object. */
+function makeContext(header, answer) {
+  const context = {
+    callbackWaitsForEmptyEventLoop: true,
+    functionVersion: process.env.AWS_LAMBDA_FUNCTION_VERSION,
+    functionName: process.env.AWS_LAMBDA_FUNCTION_NAME,
+    memoryLimitInMB: process.env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE,
+    logGroupName: process.env.AWS_LAMBDA_LOG_GROUP_NAME,
+    logStreamName: process.env.AWS_LAMBDA_LOG_STREAM_NAME,
+    clientContext: header.client_context ? JSON.parse(header.client_context) : undefined,
+    identity: undefined,
+    invokedFunctionArn: header.invoked_arn,
+    awsRequestId: header.request_id,
+    tenantId: header.tenant_id,
+    getRemainingTimeInMillis: () => Math.max(header.deadline_ms - Date.now(), 0),
+  };
+  if (MAJOR < 24) {
+    context.done = (error, result) => answer.callback(context, error, result);
+    context.fail = (error) => answer.callback(context, error ?? "handled");
+    context.succeed = (result) => answer.callback(context, null, result);
+  }
+  return context;
+}
+
+function stringify(result) {
+  try {
+    return JSON.stringify(result === undefined ? null : result) ?? "null";
+  } catch {
+    throw new RuntimeFailure("Runtime.MarshalError", "Unable to stringify response body");
+  }
+}
+
+/** Runs one event; resolves when its answer has been sent. */
+function invoke(handler, header, payload) {
+  return new Promise((resolve) => {
+    const invocation = { id: header.request_id, answered: false, streaming: false };
+    current = invocation;
+    if (header.trace_id) process.env._X_AMZN_TRACE_ID = header.trace_id;
+    else delete process.env._X_AMZN_TRACE_ID;
+    let onEmptyLoop = null;
+    const beforeExit = () => {
+      // Nothing is left to wait for: a callback that was called may answer, and whoever never answers said null.
+      if (onEmptyLoop) onEmptyLoop();
+      else if (!invocation.answered) succeed(null);
+      else finish();
+    };
+    process.on("beforeExit", beforeExit);
+    const finish = () => {
+      process.off("beforeExit", beforeExit);
+      current = null;
+      resolve();
+    };
+    const fail = (error) => {
+      if (invocation.answered) return;
+      const document = logError("Invoke Error ", error);
+      invocation.answered = true;
+      sendTyped(invocation.streaming ? STREAM_ERROR : ERROR, document.errorType, JSON.stringify(document));
+      finish();
+    };
+    const succeed = (result) => {
+      if (invocation.answered) return;
+      let text;
+      try {
+        text = stringify(result);
+      } catch (error) {
+        fail(error);
+        return;
+      }
+      invocation.answered = true;
+      send(RESPONSE, Buffer.from(text));
+      finish();
+    };
+    let called = false;
+    const answer = {
+      callback(context, error, result) {
+        if (called) return;
+        called = true;
+        const conclude = () => (error !== undefined && error !== null ? fail(error) : succeed(result));
+        if (error !== undefined && error !== null) setImmediate(conclude);
+        else if (context.callbackWaitsForEmptyEventLoop) onEmptyLoop = conclude;
+        else setImmediate(conclude);
+      },
+    };
+    let event;
+    try {
+      event = JSON.parse(payload.toString("utf8"));
+    } catch (error) {
+      fail(error);
+      return;
+    }
+    const context = makeContext(header, answer);
+    try {
+      if (handler[HANDLER_STREAMING] === "response") {
+        const stream = new ResponseStream(invocation, handler[HANDLER_HIGH_WATER_MARK]);
+        stream.on("error", fail);
+        stream.on("finish", finish);
+        const result = handler(event, stream, context);
+        if (typeof result?.then !== "function") {
+          throw new RuntimeFailure("Runtime.StreamingHandlerError", "Streaming does not support non-async handlers.");
+        }
+        result.then(() => {
+          // A handler that never ended its stream must not keep its caller waiting once nothing else runs.
+          onEmptyLoop = () => (invocation.answered ? finish() : stream.end());
+        }, fail);
+        return;
+      }
+      const callback = (error, result) => answer.callback(context, error, result);
+      const result = MAJOR < 24 ? handler(event, context, callback) : handler(event, context);
+      if (typeof result?.then === "function") result.then(succeed, fail);
+      else if (MAJOR >= 24 || (handler.length < 3 && result !== undefined)) succeed(result);
+    } catch (error) {
+      fail(error);
+    }
+  });
+}
+
+async function main() {
+  send(HELLO, Buffer.from([PROTOCOL_VERSION]));
+  patchConsole();
+  let handler;
+  try {
+    handler = await loadHandler(process.env.LAMBDA_TASK_ROOT ?? "/var/task", process.env._HANDLER ?? "");
+  } catch (error) {
+    fatal(error?.name?.startsWith("Runtime.") ? "Uncaught Exception " : "Uncaught Exception ", error, 129);
+  }
+  started = true;
+  send(READY);
+  const frames = new Frames();
+  for (;;) {
+    const [kind, payload] = await frames.receive();
+    if (kind !== INVOKE) continue;
+    const length = payload.readUInt32BE(0);
+    const header = JSON.parse(payload.subarray(4, 4 + length).toString("utf8"));
+    await invoke(handler, header, payload.subarray(4 + length));
+  }
+}
+
+main();
