@@ -5,7 +5,7 @@ use crate::asynchronous::AsynchronousConfig;
 use crate::asynchronous::worker::{QueueWorker, Wakeup};
 use crate::metrics::{Metrics, MetricsSnapshot};
 use crate::request::{InvokeRequest, Running};
-use crate::resolve::{Resolver, check_state};
+use crate::resolve::{check_state, resolve};
 use crate::workers::Workers;
 use lamplight_model::limits::{ACCOUNT_CONCURRENCY, ASYNC_PAYLOAD_BYTES};
 use lamplight_model::{
@@ -47,7 +47,6 @@ pub struct Invoker {
     workers: Arc<dyn Workers>,
     ledger: Arc<dyn Ledger>,
     pub(crate) clock: Clock,
-    resolver: Resolver,
     admission: Arc<Admission>,
     pub(crate) metrics: Metrics,
     runs: TaskTracker,
@@ -67,7 +66,6 @@ impl Invoker {
         clock: Clock,
     ) -> Arc<Self> {
         Arc::new(Self {
-            resolver: Resolver::new(Arc::clone(&store)),
             admission: Admission::new(config.account_concurrency),
             config,
             store,
@@ -138,21 +136,19 @@ impl Invoker {
         check_state(&*self.resolve(scope, name, qualifier).await?)
     }
 
-    /// The version a qualifier means now, whatever its state; see `Resolver::resolve`.
+    /// The version a qualifier means now, whatever its state; see `resolve::resolve`.
     pub async fn resolve(
         &self,
         scope: &Scope,
         name: &FunctionName,
         qualifier: Option<&Qualifier>,
     ) -> Result<Arc<FunctionVersion>, ServiceError> {
-        self.resolver.resolve(scope, name, qualifier).await
+        resolve(&*self.store, scope, name, qualifier).await
     }
 
-    /// For front doors after a change of functions: forgets what was resolved. The store's watch does the same
-    /// for changes made by others.
-    pub fn functions_changed(&self) {
-        self.resolver.forget();
-    }
+    /// Front doors call this after they changed a function. On one node there is nothing to forget: the store's
+    /// cache has passed every acknowledged write. It is where a cache for stores on other nodes would be told.
+    pub fn functions_changed(&self) {}
 
     /// Makes the queue's worker look again at the clock and the queue: after a manual clock was moved.
     pub fn wake_queue(&self) {

@@ -24,3 +24,6 @@ pub use lifecycle::{MissingInterpreter, converge_functions};
 pub use metrics::{FunctionMetrics, MetricsSnapshot};
 pub use request::{InvokeRequest, Running};
 pub use workers::Workers;
+
+#[cfg(test)]
+mod tests;

@@ -3,9 +3,7 @@
 use crate::workers::Workers;
 use async_trait::async_trait;
 use bytes::Bytes;
-use lamplight_model::{
-    Invocation, InvocationReport, Outcome, OutcomeStatus, ServiceError, StartKind,
-};
+use lamplight_model::{Invocation, InvocationReport, Outcome, OutcomeStatus, ServiceError, StartKind};
 use lamplight_pool::{Answer, Finished};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};

@@ -1,0 +1,368 @@
+//! A store, a ledger and a code store in memory: for faults a real disk does not produce on demand.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use lamplight_model::{
+    CodeDigest, FunctionName, FunctionVersion, InvocationReport, RequestId, Scope, ServiceError, Timestamp,
+    VersionNumber,
+};
+use lamplight_store::contract::DeadLetter;
+use lamplight_store::*;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::watch;
+
+type Key = (Scope, FunctionName, VersionNumber);
+
+struct Entry {
+    event: QueuedEvent,
+    claim: u64,
+    /// End of the lease while claimed.
+    leased_until: Option<Timestamp>,
+}
+
+#[derive(Default)]
+struct Content {
+    versions: BTreeMap<Key, Arc<FunctionVersion>>,
+    events: HashMap<RequestId, Entry>,
+    dead: Vec<DeadLetter>,
+    counts: EventCounts,
+}
+
+/// The store. `refuse_writes` makes every write fail as a full disk does.
+#[derive(Default)]
+pub struct MemoryStore {
+    content: Mutex<Content>,
+    changes: watch::Sender<u64>,
+    pub refuse_writes: AtomicBool,
+    pub refused: AtomicUsize,
+}
+
+impl MemoryStore {
+    fn write<T>(&self, change: impl FnOnce(&mut Content) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        if self.refuse_writes.load(Ordering::SeqCst) {
+            self.refused.fetch_add(1, Ordering::SeqCst);
+            return Err(StoreError::Unwritable("the disk is full".to_owned()));
+        }
+        let result = change(&mut self.content.lock().unwrap());
+        self.changes.send_modify(|count| *count += 1);
+        result
+    }
+
+    /// Ends every lease, as a crash of the node and the passing of time do.
+    pub fn end_leases(&self) {
+        let _ = self.write(|content| {
+            for entry in content.events.values_mut() {
+                entry.leased_until = entry.leased_until.map(|_| Timestamp(0));
+            }
+            Ok(())
+        });
+    }
+
+    pub fn lease_of(&self, request_id: RequestId) -> Option<Timestamp> {
+        self.content.lock().unwrap().events.get(&request_id).and_then(|entry| entry.leased_until)
+    }
+
+    /// How often an event was claimed.
+    pub fn claims_of(&self, request_id: RequestId) -> u64 {
+        self.content.lock().unwrap().events.get(&request_id).map_or(0, |entry| entry.claim)
+    }
+
+    pub fn attempts_of(&self, request_id: RequestId) -> Option<u32> {
+        self.content.lock().unwrap().events.get(&request_id).map(|entry| entry.event.attempts)
+    }
+
+    pub fn dead(&self) -> Vec<DeadLetter> {
+        self.content.lock().unwrap().dead.clone()
+    }
+
+    pub fn counts(&self) -> EventCounts {
+        self.content.lock().unwrap().counts
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn put_version(&self, version: FunctionVersion, expect: Expect) -> Result<(), StoreError> {
+        self.write(|content| {
+            let key = (version.scope.clone(), version.name.clone(), version.version);
+            let stored = content.versions.get(&key).map(|stored| stored.revision_id.clone());
+            match expect {
+                Expect::Absent if stored.is_some() => Err(StoreError::AlreadyExists(version.qualified_arn())),
+                Expect::Revision(expected) if stored.as_ref() != Some(&expected) => {
+                    Err(StoreError::RevisionMismatch(version.qualified_arn()))
+                }
+                _ => {
+                    content.versions.insert(key, Arc::new(version));
+                    Ok(())
+                }
+            }
+        })
+    }
+
+    async fn get_version(
+        &self,
+        scope: &Scope,
+        name: &FunctionName,
+        version: VersionNumber,
+    ) -> Result<Option<Arc<FunctionVersion>>, StoreError> {
+        let key = (scope.clone(), name.clone(), version);
+        Ok(self.content.lock().unwrap().versions.get(&key).cloned())
+    }
+
+    async fn delete_function(&self, scope: &Scope, name: &FunctionName) -> Result<bool, StoreError> {
+        self.write(|content| {
+            let before = content.versions.len();
+            content.versions.retain(|key, _| key.0 != *scope || key.1 != *name);
+            Ok(content.versions.len() != before)
+        })
+    }
+
+    async fn unfinished_functions(&self) -> Result<Vec<Arc<FunctionVersion>>, StoreError> {
+        let content = self.content.lock().unwrap();
+        let versions = content.versions.values();
+        Ok(versions.filter(|version| crate::lifecycle::is_unfinished(&version.lifecycle)).cloned().collect())
+    }
+
+    async fn enqueue(&self, event: QueuedEvent) -> Result<(), StoreError> {
+        self.write(|content| {
+            content.counts.accepted += 1;
+            content.counts.pending += 1;
+            content.events.insert(event.request_id, Entry { event, claim: 0, leased_until: None });
+            Ok(())
+        })
+    }
+
+    async fn claim(
+        &self,
+        _owner: &str,
+        now: Timestamp,
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Vec<ClaimedEvent>, StoreError> {
+        self.write(|content| {
+            let due = content.events.values_mut().filter(|entry| due(entry) <= now);
+            Ok(due
+                .take(limit)
+                .map(|entry| {
+                    entry.claim += 1;
+                    entry.leased_until = Some(now.plus(lease));
+                    ClaimedEvent { event: entry.event.clone(), claim: entry.claim }
+                })
+                .collect())
+        })
+    }
+
+    async fn extend(&self, request_id: RequestId, claim: u64, until: Timestamp) -> Result<bool, StoreError> {
+        self.write(|content| {
+            let Some(entry) = held(content, request_id, claim) else { return Ok(false) };
+            entry.leased_until = Some(until);
+            Ok(true)
+        })
+    }
+
+    async fn release(&self, request_id: RequestId, claim: u64, release: Release) -> Result<bool, StoreError> {
+        self.write(|content| {
+            let Some(entry) = held(content, request_id, claim) else { return Ok(false) };
+            if let Release::Retry { not_before, counted } = release {
+                entry.leased_until = None;
+                entry.event.not_before = not_before;
+                entry.event.attempts += u32::from(counted);
+                return Ok(true);
+            }
+            let event = entry.event.clone();
+            content.events.remove(&request_id);
+            content.counts.pending -= 1;
+            if let Release::DeadLetter { condition, error } = release {
+                content.counts.dead_lettered += 1;
+                content.dead.push(DeadLetter { event, condition, error, dead_at: Timestamp(0) });
+            } else {
+                content.counts.done += 1;
+            }
+            Ok(true)
+        })
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.content.lock().unwrap().events.values().map(due).min())
+    }
+
+    fn watch(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    // What the funnel never calls.
+
+    async fn list_functions(
+        &self,
+        _scope: &Scope,
+        _after: Option<&FunctionName>,
+        _limit: usize,
+    ) -> Result<Vec<Arc<FunctionVersion>>, StoreError> {
+        unreachable!()
+    }
+
+    async fn list_versions(
+        &self,
+        _scope: &Scope,
+        _name: &FunctionName,
+        _after: Option<VersionNumber>,
+        _limit: usize,
+    ) -> Result<Vec<Arc<FunctionVersion>>, StoreError> {
+        unreachable!()
+    }
+
+    async fn publish_version(
+        &self,
+        _snapshot: FunctionVersion,
+        _latest_revision: &str,
+    ) -> Result<Arc<FunctionVersion>, StoreError> {
+        unreachable!()
+    }
+
+    async fn delete_version(
+        &self,
+        _scope: &Scope,
+        _name: &FunctionName,
+        _version: u64,
+    ) -> Result<bool, StoreError> {
+        unreachable!()
+    }
+
+    async fn put_document(
+        &self,
+        _scope: &Scope,
+        _kind: &str,
+        _document: Document,
+        _expect: Expect,
+    ) -> Result<(), StoreError> {
+        unreachable!()
+    }
+
+    async fn get_document(
+        &self,
+        _scope: &Scope,
+        _kind: &str,
+        _key: &str,
+    ) -> Result<Option<Document>, StoreError> {
+        unreachable!()
+    }
+
+    async fn list_documents(
+        &self,
+        _scope: &Scope,
+        _kind: &str,
+        _after: Option<&str>,
+        _limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        unreachable!()
+    }
+
+    async fn delete_document(&self, _scope: &Scope, _kind: &str, _key: &str) -> Result<bool, StoreError> {
+        unreachable!()
+    }
+
+    async fn dead_letters(
+        &self,
+        _scope: &Scope,
+        _function: &FunctionName,
+        _limit: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        unreachable!()
+    }
+
+    async fn event_counts(
+        &self,
+        _scope: &Scope,
+        _function: &FunctionName,
+    ) -> Result<EventCounts, StoreError> {
+        unreachable!()
+    }
+
+    async fn referenced_code(&self) -> Result<Vec<CodeDigest>, StoreError> {
+        unreachable!()
+    }
+}
+
+fn due(entry: &Entry) -> Timestamp {
+    entry.leased_until.unwrap_or(entry.event.not_before)
+}
+
+fn held(content: &mut Content, request_id: RequestId, claim: u64) -> Option<&mut Entry> {
+    let entry = content.events.get_mut(&request_id)?;
+    (entry.claim == claim && entry.leased_until.is_some()).then_some(entry)
+}
+
+/// Every record, in order.
+#[derive(Default)]
+pub struct MemoryLedger(pub Mutex<Vec<InvocationReport>>);
+
+#[async_trait]
+impl Ledger for MemoryLedger {
+    fn append(&self, report: InvocationReport) -> bool {
+        self.0.lock().unwrap().push(report);
+        true
+    }
+
+    async fn flush(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn find(
+        &self,
+        _scope: &Scope,
+        _request_id: RequestId,
+    ) -> Result<Option<InvocationReport>, StoreError> {
+        unreachable!()
+    }
+
+    async fn recent(
+        &self,
+        _scope: &Scope,
+        _function: &str,
+        _limit: usize,
+    ) -> Result<Vec<InvocationReport>, StoreError> {
+        unreachable!()
+    }
+
+    async fn usage(&self, _scope: &Scope, _query: UsageQuery) -> Result<Vec<UsageRow>, StoreError> {
+        unreachable!()
+    }
+}
+
+/// Knows the digests it was told of; `failures` first calls fail as a disk does that is full for a while.
+#[derive(Default)]
+pub struct MemoryCode {
+    pub known: Vec<CodeDigest>,
+    pub failures: AtomicUsize,
+}
+
+#[async_trait]
+impl CodeStore for MemoryCode {
+    async fn put(&self, _zip: Bytes) -> Result<CodeDigest, ServiceError> {
+        unreachable!()
+    }
+
+    async fn get(&self, _digest: &CodeDigest) -> Result<Option<Bytes>, StoreError> {
+        unreachable!()
+    }
+
+    async fn unpacked(&self, digest: &CodeDigest) -> Result<String, StoreError> {
+        let failing = self
+            .failures
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |failures| failures.checked_sub(1));
+        if failing.is_ok() {
+            return Err(StoreError::Unwritable("the disk is full".to_owned()));
+        }
+        if !self.known.contains(digest) {
+            return Err(StoreError::NotFound(format!("code {}", digest.as_str())));
+        }
+        Ok(digest.as_str().to_owned())
+    }
+
+    async fn collect(&self, _referenced: &[CodeDigest]) -> Result<u64, StoreError> {
+        unreachable!()
+    }
+}
