@@ -164,6 +164,10 @@ impl Run {
         let limit = self.invocation.version.timeout();
         let deadline = begun + limit;
         if announce {
+            if cold.is_some() {
+                // What was printed during init stands before START.
+                instance.body.drain_log();
+            }
             instance.journal.start(self.invocation.request_id, self.invocation.log_tail);
         }
         let AnswerSender { body, content_type, outcome: outcome_sender, finished } = sender;

@@ -1,0 +1,290 @@
+//! A pool over plain processes: the real bootstrap, a folder as code store, and a log that is kept in memory.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use lamplight_model::function::{FunctionState, Lifecycle, LoggingConfig};
+use lamplight_model::{
+    CodeDigest, FunctionName, FunctionVersion, Invocation, Outcome, RequestId, Scope, ServiceError,
+    Timestamp, VersionNumber,
+};
+use lamplight_pool::{Finished, Pool, PoolConfig, RuntimePlan};
+use lamplight_sandbox::fake::{FakeBackend, FakeHost};
+use lamplight_store::logs::LogQuery;
+use lamplight_store::{CodeStore, LogEvent, LogStreamInfo, Logs, StoreError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+/// How long a test waits for something that must happen.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct Fixture {
+    pub pool: Arc<Pool>,
+    pub backend: Arc<FakeBackend>,
+    pub log: Arc<MemoryLog>,
+    directory: tempfile::TempDir,
+}
+
+/// An answer with everything that follows it.
+#[derive(Debug)]
+pub struct Answered {
+    pub body: String,
+    pub outcome: Outcome,
+    pub finished: Finished,
+}
+
+impl Answered {
+    /// `"cold"` or `"warm"`.
+    pub fn start(&self) -> &'static str {
+        if self.finished.report.init_us.is_some() { "cold" } else { "warm" }
+    }
+}
+
+impl Fixture {
+    pub fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub fn with(change: impl FnOnce(&mut PoolConfig)) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["code", "temporary"] {
+            std::fs::create_dir(directory.path().join(name)).unwrap();
+        }
+        let bootstraps = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../runtime/bootstraps");
+        let backend = Arc::new(FakeBackend::new(FakeHost {
+            code: directory.path().join("code"),
+            temporary: directory.path().join("temporary"),
+            paths: vec![("/var/runtime".to_owned(), bootstraps.canonicalize().unwrap())],
+        }));
+        let log = Arc::new(MemoryLog::default());
+        let mut config = PoolConfig::for_host(24 << 30);
+        change(&mut config);
+        let python = python();
+        let runtimes = Arc::new(move |identifier: &str| match identifier {
+            "provided.al2023" => Ok(RuntimePlan::provided(identifier)),
+            "python3.11" => {
+                let command =
+                    vec![python.clone(), "-S".to_owned(), "/var/runtime/python/bootstrap.py".to_owned()];
+                Ok(RuntimePlan::managed(identifier, command, "3.11.7"))
+            }
+            other => Err(ServiceError::new(
+                lamplight_model::ErrorCode::InvalidRuntimeException,
+                format!("{other} is not installed"),
+            )),
+        });
+        let pool = Pool::new(
+            config,
+            backend.clone(),
+            Arc::new(FolderCode),
+            log.clone(),
+            runtimes,
+            Arc::new(|listener, _caller| {
+                tokio::spawn(async move {
+                    let _kept_open = listener;
+                    std::future::pending().await
+                })
+            }),
+            Arc::new(|| Timestamp::from_system(SystemTime::now())),
+        );
+        Self { pool, backend, log, directory }
+    }
+
+    /// A Python function of the given source with the handler `app.handler`.
+    pub fn python(&self, name: &str, source: &str) -> FunctionVersion {
+        self.function(name, "python3.11", "app.py", source)
+    }
+
+    /// A function whose package is one executable file.
+    pub fn function(&self, name: &str, runtime: &str, file: &str, source: &str) -> FunctionVersion {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mut digest = [0; 32];
+        digest[..name.len().min(32)].copy_from_slice(&name.as_bytes()[..name.len().min(32)]);
+        let code = CodeDigest::from_bytes(&digest);
+        let folder = self.directory.path().join("code").join(code.as_str());
+        std::fs::create_dir_all(&folder).unwrap();
+        if !file.is_empty() {
+            std::fs::write(folder.join(file), source).unwrap();
+            std::fs::set_permissions(folder.join(file), std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        version(name, runtime, code)
+    }
+
+    pub async fn call(&self, version: &Arc<FunctionVersion>, payload: &str) -> Answered {
+        self.try_call(version, payload).await.unwrap()
+    }
+
+    pub async fn try_call(
+        &self,
+        version: &Arc<FunctionVersion>,
+        payload: &str,
+    ) -> Result<Answered, ServiceError> {
+        let answer = self.pool.run(invocation(version, payload)).await?;
+        let whole = async {
+            let collected = answer.collect(lamplight_model::limits::SYNC_PAYLOAD_BYTES).await?;
+            Ok(Answered {
+                body: String::from_utf8(collected.body.to_vec()).unwrap(),
+                outcome: collected.outcome,
+                finished: collected.finished.await.unwrap(),
+            })
+        };
+        tokio::time::timeout(PATIENCE, whole).await.expect("the call did not end")
+    }
+
+    /// Waits until the pool looks as it should.
+    pub async fn until(&self, what: &str, holds: impl Fn(&lamplight_pool::Snapshot) -> bool) {
+        let waited = tokio::time::timeout(PATIENCE, async {
+            while !holds(&self.pool.snapshot()) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        });
+        assert!(waited.await.is_ok(), "never: {what}: {:?}", self.pool.snapshot());
+    }
+}
+
+pub fn invocation(version: &Arc<FunctionVersion>, payload: &str) -> Invocation {
+    Invocation {
+        request_id: RequestId(uuid::Uuid::new_v4()),
+        version: version.clone(),
+        invoked_arn: version.unqualified_arn(),
+        payload: Bytes::copy_from_slice(payload.as_bytes()),
+        client_context: None,
+        trace_header: None,
+        arrived_at: Timestamp::from_system(SystemTime::now()),
+        log_tail: true,
+    }
+}
+
+fn version(name: &str, runtime: &str, code: CodeDigest) -> FunctionVersion {
+    FunctionVersion {
+        scope: Scope::default(),
+        name: FunctionName::parse(name).unwrap(),
+        version: VersionNumber::Latest,
+        runtime: runtime.to_owned(),
+        handler: "app.handler".to_owned(),
+        role: "arn:aws:iam::000000000000:role/test".to_owned(),
+        description: String::new(),
+        memory_mib: 128,
+        timeout_seconds: 20,
+        ephemeral_storage_mib: 512,
+        environment: None,
+        architecture: "x86_64".to_owned(),
+        code,
+        code_size_bytes: 1,
+        last_modified: Timestamp(1),
+        revision_id: format!("revision-of-{name}"),
+        lifecycle: Lifecycle {
+            state: FunctionState::Active,
+            state_reason: None,
+            state_reason_code: None,
+            last_update_status: None,
+            last_update_status_reason: None,
+            last_update_status_reason_code: None,
+        },
+        logging: LoggingConfig {
+            json: false,
+            application_log_level: None,
+            system_log_level: None,
+            log_group: format!("/aws/lambda/{name}"),
+        },
+        tracing_mode: "PassThrough".to_owned(),
+        snap_start: "None".to_owned(),
+        dead_letter_target_arn: None,
+        kms_key_arn: None,
+        vpc: None,
+        file_systems: Vec::new(),
+        layers: Vec::new(),
+        tags: Default::default(),
+        egress: None,
+    }
+}
+
+/// The real interpreter, not a version manager's shim.
+fn python() -> String {
+    let output = std::process::Command::new("python3")
+        .args(["-c", "import os, sys; print(os.path.realpath(sys.executable))"])
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// Packages that lie unpacked already.
+struct FolderCode;
+
+#[async_trait]
+impl CodeStore for FolderCode {
+    async fn put(&self, _zip: Bytes) -> Result<CodeDigest, ServiceError> {
+        Err(ServiceError::internal("not used"))
+    }
+    async fn get(&self, _digest: &CodeDigest) -> Result<Option<Bytes>, StoreError> {
+        Ok(None)
+    }
+    async fn unpacked(&self, digest: &CodeDigest) -> Result<String, StoreError> {
+        Ok(digest.as_str().to_owned())
+    }
+    async fn collect(&self, _referenced: &[CodeDigest]) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+}
+
+/// Keeps every line: (group, stream, text).
+#[derive(Default)]
+pub struct MemoryLog {
+    lines: Mutex<Vec<(String, String, String)>>,
+}
+
+impl MemoryLog {
+    /// All text of a function's log.
+    pub fn text(&self, function: &str) -> String {
+        let group = format!("/aws/lambda/{function}");
+        let lines = self.lines.lock().unwrap();
+        lines.iter().filter(|line| line.0 == group).map(|line| line.2.as_str()).collect()
+    }
+
+    /// Names of the streams of a function's log, each once.
+    pub fn stream_names(&self, function: &str) -> Vec<String> {
+        let group = format!("/aws/lambda/{function}");
+        let lines = self.lines.lock().unwrap();
+        let mut names: Vec<String> =
+            lines.iter().filter(|line| line.0 == group).map(|line| line.1.clone()).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+}
+
+#[async_trait]
+impl Logs for MemoryLog {
+    fn append(&self, _scope: &Scope, group: &str, stream: &str, lines: Vec<(Timestamp, String)>) {
+        let mut kept = self.lines.lock().unwrap();
+        kept.extend(lines.into_iter().map(|(_, text)| (group.to_owned(), stream.to_owned(), text)));
+    }
+    async fn flush(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn groups(
+        &self,
+        _scope: &Scope,
+        _prefix: Option<&str>,
+        _after: Option<&str>,
+        _limit: usize,
+    ) -> Result<Vec<(String, Timestamp, u64)>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn streams(&self, _scope: &Scope, _group: &str) -> Result<Vec<LogStreamInfo>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn events(
+        &self,
+        _scope: &Scope,
+        _group: &str,
+        _query: LogQuery,
+    ) -> Result<Vec<LogEvent>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn retain(&self, _now: Timestamp) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+    fn watch(&self) -> tokio::sync::watch::Receiver<u64> {
+        tokio::sync::watch::channel(0).1
+    }
+}
