@@ -4,6 +4,7 @@
 
 mod command;
 mod coverage;
+mod guest;
 mod paths;
 mod report;
 mod suite;
@@ -25,6 +26,8 @@ enum Chore {
     Test(suite::TestArguments),
     /// Write docs/coverage.md from the results of the last `cargo xtask test`.
     Coverage,
+    /// Run the sandbox suites on Debian's own kernel with cgroup version 2, in an emulated guest.
+    TestGuest,
     /// Install what the tests need into .cache/ and ~/.cargo/bin, and do nothing else.
     Tools,
 }
@@ -36,6 +39,7 @@ fn main() -> anyhow::Result<std::process::ExitCode> {
             coverage::write()?;
             Ok(std::process::ExitCode::SUCCESS)
         }
+        Chore::TestGuest => guest::run(),
         Chore::Tools => {
             tools::install_all().iter().for_each(|missing| println!("skipped: {missing}"));
             Ok(std::process::ExitCode::SUCCESS)

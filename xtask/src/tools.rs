@@ -109,7 +109,7 @@ fn node_packages() -> anyhow::Result<()> {
                 .args(["install", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"])
                 .current_dir(&directory),
         )?;
-        if !directory.join("node_modules/aws-lambda-ric/build/Release/rapid-client.node").exists() {
+        if !directory.join("node_modules/aws-lambda-ric/dist/rapid-client.node").exists() {
             bail!("its native addon was not built");
         }
         Ok(())

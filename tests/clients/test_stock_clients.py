@@ -1,0 +1,82 @@
+"""The stock runtime clients, unmodified, as custom runtimes: what other people's packages bring with them."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+CACHE = Path(__file__).parents[2] / ".cache"
+
+
+def tree(directory: Path, *names: str) -> dict[str, bytes]:
+    """Files below `directory/name` for each name, by their path in the package."""
+    files = {}
+    for name in names:
+        top = directory / name
+        for path in [top] if top.is_file() else sorted(top.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts and "deps" not in path.parts:
+                files[str(path.relative_to(directory))] = path.read_bytes()
+    return files
+
+
+def need(path: Path, what: str) -> Path:
+    if not path.exists():
+        pytest.skip(f"{what} is not installed in .cache/ (cargo xtask tools installs it)")
+    return path
+
+
+def check_client(function):
+    answer = function.invoke({"n": 1})
+    assert answer.error is None, f"{answer.body}\n{answer.log}"
+    seen = answer.json
+    assert seen["event"] == {"n": 1}
+    assert seen["request_id"] == answer.request_id
+    assert seen["arn"].endswith(f":function:{function.name}")
+    failed = function.invoke({"do": "fail"})
+    assert failed.error == "Unhandled"
+    assert "asked to fail" in failed.json["errorMessage"]
+    ended = function.invoke({"do": "exit"})
+    assert ended.json["errorType"] == "Runtime.ExitError"
+    assert "exit status 7" in ended.json["errorMessage"]
+    assert function.ok({"n": 2})["event"] == {"n": 2}
+
+
+@pytest.mark.covers("runtime:awslambdaric", client="awslambdaric 4.2.2")
+def test_awslambdaric(deploy):
+    site = need(next((CACHE / "python/lib").glob("python3.*/site-packages"), CACHE / "python"), "awslambdaric")
+    native = [path.name for path in site.glob("runtime_client*.so")]
+    files = tree(site, "awslambdaric", "snapshot_restore_py.py", "simplejson", *native)
+    assert any(name.startswith("awslambdaric/") for name in files)
+    files["bootstrap"] = '#!/bin/sh\ncd /var/task\nexport PYTHONPATH=/var/task\nexec /usr/bin/python3 -m awslambdaric "$_HANDLER"\n'
+    files["app.py"] = """
+import os
+def handler(event, context):
+    if event.get("do") == "fail": raise RuntimeError("asked to fail")
+    if event.get("do") == "exit": os._exit(7)
+    return {"event": event, "request_id": context.aws_request_id, "arn": context.invoked_function_arn}
+"""
+    check_client(deploy(files, runtime="provided.al2023", handler="app.handler"))
+
+
+@pytest.mark.covers("runtime:aws-lambda-ric", client="aws-lambda-ric 3.3.0")
+def test_aws_lambda_ric(deploy, node):
+    modules = need(CACHE / "node/node_modules/aws-lambda-ric", "aws-lambda-ric")
+    if not (modules / "dist/rapid-client.node").exists():
+        pytest.skip("the native addon of aws-lambda-ric was not built (needs cmake autoconf automake libtool)")
+    files = tree(CACHE / "node", "node_modules/aws-lambda-ric/dist", "node_modules/aws-lambda-ric/bin", "node_modules/aws-lambda-ric/package.json")
+    binary = os.path.realpath("/usr/bin/node")
+    files["bootstrap"] = f'#!/bin/sh\ncd /var/task\nexec {binary} node_modules/aws-lambda-ric/bin/index.mjs "$_HANDLER"\n'
+    files["app.js"] = """
+exports.handler = async (event, context) => {
+    if (event.do === "fail") throw new Error("asked to fail");
+    if (event.do === "exit") process.exit(7);
+    return { event, request_id: context.awsRequestId, arn: context.invokedFunctionArn };
+};
+"""
+    check_client(deploy(files, runtime="provided.al2023", handler="app.handler", MemorySize=256))
+
+
+@pytest.mark.covers("runtime:lambda_runtime", client="lambda_runtime 1.5")
+def test_lambda_runtime(deploy):
+    program = need(CACHE / "rust-runtime/release/bootstrap", "the function built with lambda_runtime")
+    check_client(deploy({"bootstrap": program.read_bytes()}, runtime="provided.al2023", handler="unused"))

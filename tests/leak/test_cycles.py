@@ -1,0 +1,114 @@
+"""Start and stop instances many times: every count ends where it began."""
+
+import concurrent.futures
+
+import pytest
+
+from support import host
+from support.functions import create
+
+
+def counts(server) -> dict[str, int]:
+    """Everything that a cycle could leave behind, as numbers."""
+    tree = server.tree()
+    found = {
+        "processes of the server": len(host.descendants(server.pid)),
+        "control groups": len(host.cgroups_named(server._cgroup_names)),
+        "mounts": len(host.mounts()),
+        "loop devices": len(host.loop_files()),
+        "network links": len(host.links()),
+        "descriptors of the keeper": host.descriptors(server.pid),
+        "descriptors of the daemon": host.descriptors(tree.daemon.pid),
+        "threads of the daemon": int(tree.daemon.status["Threads"]),
+        "mounts of the keeper": len(open(f"/proc/{server.pid}/mountinfo").readlines()),
+    }
+    for number, spawner in enumerate(tree.spawners):
+        found[f"descriptors of spawner {number}"] = host.descriptors(spawner.pid)
+        found[f"mounts of spawner {number}"] = len(open(f"/proc/{spawner.pid}/mountinfo").readlines())
+    found |= {f"{kind} namespaces": number for kind, number in host.namespaces().items()}
+    if (kernel := host.kernel_network_namespaces()) is not None:
+        found["network namespaces in the kernel"] = kernel
+    return found
+
+
+# What may differ without being a leak: the daemon's worker threads and idle connections come and go, other programs of
+# the host have namespaces and mounts too, and a slab frees its pages late.
+TOLERANCE = {"descriptors of the daemon": 24, "threads of the daemon": 16, "network namespaces in the kernel": 8}
+
+
+def check_cycles(server, cycles: int, at_once: int) -> None:
+    """Each cycle is one instance that comes, answers (or dies), and goes."""
+    sources = {
+        "ends": "import os\ndef handler(e, c): os._exit(0)",
+        "crashes": "import os, signal\ndef handler(e, c): os.kill(os.getpid(), signal.SIGSEGV)",
+        "forks": "import os, time\ndef handler(e, c):\n    if os.fork() == 0:\n        time.sleep(100)\n    os._exit(1)",
+    }
+    functions = [create(server, {"app.py": source}) for source in sources.values()]
+
+    def cycle(number: int) -> None:
+        answer = functions[number % len(functions)].invoke()
+        assert answer.error == "Unhandled" and answer.error_type == "Runtime.ExitError", answer.body
+
+    # The first ones make what stays: templates of /tmp, worker threads, connections.
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        list(pool.map(cycle, range(4 * at_once)))
+    host.eventually(lambda: not server.tree().inits, "the instances of the first cycles are gone")
+    settled = lambda: (lambda seen: seen if len(seen.shells) >= 1 else None)(server.tree())
+    host.eventually(settled, "shells wait again")
+    before = waiting_counts(server)
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        list(pool.map(cycle, range(cycles)))
+
+    def grown():
+        after = counts(server)
+        return {what: (before[what], after[what]) for what in before if after.get(what, 0) > before[what] + TOLERANCE.get(what, 0)}
+
+    try:
+        host.eventually(lambda: not server.tree().inits and not grown(), "every count is where it began", seconds=45)
+    except AssertionError:
+        raise AssertionError(f"after {cycles} cycles, (before, after): {grown()}") from None
+
+
+def waiting_counts(server) -> dict[str, int]:
+    """Counts once the spawners have filled up their shells: the same number three times in a row."""
+    last: list[int] = []
+
+    def steady():
+        last.append(len(server.tree().shells))
+        return len(last) >= 10 and len(set(last[-10:])) == 1
+
+    host.eventually(steady, "the number of waiting shells is steady", seconds=30)
+    return counts(server)
+
+
+@pytest.mark.covers("instance:leak")
+@pytest.mark.timeout(300)
+def test_two_hundred_cycles_leave_nothing(alone, new_server):
+    server = new_server().start()
+    check_cycles(server, cycles=200, at_once=6)
+    assert server.stop() == 0
+    server.assert_nothing_left()
+
+
+@pytest.mark.covers("instance:leak")
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_five_thousand_cycles_leave_nothing(alone, new_server):
+    server = new_server().start()
+    check_cycles(server, cycles=5000, at_once=8)
+    assert server.stop() == 0
+    server.assert_nothing_left()
+
+
+@pytest.mark.covers("instance:leak")
+@pytest.mark.timeout(200)
+def test_starting_and_stopping_the_server_leaves_nothing(alone, new_server):
+    server = new_server()
+    before = (len(host.mounts()), host.loop_files(), host.links())
+    for number in range(5):
+        server.start()
+        function = create(server, {"app.py": "def handler(e, c): return e"}, name=f"cycle-{number}")
+        assert function.ok(number) == number
+        assert server.stop() == 0
+        server.assert_nothing_left()
+    assert (len(host.mounts()), host.loop_files(), host.links()) == before

@@ -1,0 +1,208 @@
+"""The host as /proc and /sys show it: processes with their roles and capabilities, and what a server may leave behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# First of the host uids that servers give to their daemon and sandboxes (ARCHITECTURE.md, "Processes").
+FIRST_UID = 0x7000_0000
+UIDS_OF_A_SERVER = 65_536
+CAPABILITY_SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process at the moment it was looked at."""
+
+    pid: int
+    parent: int
+    name: str
+    uid: int
+    inner_pids: tuple[int, ...]
+    capabilities: dict[str, int] = field(hash=False, compare=False)
+    status: dict[str, str] = field(hash=False, compare=False)
+
+    @property
+    def is_first_of_namespace(self) -> bool:
+        return len(self.inner_pids) > 1 and self.inner_pids[-1] == 1
+
+    def alive(self) -> bool:
+        seen = read_process(self.pid)
+        return seen is not None and seen.name == self.name and not seen.status["State"].startswith("Z")
+
+
+def read_process(pid: int) -> Process | None:
+    """The process, or None when it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text(errors="replace")
+    except OSError:
+        return None
+    status = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+    return Process(
+        pid=pid,
+        parent=int(status["PPid"]),
+        name=status["Name"],
+        uid=int(status["Uid"].split()[1]),
+        inner_pids=tuple(int(number) for number in status.get("NSpid", str(pid)).split()),
+        capabilities={name: int(status[name], 16) for name in CAPABILITY_SETS},
+        status=status,
+    )
+
+
+def processes() -> list[Process]:
+    found = (read_process(int(name)) for name in os.listdir("/proc") if name.isdigit())
+    return [process for process in found if process is not None]
+
+
+def descendants(root: int) -> list[Process]:
+    """`root` and everything below it, parents before children."""
+    children: dict[int, list[Process]] = {}
+    for process in processes():
+        children.setdefault(process.parent, []).append(process)
+    first = read_process(root)
+    found = [first] if first else []
+    for process in found:
+        found.extend(children.get(process.pid, []))
+    return found
+
+
+@dataclass
+class Tree:
+    """The processes of one server by role. Roles follow from the shape of the tree, not from what a process calls itself."""
+
+    keeper: Process
+    daemon: Process | None
+    spawners: list[Process]
+    shells: list[Process]
+    """Waiting: prepared for a sandbox that is not there yet."""
+    inits: list[Process]
+    """Pid 1 of a live sandbox."""
+    functions: list[Process]
+    """Everything inside sandboxes but pid 1."""
+
+    @classmethod
+    def of(cls, keeper: int) -> "Tree":
+        everything = descendants(keeper)
+        below_keeper = [process for process in everything if process.parent == keeper]
+        daemon = next((process for process in below_keeper if process.uid >= FIRST_UID and not process.is_first_of_namespace), None)
+        spawners = [process for process in below_keeper if process.uid == 0 and not process.is_first_of_namespace]
+        firsts = [process for process in everything if process.is_first_of_namespace]
+        known = {process.pid for process in [*spawners, *firsts]} | {keeper} | ({daemon.pid} if daemon else set())
+        return cls(
+            keeper=everything[0],
+            daemon=daemon,
+            spawners=spawners,
+            shells=[process for process in firsts if process.uid < FIRST_UID],
+            inits=[process for process in firsts if process.uid >= FIRST_UID],
+            functions=[process for process in everything if process.pid not in known],
+        )
+
+
+def server_processes(binary: str, uids: range = range(0)) -> set[int]:
+    """Processes that can only be a server's: they run the program, or under one of its uids."""
+    real = os.path.realpath(binary)
+    found = set()
+    for process in processes():
+        if process.status["State"].startswith("Z"):
+            continue
+        try:
+            executable = os.readlink(f"/proc/{process.pid}/exe")
+        except OSError:
+            executable = ""
+        if process.uid in uids or executable == real:
+            found.add(process.pid)
+    return found
+
+
+def cgroups_named(names: set[str]) -> set[str]:
+    """Control group directories of all hierarchies whose path has one of these names in it."""
+    found = {directory for directory, _, _ in os.walk("/sys/fs/cgroup")}
+    return {directory for directory in found if names & set(directory.split("/"))}
+
+
+def server_cgroups(tree: "Tree") -> set[str]:
+    """Names of the control groups that only this server's sandboxes are in: `lamplight...` in /proc/PID/cgroup."""
+    found = set()
+    for process in [*tree.shells, *tree.inits]:
+        try:
+            text = Path(f"/proc/{process.pid}/cgroup").read_text()
+        except OSError:
+            continue
+        found |= {part for part in re.split(r"[/\n]", text) if part.startswith("lamplight")}
+    return found
+
+
+def mounts() -> list[str]:
+    return Path("/proc/self/mountinfo").read_text().splitlines()
+
+
+def loop_files() -> dict[str, str]:
+    """Backing file by loop device."""
+    found = {}
+    for path in Path("/sys/block").glob("loop*/loop/backing_file"):
+        try:
+            found[path.parts[3]] = path.read_text().strip()
+        except OSError:
+            pass
+    return found
+
+
+def links() -> set[str]:
+    """Network interfaces of this network namespace."""
+    return set(os.listdir("/sys/class/net"))
+
+
+def namespaces() -> dict[str, int]:
+    """Number of namespaces that have a process or one of our own descriptors in them, by kind."""
+    seen: dict[str, set[str]] = {}
+    for process in os.listdir("/proc"):
+        if not process.isdigit():
+            continue
+        for kind in ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts"):
+            try:
+                seen.setdefault(kind, set()).add(os.readlink(f"/proc/{process}/ns/{kind}"))
+            except OSError:
+                pass
+        try:
+            for descriptor in os.listdir(f"/proc/{process}/fd"):
+                target = os.readlink(f"/proc/{process}/fd/{descriptor}")
+                kind, _, number = target.partition(":[")
+                if number and kind in seen:
+                    seen[kind].add(target)
+        except OSError:
+            pass
+    return {kind: len(numbers) for kind, numbers in seen.items()}
+
+
+def kernel_network_namespaces() -> int | None:
+    """Live network namespaces as the kernel's allocator counts them, also those that only a socket keeps; None where it does not say."""
+    try:
+        text = Path("/proc/slabinfo").read_text()
+    except OSError:
+        return None
+    match = re.search(r"^net_namespace\s+(\d+)", text, re.MULTILINE)
+    return int(match.group(1)) if match else None
+
+
+def descriptors(pid: int) -> int:
+    try:
+        return len(os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return 0
+
+
+def eventually(condition: Callable[[], object], what: str, seconds: float = 15.0) -> object:
+    """Waits until `condition` holds and gives its value. For state of the kernel that sends no event."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(0.02)
