@@ -1,1 +1,24 @@
-//! Placeholder while the interfaces are written.
+//! The web-service API: AWS-compatible wire protocols, one folder per service.
+//!
+//! One port serves them all; `dispatch` tells them apart. Called by the program (loopback listener) and through
+//! the pool's platform endpoint (listener inside an instance). Hands work to `store` and `invoke`; never sees
+//! `pool`, `sandbox` or `runtime`.
+//!
+//! ```text
+//! connection -> serve -> guard (Host, Origin) -> dispatch -> lambda | logs | sts | iam | lamplight
+//!                                                             authorize, parse, check, do, print
+//! ```
+
+pub mod dispatch;
+pub mod http;
+pub mod iam;
+pub mod lambda;
+pub mod lamplight;
+pub mod logs;
+pub mod serve;
+pub mod state;
+pub mod sts;
+
+pub use dispatch::{function_endpoint, router};
+pub use serve::{ServeLimits, serve};
+pub use state::{ApiConfig, ApiState, Clock, RuntimeRow};

@@ -276,8 +276,7 @@ mod tests {
     use super::*;
 
     fn check(method: Method, path: &str, query: &str, expected: Option<(&str, &[&str])>) {
-        let query: Vec<(String, String)> =
-            form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let query: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         let found = find(&method, path, &query);
         let got = found.as_ref().map(|found| (found.operation.name, found.labels.as_slice()));
         assert_eq!(got, expected, "{method} {path}");
@@ -317,12 +316,7 @@ mod tests {
             "Qualifier=1",
             Some(("GetProvisionedConcurrencyConfig", &["f"])),
         );
-        check(
-            Method::POST,
-            "/2014-11-13/functions/f/invoke-async/",
-            "",
-            Some(("InvokeAsync", &["f"])),
-        );
+        check(Method::POST, "/2014-11-13/functions/f/invoke-async/", "", Some(("InvokeAsync", &["f"])));
         check(Method::PATCH, "/2015-03-31/functions/f", "", None);
         check(Method::GET, "/2015-03-31/functions//configuration", "", None);
         check(Method::GET, "/", "", None);

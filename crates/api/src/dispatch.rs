@@ -1,0 +1,151 @@
+//! From a request to the service it means.
+//!
+//! | protocol | told by | services |
+//! |---|---|---|
+//! | REST-JSON | path with a date | Lambda |
+//! | JSON 1.1 | `X-Amz-Target` | CloudWatch Logs |
+//! | query | `Action=` in a form body or query string | STS, IAM |
+//! | our own | `/lamplight/`, `/health` | the command line |
+//!
+//! Whatever is meant for a service that is not here gets that protocol's error, by name, at once.
+
+use crate::http::{ApiError, Context, Response, body, guard, reply};
+use crate::state::ApiState;
+use crate::{iam, lambda, lamplight, logs, sts};
+use ::http::{HeaderValue, Method, Request, StatusCode, header};
+use axum::Router;
+use axum::body::Body;
+use lamplight_model::{Caller, RequestId};
+use std::sync::Arc;
+
+/// Bound of JSON 1.1 and query request bodies, bytes. Source: IAM takes policies up to 10,240 characters,
+/// percent-encoded at worst three times as long.
+const SMALL_REQUEST_BYTES: usize = 256 * 1024;
+/// Namespace of query errors before the service is known.
+const NO_NAMESPACE: &str = "https://lamplight.invalid/";
+
+/// The front door of the loopback listener.
+pub fn router(state: Arc<ApiState>) -> Router {
+    function_endpoint(state, Caller::Loopback)
+}
+
+/// The same operations for whoever calls through the listener of an instance: every request carries `caller`,
+/// and `model::identity::authorize` decides what it may do.
+pub fn function_endpoint(state: Arc<ApiState>, caller: Caller) -> Router {
+    let caller = Arc::new(caller);
+    Router::new().fallback(move |request: Request<Body>| {
+        let (state, caller) = (Arc::clone(&state), Arc::clone(&caller));
+        async move { answer(&state, caller, request).await }
+    })
+}
+
+async fn answer(state: &ApiState, caller: Arc<Caller>, request: Request<Body>) -> Response {
+    let request_id = RequestId(uuid::Uuid::new_v4());
+    let (parts, body) = request.into_parts();
+    let mut response = match guard::check(&parts.headers, &state.config.allowed_hosts) {
+        Ok(authority) => {
+            let authority = authority.to_owned();
+            let context = Context::new(parts, caller, request_id, authority);
+            tracing::debug!(%request_id, method = %context.method, path = context.path, "request");
+            route(state, &context, body).await
+        }
+        Err(error) => {
+            tracing::info!(%request_id, reason = error.message, "refused a request from elsewhere");
+            reply::rest_json_error(&error)
+        }
+    };
+    if let Ok(value) = HeaderValue::from_str(&request_id.to_string()) {
+        response.headers_mut().insert(reply::REQUEST_ID, value);
+    }
+    response
+}
+
+async fn route(state: &ApiState, context: &Context, body: Body) -> Response {
+    if let Some(found) = lambda::operations::find(&context.method, &context.path, &context.query) {
+        return lambda::handle(state, context, found, body).await;
+    }
+    if lamplight::is_ours(&context.path) {
+        return lamplight::handle(state, context, body).await;
+    }
+    if let Some(target) = context.header("x-amz-target") {
+        return json_1_1(state, context, target, body).await;
+    }
+    if is_query(context) {
+        return query(state, context, body).await;
+    }
+    body::discard(body).await;
+    unknown(context)
+}
+
+async fn json_1_1(state: &ApiState, context: &Context, target: &str, body: Body) -> Response {
+    let (service, operation) = target.split_once('.').unwrap_or((target, ""));
+    let result = match body::read(body, SMALL_REQUEST_BYTES).await {
+        Ok(body) if service == logs::TARGET => logs::handle(state, context, operation, &body).await,
+        Ok(_) => Err(not_served(context, "aws", service, operation)),
+        Err(error) => Err(lambda::unreadable_body(&error)),
+    };
+    result.unwrap_or_else(|error| reply::json_1_1_error(&error))
+}
+
+/// A service that is not here. A function may not ask for it either.
+fn not_served(context: &Context, prefix: &str, service: &str, operation: &str) -> ApiError {
+    match context.authorize(prefix, operation, "*") {
+        Ok(()) => ApiError::not_supported(service, operation),
+        Err(denied) => denied,
+    }
+}
+
+fn is_query(context: &Context) -> bool {
+    let form = context
+        .header(header::CONTENT_TYPE.as_str())
+        .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
+    context.path == "/" && (context.method == Method::POST && form || context.parameter("Action").is_some())
+}
+
+async fn query(state: &ApiState, context: &Context, body: Body) -> Response {
+    let error =
+        |namespace: &str, error: ApiError| reply::query_xml_error(namespace, &error, context.request_id);
+    let form = match body::read(body, SMALL_REQUEST_BYTES).await {
+        Ok(form) => form,
+        Err(unreadable) => return error(NO_NAMESPACE, lambda::unreadable_body(&unreadable)),
+    };
+    let mut parameters = context.query.clone();
+    parameters.extend(form_urlencoded::parse(&form).into_owned());
+    let parameters = iam::Parameters(parameters);
+    let action = parameters.get("Action").unwrap_or_default().to_owned();
+    // Signed requests say which service they are for; the API version says it for the others.
+    let service = match (context.signed_service.as_deref(), parameters.get("Version")) {
+        (Some(service), _) => service.to_owned(),
+        (None, Some(sts::VERSION)) => "sts".to_owned(),
+        (None, Some(iam::VERSION)) => "iam".to_owned(),
+        (None, _) if action == "GetCallerIdentity" => "sts".to_owned(),
+        (None, _) => "iam".to_owned(),
+    };
+    match service.as_str() {
+        "sts" => sts::handle(context, &action).unwrap_or_else(|refused| error(sts::NAMESPACE, refused)),
+        "iam" => iam::handle(state, context, &action, &parameters)
+            .await
+            .unwrap_or_else(|refused| error(iam::NAMESPACE, refused)),
+        other => error(NO_NAMESPACE, not_served(context, other, other, &action)),
+    }
+}
+
+fn unknown(context: &Context) -> Response {
+    match context.signed_service.as_deref() {
+        Some("s3") => {
+            let error = not_served(context, "s3", "s3", context.method.as_str());
+            reply::s3_xml_error(&error, context.request_id)
+        }
+        Some(service) if service != "lambda" => reply::rest_json_error(&not_served(
+            context,
+            service,
+            service,
+            &format!("{} {}", context.method, context.path),
+        )),
+        _ => reply::rest_json_error(&ApiError::new(
+            StatusCode::NOT_FOUND,
+            "UnknownOperationException",
+            format!("Lamplight knows no operation '{} {}'.", context.method, context.path),
+        )),
+    }
+}

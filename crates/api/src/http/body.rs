@@ -1,0 +1,118 @@
+//! Request bodies, read whole and never beyond a bound.
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use std::time::Duration;
+
+/// How much of a refused body is still read and thrown away, bytes. A client that is still sending when the
+/// connection closes sees a broken pipe instead of the answer.
+const DISCARD_BYTES: usize = 256 * 1024 * 1024;
+/// How long a client may take to send a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long a refused body is still read.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(15);
+/// First allocation for a body whose length is not known, bytes.
+const FIRST_ALLOCATION_BYTES: usize = 16 * 1024;
+
+/// Why there is no body.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// It is longer than the bound.
+    #[error("the body of {bytes} bytes is too large")]
+    TooLarge {
+        /// Its length as announced, or as far as it was read.
+        bytes: usize,
+    },
+    /// The client went away or broke the framing.
+    #[error("failed to read the body")]
+    Broken,
+    /// The client took too long.
+    #[error("the body took too long")]
+    Slow,
+}
+
+/// Reads a body of at most `limit` bytes.
+///
+/// A longer one is read on and thrown away up to a bound, so that the client gets to read the refusal.
+pub async fn read(mut body: Body, limit: usize) -> Result<Bytes, BodyError> {
+    let announced = usize::try_from(http_body::Body::size_hint(&body).lower()).unwrap_or(usize::MAX);
+    if announced > limit {
+        discard(body).await;
+        return Err(BodyError::TooLarge { bytes: announced });
+    }
+    let reading = async {
+        let mut first: Option<Bytes> = None;
+        let mut whole = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
+            let bytes = first.as_ref().map_or(0, Bytes::len) + whole.len() + data.len();
+            if bytes > limit {
+                return Err(BodyError::TooLarge { bytes });
+            }
+            match first.take() {
+                // The usual body is one piece and is not copied.
+                None if whole.is_empty() => first = Some(data),
+                piece => {
+                    if let Some(piece) = piece {
+                        whole.reserve(announced.max(FIRST_ALLOCATION_BYTES).min(limit));
+                        whole.extend_from_slice(&piece);
+                    }
+                    whole.extend_from_slice(&data);
+                }
+            }
+        }
+        Ok(first.unwrap_or_else(|| whole.freeze()))
+    };
+    match tokio::time::timeout(BODY_TIMEOUT, reading).await {
+        Ok(Err(BodyError::TooLarge { bytes })) => {
+            discard(body).await;
+            Err(BodyError::TooLarge { bytes })
+        }
+        Ok(result) => result,
+        Err(_) => Err(BodyError::Slow),
+    }
+}
+
+/// Reads on and throws away, within bounds, so that a client that is still sending gets to read a refusal.
+pub async fn discard(mut body: Body) {
+    let reading = async {
+        let mut discarded = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            discarded += frame.data_ref().map_or(0, Bytes::len);
+            if discarded > DISCARD_BYTES {
+                break;
+            }
+        }
+    };
+    // Whether it ended or the time did, the answer is the same refusal.
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, reading).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::stream;
+    use std::convert::Infallible;
+
+    fn pieces(pieces: &[&'static [u8]]) -> Body {
+        let pieces: Vec<Result<Bytes, Infallible>> =
+            pieces.iter().map(|piece| Ok(Bytes::from_static(piece))).collect();
+        Body::from_stream(stream::iter(pieces))
+    }
+
+    #[tokio::test]
+    async fn whole_bodies_up_to_the_bound() {
+        assert_eq!(read(pieces(&[b"ab", b"cd", b"e"]), 5).await, Ok(Bytes::from_static(b"abcde")));
+        assert_eq!(read(pieces(&[]), 5).await, Ok(Bytes::new()));
+        assert_eq!(read(Body::from("abcde"), 5).await, Ok(Bytes::from_static(b"abcde")));
+        assert_eq!(read(pieces(&[b"abc", b"def"]), 5).await, Err(BodyError::TooLarge { bytes: 6 }));
+        assert_eq!(read(Body::from("abcdefgh"), 5).await, Err(BodyError::TooLarge { bytes: 8 }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_comes_is_given_up() {
+        let body = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+        assert_eq!(read(body, 5).await, Err(BodyError::Slow));
+    }
+}

@@ -1,0 +1,120 @@
+//! The head of a request, taken apart once.
+
+use crate::http::ApiError;
+use crate::http::signature::{self, CredentialScope};
+use http::{HeaderMap, Method, request::Parts};
+use lamplight_model::{Action, Caller, Region, RequestId, Scope, identity};
+use percent_encoding::percent_decode_str;
+use std::sync::Arc;
+
+/// Everything about a request except its body.
+#[derive(Debug)]
+pub struct Context {
+    /// In the answer's `x-amzn-RequestId`; the id of the invocation when this is one.
+    pub request_id: RequestId,
+    /// Who asks.
+    pub caller: Arc<Caller>,
+    /// Account of the caller, region of the signature.
+    pub scope: Scope,
+    /// Service named in the signature, when there is one.
+    pub signed_service: Option<String>,
+    /// Method.
+    pub method: Method,
+    /// Path as it came, percent-encoded.
+    pub path: String,
+    /// Query string, decoded.
+    pub query: Vec<(String, String)>,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// `Host` as the client wrote it, for links to this server.
+    pub authority: String,
+}
+
+impl Context {
+    /// Takes a request's head apart. `authority` was checked by the guard.
+    pub fn new(parts: Parts, caller: Arc<Caller>, request_id: RequestId, authority: String) -> Self {
+        let query: Vec<(String, String)> =
+            form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
+        let signed = signature::credential_scope(&parts.headers, &query);
+        let (region, signed_service) = match signed {
+            Some(CredentialScope { region, service }) => (Some(region), Some(service)),
+            None => (None, None),
+        };
+        let scope = match caller.as_ref() {
+            Caller::Loopback => Scope { region: region.unwrap_or_default(), ..Scope::default() },
+            Caller::Function { scope, .. } => Scope {
+                account: scope.account.clone(),
+                region: region.unwrap_or_else(|| scope.region.clone()),
+            },
+        };
+        Self {
+            request_id,
+            caller,
+            scope,
+            signed_service,
+            method: parts.method,
+            path: parts.uri.path().to_owned(),
+            query,
+            headers: parts.headers,
+            authority,
+        }
+    }
+
+    /// The first value of a query parameter, when it is not empty.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.query
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+            .filter(|v| !v.is_empty())
+    }
+
+    /// A header's value; `None` when absent or not ASCII.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The scope of services that have no regions (IAM).
+    pub fn global_scope(&self) -> Scope {
+        Scope { account: self.scope.account.clone(), region: Region::default() }
+    }
+
+    /// The ARN of whoever asks, as `GetCallerIdentity` and denials print it.
+    pub fn caller_arn(&self) -> String {
+        let account = self.scope.account.as_str();
+        match self.caller.as_ref() {
+            Caller::Loopback => format!("arn:aws:iam::{account}:root"),
+            Caller::Function { arn, role, .. } => format!(
+                "arn:aws:sts::{account}:assumed-role/{}/{}",
+                role.rsplit('/').next().unwrap_or_default(),
+                arn.rsplit(':').next().unwrap_or_default()
+            ),
+        }
+    }
+
+    /// Lets the caller do `service:operation` to `resource` or refuses with AWS's text.
+    ///
+    /// Fails with 403 `AccessDeniedException`.
+    pub fn authorize(&self, service: &str, operation: &str, resource: &str) -> Result<(), ApiError> {
+        let action = format!("{service}:{operation}");
+        if identity::authorize(&self.caller, Action(&action)) {
+            return Ok(());
+        }
+        // The permission that guards Invoke has another name than the operation.
+        let permission = if action == "lambda:Invoke" { "lambda:InvokeFunction" } else { &action };
+        Err(ApiError::new(
+            http::StatusCode::FORBIDDEN,
+            "AccessDeniedException",
+            format!(
+                "User: {} is not authorized to perform: {permission} on resource: {resource} because no \
+                 identity-based policy allows the {permission} action",
+                self.caller_arn()
+            ),
+        ))
+    }
+}
+
+/// Percent-decodes one path segment; `None` when the result is not UTF-8.
+pub fn decode_segment(segment: &str) -> Option<String> {
+    percent_decode_str(segment).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+}

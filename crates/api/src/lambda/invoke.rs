@@ -1,0 +1,258 @@
+//! Invoke: RequestResponse, Event and DryRun.
+//!
+//! Source: Lambda API reference, "Invoke"; header names and texts as recorded.
+
+use crate::http::body::{self, BodyError};
+use crate::http::{ApiError, Context, Response, reply};
+use crate::lambda::reference::Target;
+use crate::lambda::unreadable_body;
+use crate::lambda::validation::Violations;
+use crate::state::ApiState;
+use axum::body::Body;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, StatusCode};
+use lamplight_invoke::{InvokeRequest, Running};
+use lamplight_model::{ErrorCode, ServiceError, Timestamp, limits};
+use serde::de::IgnoredAny;
+
+/// Bound of an answer gathered here, bytes. The pool refuses larger ones by `Function.ResponseSizeTooLarge`
+/// itself; this is the room its error documents get on top.
+const ANSWER_BYTES: usize = limits::SYNC_PAYLOAD_BYTES + 256 * 1024;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum InvocationType {
+    RequestResponse,
+    Event,
+    DryRun,
+}
+
+impl InvocationType {
+    fn name(self) -> &'static str {
+        match self {
+            Self::RequestResponse => "RequestResponse",
+            Self::Event => "Event",
+            Self::DryRun => "DryRun",
+        }
+    }
+
+    fn payload_limit(self) -> usize {
+        match self {
+            Self::Event => limits::ASYNC_PAYLOAD_BYTES,
+            Self::RequestResponse | Self::DryRun => limits::SYNC_PAYLOAD_BYTES,
+        }
+    }
+}
+
+/// Invoke.
+pub async fn invoke(
+    state: &ApiState,
+    context: &Context,
+    label: &str,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let (target, invocation_type, client_context, log_tail) = match head(context, label) {
+        Ok(head) => head,
+        Err(error) => {
+            body::discard(body).await;
+            return Err(error);
+        }
+    };
+    let payload = read_payload(body, invocation_type).await?;
+    check_json(&payload)?;
+    let trace_header =
+        context.header("x-amzn-trace-id").map_or_else(|| new_trace_header(state.now()), str::to_owned);
+    let mut request =
+        InvokeRequest::new(target.scope, target.name, target.qualifier, context.request_id, payload);
+    request.client_context = client_context;
+    request.trace_header = Some(trace_header.clone());
+    request.log_tail = log_tail;
+    match invocation_type {
+        InvocationType::RequestResponse => {
+            let running = state.invoker.invoke(request).await?;
+            let mut response = answer(running, log_tail).await?;
+            set(&mut response, "x-amzn-trace-id", &trace_header);
+            Ok(response)
+        }
+        InvocationType::Event => {
+            state.invoker.enqueue(request).await?;
+            Ok(reply::empty(StatusCode::ACCEPTED))
+        }
+        InvocationType::DryRun => {
+            state.invoker.dry_run(&request.scope, &request.name, request.qualifier.as_ref()).await?;
+            Ok(reply::empty(StatusCode::NO_CONTENT))
+        }
+    }
+}
+
+type Head = (Target, InvocationType, Option<String>, bool);
+
+/// Everything that can be checked before the payload is read.
+fn head(context: &Context, label: &str) -> Result<Head, ApiError> {
+    let target = Target::from_path(context, label)?;
+    let mut violations = Violations::default();
+    let invocation_type = match context.header("x-amz-invocation-type").unwrap_or("RequestResponse") {
+        "RequestResponse" => InvocationType::RequestResponse,
+        "Event" => InvocationType::Event,
+        "DryRun" => InvocationType::DryRun,
+        other => {
+            violations.one_of(other, "invocationType", &["Event", "RequestResponse", "DryRun"]);
+            InvocationType::DryRun
+        }
+    };
+    let log_type = context.header("x-amz-log-type").unwrap_or("None");
+    violations.one_of(log_type, "logType", &["None", "Tail"]);
+    violations.finish()?;
+    for (header, what) in [
+        ("x-amz-tenant-id", "Tenant isolation (X-Amz-Tenant-Id)"),
+        ("x-amz-durable-execution-name", "Durable execution (X-Amz-Durable-Execution-Name)"),
+    ] {
+        if context.headers.contains_key(header) {
+            return Err(ApiError::invalid_parameter(format!("{what} is not supported by Lamplight yet.")));
+        }
+    }
+    let client_context = context.headers.get("x-amz-client-context").map(|value| decode(value.as_bytes()));
+    Ok((target, invocation_type, client_context.transpose()?, log_type == "Tail"))
+}
+
+/// The client context: at most 3,583 bytes of base64 of a JSON object.
+fn decode(header: &[u8]) -> Result<String, ApiError> {
+    let invalid = || {
+        ApiError::from(ServiceError::new(
+            ErrorCode::InvalidRequestContentException,
+            "Client context must be a valid Base64-encoded JSON object.",
+        ))
+    };
+    if header.len() > limits::CLIENT_CONTEXT_BYTES {
+        return Err(ApiError::from(ServiceError::new(
+            ErrorCode::InvalidRequestContentException,
+            format!("Client context must be at most {} bytes of Base64.", limits::CLIENT_CONTEXT_BYTES),
+        )));
+    }
+    let text = STANDARD.decode(header).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let text = text.ok_or_else(invalid)?;
+    serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&text).map_err(|_| invalid())?;
+    Ok(text)
+}
+
+async fn read_payload(body: Body, invocation_type: InvocationType) -> Result<Bytes, ApiError> {
+    let limit = invocation_type.payload_limit();
+    body::read(body, limit).await.map_err(|error| match error {
+        BodyError::TooLarge { bytes } => ServiceError::new(
+            ErrorCode::RequestTooLargeException,
+            format!(
+                "{bytes} byte payload is too large for the {} invocation type (limit {limit} bytes)",
+                invocation_type.name()
+            ),
+        )
+        .into(),
+        unreadable => unreadable_body(&unreadable),
+    })
+}
+
+/// Fails with `InvalidRequestContentException` for what is not JSON. Nothing at all is legal.
+fn check_json(payload: &[u8]) -> Result<(), ApiError> {
+    if payload.is_empty() {
+        return Ok(());
+    }
+    let detail = match std::str::from_utf8(payload) {
+        Ok(text) => match serde_json::from_str::<IgnoredAny>(text) {
+            Ok(_) => return Ok(()),
+            Err(error) => error.to_string(),
+        },
+        Err(error) => format!("Invalid UTF-8 at byte {}", error.valid_up_to()),
+    };
+    Err(ServiceError::new(
+        ErrorCode::InvalidRequestContentException,
+        format!("Could not parse request body into json: Could not parse payload into json: {detail}"),
+    )
+    .into())
+}
+
+/// The answer of a run: 200 whatever the function did, with what it did in the headers.
+async fn answer(running: Running, log_tail: bool) -> Result<Response, ApiError> {
+    let lost = || ServiceError::internal("The invocation was lost with its instance.");
+    let Running { executed_version, mut answer } = running;
+    let payload = gather(&mut answer.body).await?;
+    let outcome = answer.outcome.await.map_err(|_| lost())??;
+    let mut response = reply::with_body(StatusCode::OK, "application/json", payload);
+    set(&mut response, "x-amz-executed-version", &executed_version.to_string());
+    if outcome.is_function_error() {
+        set(&mut response, "x-amz-function-error", "Unhandled");
+    }
+    if log_tail {
+        // The REPORT line belongs to the tail, so this waits until the instance is free again.
+        let finished = answer.finished.await.map_err(|_| lost())?;
+        set(&mut response, "x-amz-log-result", &STANDARD.encode(finished.log_tail.unwrap_or_default()));
+    }
+    Ok(response)
+}
+
+/// All pieces of the body; the usual single one is not copied.
+async fn gather(body: &mut tokio::sync::mpsc::Receiver<Bytes>) -> Result<Bytes, ApiError> {
+    let Some(first) = body.recv().await else { return Ok(Bytes::new()) };
+    let Some(second) = body.recv().await else { return Ok(first) };
+    let mut whole = BytesMut::from(first.as_ref());
+    whole.extend_from_slice(&second);
+    while let Some(piece) = body.recv().await {
+        if whole.len() + piece.len() > ANSWER_BYTES {
+            return Err(ServiceError::internal("The answer is larger than an answer may be.").into());
+        }
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole.freeze())
+}
+
+/// A trace of its own for a request that brought none; not sampled, there is nobody to send it to.
+fn new_trace_header(now: Timestamp) -> String {
+    let random = uuid::Uuid::new_v4().simple().to_string();
+    let parent = uuid::Uuid::new_v4().simple().to_string();
+    format!("Root=1-{:08x}-{};Parent={};Sampled=0", now.as_millis() / 1_000, &random[..24], &parent[..16])
+}
+
+fn set(response: &mut Response, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads() {
+        for legal in ["", "{}", "null", " [1, \"ü\"] ", "1e5", &("[".repeat(10_000) + &"]".repeat(10_000))] {
+            assert!(check_json(legal.as_bytes()).is_ok(), "{legal}");
+        }
+        for illegal in [b"{".as_slice(), b"abc", b"{} {}", b"\"\xff\"", b"'a'"] {
+            let error = check_json(illegal).unwrap_err();
+            assert_eq!(error.code, "InvalidRequestContentException");
+            assert!(
+                error.message.starts_with(
+                    "Could not parse request body into json: Could not parse payload into json: "
+                ),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn client_contexts() {
+        assert_eq!(decode(STANDARD.encode("{\"a\":1}").as_bytes()).unwrap(), "{\"a\":1}");
+        for wrong in ["nonsense!", &STANDARD.encode("[1]"), &STANDARD.encode("{"), &"A".repeat(3_584)] {
+            assert_eq!(decode(wrong.as_bytes()).unwrap_err().code, "InvalidRequestContentException");
+        }
+    }
+
+    #[test]
+    fn trace_headers_have_the_form_of_x_ray() {
+        let header = new_trace_header(Timestamp(1_768_232_237_000));
+        assert!(header.starts_with("Root=1-69651"), "{header}");
+        assert_eq!(
+            header.len(),
+            "Root=1-12345678-123456789012345678901234;Parent=1234567890123456;Sampled=0".len()
+        );
+    }
+}

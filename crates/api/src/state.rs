@@ -1,0 +1,118 @@
+//! What the front door works with; made by the program's wiring, shared by all listeners.
+
+use crate::iam::RoleWrites;
+use hmac::{Hmac, KeyInit as _};
+use lamplight_invoke::Invoker;
+use lamplight_model::{PriceBook, Timestamp};
+use lamplight_store::{CodeStore, Ledger, Logs, Store};
+use sha2::Sha256;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// How many uploads (CreateFunction, UpdateFunctionCode) are read and unpacked at once; more wait. Each may
+/// hold 120 MB: the request and the ZIP decoded from it.
+const CONCURRENT_UPLOADS: usize = 4;
+
+/// Gives the present moment.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// A managed runtime that can run on this host, as `/lamplight/v1/runtimes` and `runtime list` show it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RuntimeRow {
+    /// `python3.11`.
+    pub identifier: String,
+    /// Version the interpreter prints; empty for an alias.
+    pub version: String,
+    /// Path of the interpreter on the host; empty for an alias.
+    pub interpreter: String,
+    /// The identifier it stands for, when the operator made an alias.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alias_of: Option<String>,
+}
+
+/// Settings of the front door.
+#[derive(Clone)]
+pub struct ApiConfig {
+    /// Host names (without port) besides loopback that requests may name.
+    pub allowed_hosts: Vec<String>,
+    /// Secret for expiring links to code packages. Links of another key are refused.
+    pub code_location_key: [u8; 32],
+    /// `x86_64` or `arm64`: what this host runs.
+    pub architecture: &'static str,
+    /// `ConcurrentExecutions` of GetAccountSettings.
+    pub account_concurrency: usize,
+    /// For the prices of `/lamplight/v1/usage`.
+    pub price_book: PriceBook,
+    /// The runtimes of this host; asked anew at every request.
+    pub runtimes: Arc<dyn Fn() -> Vec<RuntimeRow> + Send + Sync>,
+}
+
+impl Default for ApiConfig {
+    /// Loopback only, a random key, the architecture this program was built for, and no runtimes.
+    fn default() -> Self {
+        Self {
+            allowed_hosts: Vec::new(),
+            code_location_key: rand::random(),
+            architecture: if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" },
+            account_concurrency: lamplight_model::limits::ACCOUNT_CONCURRENCY,
+            price_book: PriceBook::default(),
+            runtimes: Arc::new(Vec::new),
+        }
+    }
+}
+
+/// The parts the front door calls.
+pub struct ApiState {
+    /// Metadata and queue.
+    pub store: Arc<dyn Store>,
+    /// Code packages.
+    pub code: Arc<dyn CodeStore>,
+    /// The funnel.
+    pub invoker: Arc<Invoker>,
+    /// Function logs.
+    pub logs: Arc<dyn Logs>,
+    /// Invocation records.
+    pub ledger: Arc<dyn Ledger>,
+    /// Settings.
+    pub config: ApiConfig,
+    /// The clock.
+    pub clock: Clock,
+    pub(crate) uploads: Semaphore,
+    pub(crate) role_writes: RoleWrites,
+}
+
+impl ApiState {
+    /// Puts the parts together.
+    pub fn new(
+        store: Arc<dyn Store>,
+        code: Arc<dyn CodeStore>,
+        invoker: Arc<Invoker>,
+        logs: Arc<dyn Logs>,
+        ledger: Arc<dyn Ledger>,
+        config: ApiConfig,
+        clock: Clock,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            code,
+            invoker,
+            logs,
+            ledger,
+            config,
+            clock,
+            uploads: Semaphore::new(CONCURRENT_UPLOADS),
+            role_writes: RoleWrites::default(),
+        })
+    }
+
+    /// The present moment.
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    /// A keyed hash for links; SHA-256.
+    pub(crate) fn link_mac(&self) -> Option<Hmac<Sha256>> {
+        Hmac::<Sha256>::new_from_slice(&self.config.code_location_key).ok()
+    }
+}
