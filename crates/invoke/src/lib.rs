@@ -24,6 +24,7 @@ pub use lifecycle::{MissingInterpreter, converge_functions};
 pub use metrics::{FunctionMetrics, MetricsSnapshot};
 pub use request::{InvokeRequest, Running};
 pub use workers::Workers;
+pub use workers::node::NodeWorkers;
 
 #[cfg(test)]
 mod tests;
