@@ -5,6 +5,7 @@
 mod command;
 mod coverage;
 mod guest;
+mod guest;
 mod paths;
 mod report;
 mod suite;
@@ -24,6 +25,8 @@ struct Arguments {
 enum Chore {
     /// Install what the tests need, build, and run every suite; the last line is "N passed, N failed, N skipped".
     Test(suite::TestArguments),
+    /// Boot Debian's own kernel with cgroup v2 under emulation and run the sandbox contract and hostile suites there.
+    TestGuest(guest::GuestArguments),
     /// Write docs/coverage.md from the results of the last `cargo xtask test`.
     Coverage,
     /// Run the sandbox suites on Debian's own kernel with cgroup version 2, in an emulated guest.
@@ -35,6 +38,7 @@ enum Chore {
 fn main() -> anyhow::Result<std::process::ExitCode> {
     match Arguments::parse().chore {
         Chore::Test(arguments) => suite::run(&arguments),
+        Chore::TestGuest(arguments) => guest::run(&arguments),
         Chore::Coverage => {
             coverage::write()?;
             Ok(std::process::ExitCode::SUCCESS)

@@ -110,6 +110,16 @@ pub fn read_lines(path: &Path) -> anyhow::Result<Vec<TestResult>> {
         .collect()
 }
 
+/// Adds `results` to a file of lines.
+pub fn append(path: &Path, results: &[TestResult]) -> anyhow::Result<()> {
+    let mut text = std::fs::read_to_string(path).unwrap_or_default();
+    for result in results {
+        text.push_str(&serde_json::to_string(result)?);
+        text.push('\n');
+    }
+    std::fs::write(path, text).with_context(|| format!("failed to write {}", path.display()))
+}
+
 /// Keeps everything for `cargo xtask coverage`.
 pub fn save(results: &[TestResult]) -> anyhow::Result<()> {
     let path = paths::reports().join("results.json");

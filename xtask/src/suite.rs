@@ -4,6 +4,7 @@
 
 use crate::command;
 use crate::coverage;
+use crate::guest;
 use crate::paths;
 use crate::report::{self, Counts, Result, TestResult};
 use crate::tools;
@@ -34,6 +35,9 @@ pub fn run(arguments: &TestArguments) -> anyhow::Result<ExitCode> {
     }
     results.extend(rust(arguments)?);
     results.extend(end_to_end(arguments)?);
+    if arguments.long {
+        results.extend(guest::results(arguments.filter.as_deref())?);
+    }
     report::save(&results)?;
 
     if arguments.filter.is_none() {

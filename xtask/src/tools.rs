@@ -54,7 +54,8 @@ pub fn nextest() -> anyhow::Result<()> {
     )
 }
 
-fn python_packages() -> anyhow::Result<()> {
+/// boto3, pytest and the stock Python runtime client.
+pub fn python_packages() -> anyhow::Result<()> {
     virtual_environment(&paths::cache().join("python"), PYTHON_PACKAGES)
 }
 
