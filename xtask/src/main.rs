@@ -5,7 +5,6 @@
 mod command;
 mod coverage;
 mod guest;
-mod guest;
 mod paths;
 mod report;
 mod suite;
@@ -29,8 +28,6 @@ enum Chore {
     TestGuest(guest::GuestArguments),
     /// Write docs/coverage.md from the results of the last `cargo xtask test`.
     Coverage,
-    /// Run the sandbox suites on Debian's own kernel with cgroup version 2, in an emulated guest.
-    TestGuest,
     /// Install what the tests need into .cache/ and ~/.cargo/bin, and do nothing else.
     Tools,
 }
@@ -43,7 +40,6 @@ fn main() -> anyhow::Result<std::process::ExitCode> {
             coverage::write()?;
             Ok(std::process::ExitCode::SUCCESS)
         }
-        Chore::TestGuest => guest::run(),
         Chore::Tools => {
             tools::install_all().iter().for_each(|missing| println!("skipped: {missing}"));
             Ok(std::process::ExitCode::SUCCESS)
