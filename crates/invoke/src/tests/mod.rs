@@ -5,6 +5,7 @@ mod durable;
 mod lifecycle;
 mod memory;
 mod synchronous;
+mod whole;
 
 use crate::workers::fake::FakeWorkers;
 use crate::{AsynchronousConfig, InvokeRequest, Invoker, InvokerConfig, Workers};
