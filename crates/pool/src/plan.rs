@@ -1,7 +1,8 @@
 //! What a version runs on: root tree, command and protocol, decided from the table of managed runtimes.
 
 use lamplight_model::managed_runtime::{RuntimeFamily, family};
-use lamplight_model::{Region, ServiceError};
+use lamplight_model::{ErrorCode, Region, ServiceError};
+use lamplight_runtime::ManagedRuntimes;
 use lamplight_sandbox::Protocol;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -26,6 +27,20 @@ pub struct RuntimePlan {
 pub type RuntimeSource = Arc<dyn Fn(&str) -> Result<RuntimePlan, ServiceError> + Send + Sync>;
 
 impl RuntimePlan {
+    /// From the table of what is installed, the operator's aliases followed. The root tree of an installed
+    /// runtime has its identifier for a name, that of `provided*` is `provided`.
+    ///
+    /// Fails with `InvalidRuntimeException` and the table's text: what there is and how to add what is missing.
+    pub fn from_table(table: &ManagedRuntimes, identifier: &str) -> Result<Self, ServiceError> {
+        if family(identifier) == RuntimeFamily::Provided {
+            return Ok(Self::provided(identifier));
+        }
+        let installed = table
+            .resolve(identifier)
+            .map_err(|text| ServiceError::new(ErrorCode::InvalidRuntimeException, text))?;
+        Ok(Self::managed(&installed.identifier, installed.command.clone(), &installed.version))
+    }
+
     /// The plan of `provided*`: the package's own executable, over the HTTP Runtime API.
     pub fn provided(identifier: &str) -> Self {
         Self {
@@ -60,5 +75,32 @@ impl RuntimePlan {
             family,
             version_label: format!("{language}:{version}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lamplight_runtime::InstalledRuntime;
+
+    #[test]
+    fn plans_of_a_table() {
+        let mut table = ManagedRuntimes::default();
+        let installed = InstalledRuntime {
+            identifier: "python3.11".to_owned(),
+            version: "3.11.7".to_owned(),
+            command: vec!["/var/lang/bin/python3.11".to_owned()],
+            prefix: None,
+            interpreter: "/opt/python".into(),
+        };
+        table.installed.insert("python3.11".to_owned(), installed);
+        table.aliases.insert("python3.13".to_owned(), "python3.11".to_owned());
+        let stand_in = RuntimePlan::from_table(&table, "python3.13").unwrap();
+        assert_eq!((stand_in.root.as_str(), stand_in.protocol), ("python3.11", Protocol::Frames));
+        assert_eq!(stand_in.version_label, "python:3.11.7");
+        let custom = RuntimePlan::from_table(&table, "provided.al2023").unwrap();
+        assert_eq!((custom.root.as_str(), custom.protocol), ("provided", Protocol::HttpRuntimeApi));
+        let missing = RuntimePlan::from_table(&table, "nodejs22.x").unwrap_err();
+        assert_eq!(missing.code, ErrorCode::InvalidRuntimeException);
     }
 }

@@ -13,7 +13,7 @@ use crate::log::Journal;
 use crate::plan::RuntimePlan;
 use crate::pool::Pool;
 use crate::registry::Phase;
-use crate::start::{InitEnding, LAST_WORDS, Ready, StartFailure, StartRequest, micros};
+use crate::start::{InitEnding, LAST_WORDS, Ready, StartFailure, StartRequest, exit_behind, micros};
 use bytes::Bytes;
 use lamplight_model::billing::billed;
 use lamplight_model::limits::SYNC_PAYLOAD_BYTES;
@@ -272,9 +272,9 @@ impl Run {
         };
         match reply {
             Ok(reply) => Conversed::Replied(reply),
-            Err(error) => match timeout(LAST_WORDS, body.sandbox.exited()).await {
-                Ok(exit) => self.exited(exit),
-                Err(_) => {
+            Err(error) => match exit_behind(&error, &*body.sandbox).await {
+                Some(exit) => self.exited(exit),
+                None => {
                     warn!(function = %self.invocation.version.name, %error, "a runtime broke off");
                     Conversed::Ended(documents::protocol_broken(request_id))
                 }

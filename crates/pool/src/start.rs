@@ -9,7 +9,7 @@ use lamplight_model::managed_runtime::RuntimeFamily;
 use lamplight_model::{Caller, ColdStart, FunctionVersion, ServiceError};
 use lamplight_runtime::{Conversation, ConversationError, InitFailure};
 use lamplight_sandbox::{
-    Exit, FileSystemMount, Protocol, SandboxError, SandboxSpec, Started, Temporary, TemporaryVolume,
+    Exit, FileSystemMount, Protocol, Sandbox, SandboxError, SandboxSpec, Started, Temporary, TemporaryVolume,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,9 +23,11 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How long a build keeps its place after the command was started. Interpreters start in tens of
 /// milliseconds; one that needs longer waits for something, and others may go on meanwhile.
 const BUILD_HELD: Duration = Duration::from_millis(250);
-/// How long the platform waits for the news of an exit after the runtime closed its connection, and for the
-/// last words of a runtime after the news of its exit.
+/// How long the platform waits for the last words of a runtime after the news of its exit.
 pub const LAST_WORDS: Duration = Duration::from_millis(100);
+/// How long it waits for the news of an exit after the runtime closed its connection. The kernel closes a dying
+/// process's descriptors before it frees its memory, so out of memory is known only a while later.
+const EXIT_NEWS: Duration = Duration::from_secs(3);
 
 /// Everything that stays the same when a start is repeated.
 pub struct StartRequest<'a> {
@@ -139,6 +141,9 @@ impl StartRequest<'_> {
         let begun = Instant::now();
         let Ok(build) = self.pool.builds.acquire().await else { return failed("The server is stopping") };
         let waited = begun.elapsed();
+        if self.pool.abort.is_cancelled() {
+            return failed("The server is stopping");
+        }
 
         let begun = Instant::now();
         let started = match self.pool.backend.start(self.spec(code, volume)).await {
@@ -215,9 +220,9 @@ impl StartRequest<'_> {
             Stopped::TimedOut => InitEnding::TimedOut,
             Stopped::Exited(exit) => InitEnding::Exited(exit),
             Stopped::Conversation(ConversationError::Init(failure)) => InitEnding::Reported(failure),
-            Stopped::Conversation(error) => match timeout(LAST_WORDS, body.sandbox.exited()).await {
-                Ok(exit) => InitEnding::Exited(exit),
-                Err(_) => {
+            Stopped::Conversation(error) => match exit_behind(&error, &*body.sandbox).await {
+                Some(exit) => InitEnding::Exited(exit),
+                None => {
                     warn!(function = %self.version.name, %error, "a runtime broke off during init");
                     InitEnding::Protocol
                 }
@@ -310,6 +315,14 @@ enum Stopped {
 
 fn failed(message: &str) -> Attempt {
     Attempt::Failed(StartFailure::Platform(ServiceError::internal(message)))
+}
+
+/// The exit that made a conversation end, if it was one. A runtime that speaks nonsense is not waited for.
+pub async fn exit_behind(error: &ConversationError, sandbox: &dyn Sandbox) -> Option<Exit> {
+    match error {
+        ConversationError::Closed => timeout(EXIT_NEWS, sandbox.exited()).await.ok(),
+        ConversationError::Init(_) | ConversationError::Protocol(_) => None,
+    }
 }
 
 /// The directory an access-point ARN names: its last component.

@@ -163,7 +163,7 @@ def handler(event, context):
     let next = fixture.call(&function, "\"look\"").await;
     assert_eq!((next.body.as_str(), next.start()), ("[true, false]", "cold"));
     assert_ne!(next.finished.report.instance_id, report.instance_id);
-    assert_eq!(fixture.backend.live().len(), 1);
+    assert_eq!(fixture.backend().live().len(), 1);
 }
 
 #[tokio::test]
@@ -217,7 +217,7 @@ def handler(event, context):
         assert!(log.contains("Status: error\tError Type: Runtime.ExitError"), "{log}");
     }
     fixture.until("nothing is left", |snapshot| snapshot.instances.total() == 0).await;
-    assert!(fixture.backend.live().is_empty());
+    assert!(fixture.backend().live().is_empty());
 }
 
 #[tokio::test]
@@ -313,7 +313,7 @@ def handler(event, context):
         while !flag.exists() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        assert!(fixture.backend.interrupt(&fixture.backend.live()[0]));
+        assert!(fixture.backend().interrupt(&fixture.backend().live()[0]));
     };
     let (lost, ()) = tokio::join!(call, interrupt);
     assert_eq!(lost.unwrap_err().code, ErrorCode::ServiceException);
@@ -326,7 +326,7 @@ async fn an_instance_that_died_while_idle_is_replaced_unnoticed() {
     let function =
         Arc::new(fixture.python("mortal", "import os\ndef handler(event, context): return os.getpid()"));
     let first = fixture.call(&function, "1").await;
-    assert!(fixture.backend.interrupt(&fixture.backend.live()[0]));
+    assert!(fixture.backend().interrupt(&fixture.backend().live()[0]));
     let second = fixture.call(&function, "1").await;
     assert_eq!(second.start(), "cold");
     assert_ne!(first.body, second.body);
@@ -367,7 +367,7 @@ async fn idle_instances_go_after_the_keep_alive() {
     fixture.until("scaled to zero", |snapshot| snapshot.instances.total() == 0).await;
     assert_eq!(fixture.pool.snapshot().counters.expirations, 1);
     assert_eq!(fixture.pool.snapshot().claimed_bytes, 0);
-    assert!(fixture.backend.live().is_empty());
+    assert!(fixture.backend().live().is_empty());
 }
 
 #[tokio::test]
@@ -406,7 +406,7 @@ async fn an_update_and_a_delete_stop_old_instances() {
     fixture.until("the old one is gone", |snapshot| snapshot.instances.total() == 1).await;
     fixture.pool.discard_function(&new.scope, &new.name);
     fixture.until("all are gone", |snapshot| snapshot.instances.total() == 0).await;
-    assert!(fixture.backend.live().is_empty());
+    assert!(fixture.backend().live().is_empty());
 }
 
 #[tokio::test]
@@ -507,7 +507,7 @@ async fn draining_finishes_what_runs_and_leaves_nothing() {
     assert_eq!(collected.unwrap().body, "\"done\"");
     let refused = fixture.try_call(&function, "0").await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::ServiceException);
-    assert!(fixture.backend.live().is_empty());
+    assert!(fixture.backend().live().is_empty());
     assert_eq!(fixture.pool.snapshot().instances.total(), 0);
 }
 
@@ -520,5 +520,61 @@ async fn draining_ends_what_does_not_end_in_time() {
     let running = fixture.pool.run(invocation(&function, "60")).await.unwrap();
     let (collected, ()) = tokio::join!(running.collect(1_000), fixture.pool.drain(Instant::now()));
     assert_eq!(collected.unwrap_err().code, ErrorCode::ServiceException);
-    assert!(fixture.backend.live().is_empty());
+    assert!(fixture.backend().live().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_storm_of_calls_and_lost_callers_leaves_the_books_balanced() {
+    let fixture = Arc::new(Fixture::with(|config| {
+        config.budget.instances = 6;
+        config.freeze_after = Duration::from_millis(1);
+        config.waiting_time = Duration::from_millis(300);
+        config.keep_alive = Duration::from_millis(30);
+    }));
+    let source = r#"
+import os, time
+def handler(event, context):
+    time.sleep((event % 7) / 1000)
+    if event % 11 == 0: os._exit(1)
+    if event % 13 == 0: raise ValueError(event)
+    return event
+"#;
+    let functions: Vec<_> =
+        (0..3).map(|number| Arc::new(fixture.python(&format!("storm-{number}"), source))).collect();
+    let calls = (1..=300_u32).map(|number| {
+        let (fixture, function) = (fixture.clone(), functions[number as usize % 3].clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(u64::from(number * 7 % 900))).await;
+            let payload = number.to_string();
+            let call = fixture.try_call(&function, &payload);
+            if number % 5 == 0 {
+                // Goes away: while it waits in the queue, or while it runs.
+                let _ = tokio::time::timeout(Duration::from_millis(u64::from(number % 40)), call).await;
+                return None;
+            }
+            Some((number, call.await))
+        })
+    });
+    let mut answered = 0;
+    for call in futures_util::future::join_all(calls).await {
+        match call.unwrap() {
+            None => {}
+            Some((number, Ok(answer))) => {
+                answered += 1;
+                match number {
+                    _ if number % 11 == 0 => {
+                        assert!(answer.body.contains("Runtime.ExitError"), "{}", answer.body)
+                    }
+                    _ if number % 13 == 0 => assert!(answer.body.contains("ValueError"), "{}", answer.body),
+                    _ => assert_eq!(answer.body, number.to_string()),
+                }
+            }
+            Some((_, Err(error))) => assert_eq!(error.code, ErrorCode::TooManyRequestsException, "{error}"),
+        }
+    }
+    assert!(answered > 50, "only {answered} answered");
+    fixture.until("scaled to zero", |snapshot| snapshot.instances.total() == 0).await;
+    let snapshot = fixture.pool.snapshot();
+    assert_eq!((snapshot.claimed_bytes, snapshot.waiting_calls), (0, 0), "{snapshot:?}");
+    assert!(fixture.backend().live().is_empty());
 }

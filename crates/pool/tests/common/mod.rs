@@ -7,7 +7,8 @@ use lamplight_model::{
     CodeDigest, FunctionName, FunctionVersion, Invocation, Outcome, RequestId, Scope, ServiceError,
     Timestamp, VersionNumber,
 };
-use lamplight_pool::{Finished, Pool, PoolConfig, RuntimePlan};
+use lamplight_pool::{Finished, Pool, PoolConfig, RuntimePlan, RuntimeSource};
+use lamplight_sandbox::SandboxBackend;
 use lamplight_sandbox::fake::{FakeBackend, FakeHost};
 use lamplight_store::logs::LogQuery;
 use lamplight_store::{CodeStore, LogEvent, LogStreamInfo, Logs, StoreError};
@@ -20,9 +21,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct Fixture {
     pub pool: Arc<Pool>,
-    pub backend: Arc<FakeBackend>,
     pub log: Arc<MemoryLog>,
-    directory: tempfile::TempDir,
+    /// Where functions are put.
+    code: PathBuf,
+    plain: Option<(Arc<FakeBackend>, tempfile::TempDir)>,
 }
 
 /// An answer with everything that follows it.
@@ -41,24 +43,24 @@ impl Answered {
 }
 
 impl Fixture {
+    /// Plain processes and the default bounds.
     pub fn new() -> Self {
         Self::with(|_| {})
     }
 
+    /// Plain processes and other bounds.
     pub fn with(change: impl FnOnce(&mut PoolConfig)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         for name in ["code", "temporary"] {
             std::fs::create_dir(directory.path().join(name)).unwrap();
         }
         let bootstraps = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../runtime/bootstraps");
+        let code = directory.path().join("code");
         let backend = Arc::new(FakeBackend::new(FakeHost {
-            code: directory.path().join("code"),
+            code: code.clone(),
             temporary: directory.path().join("temporary"),
             paths: vec![("/var/runtime".to_owned(), bootstraps.canonicalize().unwrap())],
         }));
-        let log = Arc::new(MemoryLog::default());
-        let mut config = PoolConfig::for_host(24 << 30);
-        change(&mut config);
         let python = python();
         let runtimes = Arc::new(move |identifier: &str| match identifier {
             "provided.al2023" => Ok(RuntimePlan::provided(identifier)),
@@ -72,9 +74,23 @@ impl Fixture {
                 format!("{other} is not installed"),
             )),
         });
+        let fixture = Self::over(backend.clone(), code, runtimes, change);
+        Self { plain: Some((backend, directory)), ..fixture }
+    }
+
+    /// Any backend, whose code directory is `code`.
+    pub fn over(
+        backend: Arc<dyn SandboxBackend>,
+        code: PathBuf,
+        runtimes: RuntimeSource,
+        change: impl FnOnce(&mut PoolConfig),
+    ) -> Self {
+        let log = Arc::new(MemoryLog::default());
+        let mut config = PoolConfig::for_host(24 << 30);
+        change(&mut config);
         let pool = Pool::new(
             config,
-            backend.clone(),
+            backend,
             Arc::new(FolderCode),
             log.clone(),
             runtimes,
@@ -86,7 +102,12 @@ impl Fixture {
             }),
             Arc::new(|| Timestamp::from_system(SystemTime::now())),
         );
-        Self { pool, backend, log, directory }
+        Self { pool, log, code, plain: None }
+    }
+
+    /// The backend of plain processes.
+    pub fn backend(&self) -> &FakeBackend {
+        &self.plain.as_ref().expect("a fixture of plain processes").0
     }
 
     /// A Python function of the given source with the handler `app.handler`.
@@ -100,7 +121,7 @@ impl Fixture {
         let mut digest = [0; 32];
         digest[..name.len().min(32)].copy_from_slice(&name.as_bytes()[..name.len().min(32)]);
         let code = CodeDigest::from_bytes(&digest);
-        let folder = self.directory.path().join("code").join(code.as_str());
+        let folder = self.code.join(code.as_str());
         std::fs::create_dir_all(&folder).unwrap();
         if !file.is_empty() {
             std::fs::write(folder.join(file), source).unwrap();

@@ -1,0 +1,307 @@
+//! The pool on the real backend: what only a wall can show. Needs root, cgroups, ext4 and loop devices.
+//!
+//! Not the usual test harness: the keeper must be started by a process without threads, so `main` becomes the
+//! keeper and the cases run in the daemon it forks.
+
+#![allow(clippy::unwrap_used)] // A failing unwrap is a failing test.
+
+#[allow(dead_code)]
+mod common;
+
+use common::Fixture;
+use lamplight_model::OutcomeStatus;
+use lamplight_pool::RuntimePlan;
+use lamplight_runtime::ManagedRuntimes;
+use lamplight_runtime::managed::{SearchPaths, base_entries, bootstraps, discover, root_entries};
+use lamplight_sandbox::RootEntry;
+use lamplight_sandbox::linux::{self, DaemonSockets, HostConfig, LinuxBackend, Readiness};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if arguments.iter().any(|argument| argument == "--list") {
+        if !arguments.iter().any(|argument| argument == "--ignored") {
+            println!("wall: test");
+        }
+        return;
+    }
+    if std::process::Command::new("id").arg("-u").output().map(|id| id.stdout).unwrap_or_default() != b"0\n" {
+        println!("skipped: the pool on the real backend needs root");
+        std::process::exit(i32::from(std::env::var_os("CI").is_some()));
+    }
+    let directory = tempfile::Builder::new().prefix("lamplight-pool-").tempdir().unwrap();
+    let table = discover(&SearchPaths::of_host(), &|_| None);
+    let host = prepare_host(directory.path(), &table);
+    let data = directory.path().to_owned();
+    let status = linux::keeper::run(host, move |sockets| daemon(sockets, &data, table)).unwrap();
+    drop(directory);
+    std::process::exit(status);
+}
+
+fn prepare_host(data: &Path, table: &ManagedRuntimes) -> HostConfig {
+    use std::os::unix::fs::PermissionsExt as _;
+    let open = |path: &Path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    open(data);
+    for file in bootstraps() {
+        let folder = data.join("bootstraps").join(file.directory);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(file.name), file.content).unwrap();
+    }
+    let convert = |entries: Vec<lamplight_runtime::managed::Entry>| -> Vec<RootEntry> {
+        entries
+            .into_iter()
+            .map(|entry| RootEntry { host: entry.host, inside: entry.inside, hide: entry.hide })
+            .collect()
+    };
+    let mut roots = BTreeMap::from([("provided".to_owned(), convert(base_entries()))]);
+    for runtime in table.available() {
+        let family = if runtime.identifier.starts_with("python") { "python" } else { "node" };
+        let entries = convert(root_entries(runtime, &data.join("bootstraps").join(family)));
+        roots.insert(runtime.identifier.clone(), entries);
+    }
+    std::fs::write(data.join("roots.json"), serde_json::to_vec(&roots).unwrap()).unwrap();
+    let unique = std::process::id();
+    let first_uid = 0x7200_0000 + (unique % 1024) * 4096;
+    // The functions are written by the daemon, which runs as the first uid.
+    let code = data.join("code/unpacked");
+    std::fs::create_dir_all(&code).unwrap();
+    std::os::unix::fs::chown(&code, Some(first_uid), Some(first_uid)).unwrap();
+    HostConfig {
+        data_directory: data.to_owned(),
+        first_uid,
+        uid_count: 4096,
+        spawners: 2,
+        cgroup_name: format!("lamplight-pool-{unique}"),
+        memory_bytes: None,
+        resolver: String::new(),
+    }
+}
+
+/// Everything below runs in the unprivileged daemon.
+fn daemon(sockets: DaemonSockets, data: &Path, table: ManagedRuntimes) -> i32 {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let backend = LinuxBackend::new(sockets, Readiness::default()).unwrap();
+        let code = data.join("code/unpacked");
+        let runtimes = Arc::new(move |identifier: &str| RuntimePlan::from_table(&table, identifier));
+        let mut failed = 0;
+        macro_rules! cases {
+            ($($case:ident),* $(,)?) => {$(
+                let fixture = Fixture::over(Arc::new(backend.clone()), code.clone(), runtimes.clone(), |config| {
+                    config.freeze_after = Duration::from_millis(20);
+                });
+                let begun = Instant::now();
+                let outcome = tokio::spawn(tokio::time::timeout(Duration::from_secs(120), async move {
+                    $case(&fixture).await;
+                    fixture.pool.drain(Instant::now()).await;
+                    let snapshot = fixture.pool.snapshot();
+                    assert_eq!((snapshot.instances.total(), snapshot.claimed_bytes), (0, 0));
+                }))
+                .await;
+                let took = begun.elapsed();
+                match outcome {
+                    Ok(Ok(())) => println!("ok      {} ({took:.1?})", stringify!($case)),
+                    Ok(Err(_)) => { failed += 1; println!("TIMEOUT {}", stringify!($case)); }
+                    Err(error) => { failed += 1; println!("FAILED  {}: {error}", stringify!($case)); }
+                }
+            )*};
+        }
+        cases!(
+            a_cold_and_a_warm_call,
+            a_node_function,
+            too_much_memory_is_told_from_other_deaths,
+            a_timeout_carries_the_tmp,
+            a_frozen_instance_wakes_for_its_call,
+            a_custom_runtime_and_a_missing_one,
+            two_hundred_first_calls_have_two_hundred_instances,
+        );
+        println!("{failed} failed");
+        i32::from(failed > 0)
+    })
+}
+
+async fn a_cold_and_a_warm_call(fixture: &Fixture) {
+    let source = r#"
+import os
+print("loading")
+def handler(event, context):
+    print("running")
+    return [event, os.getcwd(), context.memory_limit_in_mb, os.environ["AWS_LAMBDA_RUNTIME_API"], open("/tmp/x", "a").tell()]
+"#;
+    let function = Arc::new(fixture.python("hello", source));
+    let cold = fixture.call(&function, "1").await;
+    assert_eq!(cold.body.replace("\"128\"", "128"), r#"[1, "/var/task", 128, "127.0.0.1:9001", 0]"#);
+    assert_eq!(cold.start(), "cold");
+    let mut warm_us = Vec::new();
+    for _ in 0..200 {
+        let begun = Instant::now();
+        let warm = fixture.call(&function, "1").await;
+        warm_us.push(begun.elapsed().as_micros());
+        assert_eq!(warm.start(), "warm");
+    }
+    warm_us.sort_unstable();
+    println!("        {}", cold.finished.report.report_line().trim_end());
+    println!("        warm, answer and report: p50 {} us, p99 {} us", warm_us[100], warm_us[198]);
+    let log = fixture.log.text("hello");
+    assert!(log.contains("loading\nSTART RequestId: "), "{log}");
+}
+
+async fn a_node_function(fixture: &Fixture) {
+    let source = "exports.handler = async (event) => ({ got: event, version: process.version })";
+    let mut function = fixture.function("node", "nodejs20.x", "app.js", source);
+    let Some(identifier) = node_identifier(fixture).await else {
+        assert!(std::env::var_os("CI").is_none(), "no Node.js on this host");
+        println!("skipped: no Node.js on this host");
+        return;
+    };
+    function.runtime = identifier;
+    let answered = fixture.call(&Arc::new(function), "[1]").await;
+    assert!(answered.body.starts_with(r#"{"got":[1],"version":"v"#), "{}", answered.body);
+    println!("        {}", answered.finished.report.report_line().trim_end());
+}
+
+/// The host's Node.js, whichever it is.
+async fn node_identifier(fixture: &Fixture) -> Option<String> {
+    for identifier in ["nodejs18.x", "nodejs20.x", "nodejs22.x", "nodejs24.x"] {
+        let probe =
+            Arc::new(fixture.function("probe", identifier, "app.js", "exports.handler = async () => 1"));
+        if fixture.try_call(&probe, "1").await.is_ok() {
+            return Some(identifier.to_owned());
+        }
+    }
+    None
+}
+
+async fn too_much_memory_is_told_from_other_deaths(fixture: &Fixture) {
+    let source =
+        "def handler(event, context):\n    kept = []\n    while True: kept.append(bytearray(1 << 20))";
+    let function = Arc::new(fixture.python("hungry", source));
+    let ended = fixture.call(&function, "1").await;
+    let report = &ended.finished.report;
+    assert_eq!(
+        ended.body,
+        format!(
+            r#"{{"errorType":"Runtime.OutOfMemory","errorMessage":"RequestId: {} Error: Runtime exited with error: signal: killed"}}"#,
+            report.request_id
+        )
+    );
+    assert!((120..=128).contains(&report.max_memory_used_mib), "{report:?}");
+    // What it was seen to need counts from now on.
+    let killed = fixture.call(&Arc::new(fixture.python("killed", KILLED)), "1").await;
+    assert!(killed.body.contains("Runtime.ExitError"), "{}", killed.body);
+}
+
+const KILLED: &str = "import os\ndef handler(event, context): os.kill(os.getpid(), 9)";
+
+async fn a_timeout_carries_the_tmp(fixture: &Fixture) {
+    let source = r#"
+import os, time
+def handler(event, context):
+    had = os.path.exists("/tmp/kept")
+    if not had:
+        open("/tmp/kept", "w").write("x" * 1000000)
+        time.sleep(60)
+    return os.path.getsize("/tmp/kept")
+"#;
+    let mut function = fixture.python("hangs", source);
+    function.timeout_seconds = 1;
+    let function = Arc::new(function);
+    let hung = fixture.call(&function, "1").await;
+    assert_eq!(hung.outcome.status, OutcomeStatus::Timeout);
+    assert_eq!(fixture.call(&function, "1").await.body, "1000000");
+}
+
+async fn a_frozen_instance_wakes_for_its_call(fixture: &Fixture) {
+    let source = r#"
+import threading, time
+ticks = 0
+def tick():
+    global ticks
+    while True:
+        ticks += 1
+        time.sleep(0.001)
+threading.Thread(target=tick, daemon=True).start()
+def handler(event, context):
+    return ticks
+"#;
+    let function = Arc::new(fixture.python("ticks", source));
+    let mut last = 0;
+    for _ in 0..20 {
+        fixture.call(&function, "1").await;
+        fixture.until("frozen", |snapshot| snapshot.frozen == 1).await;
+        let before = Instant::now();
+        let answer = fixture.call(&function, "1").await;
+        assert_eq!(answer.start(), "warm");
+        assert!(before.elapsed() < Duration::from_secs(2));
+        let ticks: u64 = answer.body.parse().unwrap();
+        assert!(ticks >= last);
+        last = ticks;
+    }
+}
+
+async fn a_custom_runtime_and_a_missing_one(fixture: &Fixture) {
+    let missing = fixture.call(&Arc::new(fixture.function("nothing", "provided.al2023", "", "")), "1").await;
+    assert!(missing.body.contains("Runtime.InvalidEntrypoint"), "{}", missing.body);
+    let source = r#"#!/usr/bin/python3
+import http.client, os
+connection = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+while True:
+    connection.request("GET", "/2018-06-01/runtime/invocation/next")
+    response = connection.getresponse()
+    event, request = response.read(), response.getheader("Lambda-Runtime-Aws-Request-Id")
+    connection.request("POST", f"/2018-06-01/runtime/invocation/{request}/response", event)
+    connection.getresponse().read()
+"#;
+    let function = Arc::new(fixture.function("custom", "provided.al2023", "bootstrap", source));
+    assert_eq!(fixture.call(&function, "[1]").await.body, "[1]");
+    fixture.until("frozen", |snapshot| snapshot.frozen == 1).await;
+    assert_eq!(fixture.call(&function, "[2]").await.body, "[2]");
+}
+
+async fn two_hundred_first_calls_have_two_hundred_instances(fixture: &Fixture) {
+    let calls = 200;
+    let mut function = fixture
+        .python("sleeps", "import time\ndef handler(event, context):\n    time.sleep(10)\n    return 1");
+    function.timeout_seconds = 60;
+    let function = Arc::new(function);
+    let begun = Instant::now();
+    let most_running = async {
+        let mut most = 0;
+        loop {
+            let snapshot = fixture.pool.snapshot();
+            most = most.max(snapshot.instances.running);
+            if most == calls {
+                println!("        all running after {:.1?}", begun.elapsed());
+            }
+            if most == calls || begun.elapsed() > Duration::from_secs(60) {
+                return most;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let all = futures_util::future::join_all((0..calls).map(|_| fixture.call(&function, "1")));
+    let (answers, most_running) = tokio::join!(all, most_running);
+    assert!(answers.iter().all(|answer| answer.body == "1"));
+    let mut instances: Vec<&str> =
+        answers.iter().map(|answer| answer.finished.report.instance_id.as_str()).collect();
+    instances.sort_unstable();
+    instances.dedup();
+    assert_eq!((instances.len(), most_running), (calls, calls));
+    println!("        all answered after {:.1?}", begun.elapsed());
+    let middle = |part: &dyn Fn(&lamplight_model::InvocationReport) -> u64| {
+        let mut all: Vec<u64> = answers.iter().map(|answer| part(&answer.finished.report) / 1_000).collect();
+        all.sort_unstable();
+        all[all.len() / 2]
+    };
+    println!(
+        "        medians in ms: queue {}, sandbox {}, interpreter {}, init {}",
+        middle(&|report| report.queue_us),
+        middle(&|report| report.cold_start.map_or(0, |cold| cold.sandbox_us)),
+        middle(&|report| report.cold_start.map_or(0, |cold| cold.interpreter_us)),
+        middle(&|report| report.cold_start.map_or(0, |cold| cold.init_us)),
+    );
+}
