@@ -1,5 +1,8 @@
 //! Code packages by digest: the ZIP as uploaded, and its content unpacked once for all instances.
 
+pub(crate) mod directory;
+pub mod package;
+
 use crate::contract::StoreError;
 use async_trait::async_trait;
 use bytes::Bytes;

@@ -113,6 +113,19 @@ pub enum Release {
     },
 }
 
+/// An event that was given up, as its reader sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeadLetter {
+    /// The event with the attempts it had.
+    pub event: QueuedEvent,
+    /// `RetriesExhausted`, `EventAgeExceeded`, ...; `FunctionDeleted` when the function went first.
+    pub condition: String,
+    /// The last error document.
+    pub error: String,
+    /// When it was given up.
+    pub dead_at: Timestamp,
+}
+
 /// For the invariant accepted = done + dead-lettered + pending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EventCounts {
@@ -161,6 +174,9 @@ pub trait Store: Send + Sync + 'static {
         latest_revision: &str,
     ) -> Result<Arc<FunctionVersion>, StoreError>;
     /// Deletes the function with all its versions. `false` when there was none.
+    ///
+    /// Its waiting events become dead letters (`FunctionDeleted`), so a function created later under the same
+    /// name never sees them. Numbers go on where they were: Lambda reuses none, also after a re-creation.
     async fn delete_function(&self, scope: &Scope, name: &FunctionName) -> Result<bool, StoreError>;
     /// Deletes one published version. `false` when there was none.
     async fn delete_version(
@@ -169,7 +185,7 @@ pub trait Store: Send + Sync + 'static {
         name: &FunctionName,
         version: u64,
     ) -> Result<bool, StoreError>;
-    /// `$LATEST` records whose lifecycle is still `Pending` or `InProgress`, in all scopes (read at start).
+    /// Versions, `$LATEST` and published, whose lifecycle is still `Pending` or `InProgress`, in all scopes.
     async fn unfinished_functions(&self) -> Result<Vec<Arc<FunctionVersion>>, StoreError>;
 
     /// Stores a document of `kind`.
@@ -213,9 +229,16 @@ pub trait Store: Send + Sync + 'static {
     async fn extend(&self, request_id: RequestId, claim: u64, until: Timestamp) -> Result<bool, StoreError>;
     /// Ends a claim. `false` when it was lost to another owner; then nothing changed.
     async fn release(&self, request_id: RequestId, claim: u64, release: Release) -> Result<bool, StoreError>;
-    /// When the next unclaimed event is due, to sleep until then.
+    /// When the next event is due, to sleep until then: an unclaimed one, or a claimed one whose lease ends.
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
-    /// The counts of one function.
+    /// Dead letters of one function, newest first. The newest `DEAD_LETTERS_KEPT` of a function are kept.
+    async fn dead_letters(
+        &self,
+        scope: &Scope,
+        function: &FunctionName,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError>;
+    /// The counts of one function, over all functions that ever had this name.
     async fn event_counts(&self, scope: &Scope, function: &FunctionName) -> Result<EventCounts, StoreError>;
     /// A receiver that is woken after every committed change of functions or queue.
     fn watch(&self) -> tokio::sync::watch::Receiver<u64>;

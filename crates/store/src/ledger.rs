@@ -1,5 +1,7 @@
 //! Ledger and usage: one record per finished invocation, batched into a file of its own.
 
+pub(crate) mod sqlite;
+
 use crate::contract::StoreError;
 use async_trait::async_trait;
 use lamplight_model::{InvocationReport, RequestId, Scope, Timestamp, VersionNumber};
@@ -39,8 +41,9 @@ pub struct UsageRow {
 /// The meter's memory. Appending never waits for the disk; records are durable within a second.
 #[async_trait]
 pub trait Ledger: Send + Sync + 'static {
-    /// Hands a record over. Never blocks; when the bounded buffer is full the caller's task waits in `flush`.
-    fn append(&self, report: InvocationReport);
+    /// Hands a record over. Never blocks. `false` says that the buffer is filling faster than the disk takes
+    /// it: the record was taken, and the caller's task should wait in `flush` before it brings the next.
+    fn append(&self, report: InvocationReport) -> bool;
     /// Waits until everything appended before is durable.
     async fn flush(&self) -> Result<(), StoreError>;
     /// The record of one request.

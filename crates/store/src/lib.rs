@@ -7,10 +7,18 @@
 
 pub mod code;
 pub mod contract;
+mod failure;
 pub mod ledger;
+mod lock;
 pub mod logs;
+mod open;
+mod secret;
+mod sqlite;
 
 pub use code::CodeStore;
-pub use contract::{ClaimedEvent, Document, EventCounts, Expect, QueuedEvent, Release, Store, StoreError};
+pub use contract::{
+    ClaimedEvent, DeadLetter, Document, EventCounts, Expect, QueuedEvent, Release, Store, StoreError,
+};
 pub use ledger::{Ledger, UsageQuery, UsageRow};
-pub use logs::{LogEvent, LogStreamInfo, Logs};
+pub use logs::{LogEvent, LogQuery, LogStreamInfo, Logs};
+pub use open::{Clock, LedgerBounds, LogBounds, Opened, Options, open, system_clock};

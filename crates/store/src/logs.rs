@@ -1,5 +1,11 @@
 //! Function logs: groups, a stream per instance, append-only segments with an index.
 
+mod group;
+mod rate;
+mod record;
+mod segment;
+pub(crate) mod segments;
+
 use crate::contract::StoreError;
 use async_trait::async_trait;
 use lamplight_model::{Scope, Timestamp};

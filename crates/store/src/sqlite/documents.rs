@@ -1,0 +1,121 @@
+//! Statements about documents: small JSON resources without a table of their own.
+
+use crate::contract::{Document, Expect, StoreError};
+use lamplight_model::Scope;
+use rusqlite::{Connection, OptionalExtension, params};
+
+fn failed(doing: String) -> impl FnOnce(rusqlite::Error) -> StoreError {
+    move |error| StoreError::sqlite(doing, error)
+}
+
+/// The revision a document is compared by: its own `RevisionId` when it has one, else its text's digest.
+fn revision(value: &serde_json::Value) -> String {
+    use sha2::Digest as _;
+    match value.get("RevisionId").and_then(serde_json::Value::as_str) {
+        Some(revision) => revision.to_owned(),
+        None => lamplight_model::CodeDigest::from_bytes(
+            &sha2::Sha256::digest(value.to_string().as_bytes()).into(),
+        )
+        .as_str()
+        .to_owned(),
+    }
+}
+
+pub(super) fn put(
+    connection: &Connection,
+    scope: &Scope,
+    kind: &str,
+    document: &Document,
+    expect: &Expect,
+) -> Result<(), StoreError> {
+    let name = || format!("{kind} {}", document.key);
+    let stored: Option<String> = connection
+        .prepare_cached("SELECT revision_id FROM document WHERE scope = ? AND kind = ? AND key = ?")
+        .and_then(|mut statement| {
+            statement.query_row(params![scope.key(), kind, document.key], |row| row.get(0)).optional()
+        })
+        .map_err(failed(format!("failed to read {}", name())))?;
+    match (expect, stored) {
+        (Expect::Absent, Some(_)) => return Err(StoreError::AlreadyExists(name())),
+        (Expect::Revision(expected), stored) if stored.as_ref() != Some(expected) => {
+            return Err(StoreError::RevisionMismatch(name()));
+        }
+        _ => {}
+    }
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO document (scope, kind, key, revision_id, value) VALUES (?, ?, ?, ?, ?)",
+        )
+        .and_then(|mut statement| {
+            statement.execute(params![
+                scope.key(),
+                kind,
+                document.key,
+                revision(&document.value),
+                document.value.to_string()
+            ])
+        })
+        .map_err(failed(format!("failed to write {}", name())))?;
+    Ok(())
+}
+
+pub(super) fn get(
+    connection: &Connection,
+    scope: &Scope,
+    kind: &str,
+    key: &str,
+) -> Result<Option<Document>, StoreError> {
+    let doing = || format!("failed to read {kind} {key}");
+    let value: Option<String> = connection
+        .prepare_cached("SELECT value FROM document WHERE scope = ? AND kind = ? AND key = ?")
+        .and_then(|mut statement| {
+            statement.query_row(params![scope.key(), kind, key], |row| row.get(0)).optional()
+        })
+        .map_err(failed(doing()))?;
+    value.map(|value| parse(key.to_owned(), &value, &doing())).transpose()
+}
+
+pub(super) fn list(
+    connection: &Connection,
+    scope: &Scope,
+    kind: &str,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<Document>, StoreError> {
+    let doing = || format!("failed to list documents of kind {kind}");
+    // No key is before the empty one, which is no key.
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT key, value FROM document WHERE scope = ? AND kind = ? AND key > ? ORDER BY key LIMIT ?",
+        )
+        .map_err(failed(doing()))?;
+    let rows = statement
+        .query_map(params![scope.key(), kind, after.unwrap_or(""), limit as i64], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+        })
+        .map_err(failed(doing()))?;
+    let mut documents = Vec::new();
+    for row in rows {
+        let (key, value) = row.map_err(failed(doing()))?;
+        documents.push(parse(key, &value, &doing())?);
+    }
+    Ok(documents)
+}
+
+pub(super) fn delete(
+    connection: &Connection,
+    scope: &Scope,
+    kind: &str,
+    key: &str,
+) -> Result<bool, StoreError> {
+    let deleted = connection
+        .prepare_cached("DELETE FROM document WHERE scope = ? AND kind = ? AND key = ?")
+        .and_then(|mut statement| statement.execute(params![scope.key(), kind, key]))
+        .map_err(failed(format!("failed to delete {kind} {key}")))?;
+    Ok(deleted > 0)
+}
+
+fn parse(key: String, value: &str, doing: &str) -> Result<Document, StoreError> {
+    let value = serde_json::from_str(value).map_err(|error| StoreError::failed(doing, error))?;
+    Ok(Document { key, value })
+}

@@ -1,0 +1,265 @@
+//! The embedded engine: one SQLite file in WAL mode, one writer with group commit, a few readers.
+//!
+//! `writer` decides when callers are answered, `functions`, `documents` and `queue` hold the statements,
+//! `schema` the formats.
+
+mod cache;
+pub(crate) mod connection;
+mod documents;
+mod functions;
+mod queue;
+pub(crate) mod readers;
+mod record;
+pub(crate) mod schema;
+mod writer;
+
+use crate::contract::*;
+use crate::lock::DataDirectoryLock;
+use crate::open::Clock;
+use crate::secret::Key;
+use async_trait::async_trait;
+use cache::VersionCache;
+use lamplight_model::{
+    CodeDigest, FunctionName, FunctionVersion, RequestId, Scope, Timestamp, VersionNumber,
+};
+use readers::Readers;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use writer::Writer;
+
+/// Metadata and queue in `metadata.sqlite`.
+pub(crate) struct SqliteStore {
+    readers: Readers,
+    writer: Writer,
+    key: Arc<Key>,
+    cache: Arc<VersionCache>,
+    changes: watch::Receiver<u64>,
+    clock: Clock,
+}
+
+impl SqliteStore {
+    /// Opens or creates the file and brings it to the newest format.
+    pub(crate) fn open(
+        path: &Path,
+        key: Arc<Key>,
+        lock: Arc<DataDirectoryLock>,
+        clock: Clock,
+    ) -> Result<Self, StoreError> {
+        let mut connection = connection::open_writer(path, connection::Durability::Full)?;
+        schema::migrate(&mut connection, &path.display().to_string(), schema::METADATA)?;
+        let (sender, changes) = watch::channel(0);
+        Ok(Self {
+            readers: Readers::new(path),
+            writer: Writer::start(connection, lock, sender)?,
+            key,
+            cache: Arc::new(VersionCache::default()),
+            changes,
+            clock,
+        })
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn put_version(&self, version: FunctionVersion, expect: Expect) -> Result<(), StoreError> {
+        let (key, cache) = (self.key.clone(), self.cache.clone());
+        let (scope, name, number) = (version.scope.clone(), version.name.clone(), version.version);
+        self.writer
+            .write(
+                move |connection| functions::put(connection, &version, &expect, &key),
+                move |()| cache.forget(&scope, &name, number),
+            )
+            .await
+    }
+
+    async fn get_version(
+        &self,
+        scope: &Scope,
+        name: &FunctionName,
+        version: VersionNumber,
+    ) -> Result<Option<Arc<FunctionVersion>>, StoreError> {
+        let generation = match self.cache.get(scope, name, version) {
+            Ok(known) => return Ok(known),
+            Err(generation) => generation,
+        };
+        let (key, scope, name) = (self.key.clone(), scope.clone(), name.clone());
+        let cache_key = (scope.clone(), name.clone(), version);
+        let found = self
+            .readers
+            .read(move |connection| functions::get(connection, &scope, &name, version, &key))
+            .await?;
+        self.cache.fill(generation, cache_key, found.clone());
+        Ok(found)
+    }
+
+    async fn list_functions(
+        &self,
+        scope: &Scope,
+        after: Option<&FunctionName>,
+        limit: usize,
+    ) -> Result<Vec<Arc<FunctionVersion>>, StoreError> {
+        let (key, scope, after) = (self.key.clone(), scope.clone(), after.cloned());
+        self.readers
+            .read(move |connection| {
+                functions::list_functions(connection, &scope, after.as_ref(), limit, &key)
+            })
+            .await
+    }
+
+    async fn list_versions(
+        &self,
+        scope: &Scope,
+        name: &FunctionName,
+        after: Option<VersionNumber>,
+        limit: usize,
+    ) -> Result<Vec<Arc<FunctionVersion>>, StoreError> {
+        let (key, scope, name) = (self.key.clone(), scope.clone(), name.clone());
+        self.readers
+            .read(move |connection| functions::list_versions(connection, &scope, &name, after, limit, &key))
+            .await
+    }
+
+    async fn publish_version(
+        &self,
+        snapshot: FunctionVersion,
+        latest_revision: &str,
+    ) -> Result<Arc<FunctionVersion>, StoreError> {
+        let (key, cache, latest_revision) =
+            (self.key.clone(), self.cache.clone(), latest_revision.to_owned());
+        self.writer
+            .write(
+                move |connection| functions::publish(connection, snapshot, &latest_revision, &key),
+                // Somebody may have asked for this number before it existed.
+                move |stored| cache.forget(&stored.scope, &stored.name, stored.version),
+            )
+            .await
+    }
+
+    async fn delete_function(&self, scope: &Scope, name: &FunctionName) -> Result<bool, StoreError> {
+        let (cache, forgotten) = (self.cache.clone(), (scope.clone(), name.clone()));
+        let (scope, name) = (scope.clone(), name.clone());
+        self.writer
+            .write(
+                move |connection| functions::delete_function(connection, &scope, &name),
+                move |_| cache.forget_function(&forgotten.0, &forgotten.1),
+            )
+            .await
+    }
+
+    async fn delete_version(
+        &self,
+        scope: &Scope,
+        name: &FunctionName,
+        version: u64,
+    ) -> Result<bool, StoreError> {
+        let (cache, forgotten) = (self.cache.clone(), (scope.clone(), name.clone()));
+        let (scope, name) = (scope.clone(), name.clone());
+        self.writer
+            .write(
+                move |connection| functions::delete_version(connection, &scope, &name, version),
+                move |_| cache.forget(&forgotten.0, &forgotten.1, VersionNumber::Published(version)),
+            )
+            .await
+    }
+
+    async fn unfinished_functions(&self) -> Result<Vec<Arc<FunctionVersion>>, StoreError> {
+        let key = self.key.clone();
+        self.readers.read(move |connection| functions::unfinished(connection, &key)).await
+    }
+
+    async fn put_document(
+        &self,
+        scope: &Scope,
+        kind: &str,
+        document: Document,
+        expect: Expect,
+    ) -> Result<(), StoreError> {
+        let (scope, kind) = (scope.clone(), kind.to_owned());
+        self.writer
+            .write(move |connection| documents::put(connection, &scope, &kind, &document, &expect), |()| {})
+            .await
+    }
+
+    async fn get_document(
+        &self,
+        scope: &Scope,
+        kind: &str,
+        key: &str,
+    ) -> Result<Option<Document>, StoreError> {
+        let (scope, kind, key) = (scope.clone(), kind.to_owned(), key.to_owned());
+        self.readers.read(move |connection| documents::get(connection, &scope, &kind, &key)).await
+    }
+
+    async fn list_documents(
+        &self,
+        scope: &Scope,
+        kind: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        let (scope, kind, after) = (scope.clone(), kind.to_owned(), after.map(str::to_owned));
+        self.readers
+            .read(move |connection| documents::list(connection, &scope, &kind, after.as_deref(), limit))
+            .await
+    }
+
+    async fn delete_document(&self, scope: &Scope, kind: &str, key: &str) -> Result<bool, StoreError> {
+        let (scope, kind, key) = (scope.clone(), kind.to_owned(), key.to_owned());
+        self.writer.write(move |connection| documents::delete(connection, &scope, &kind, &key), |_| {}).await
+    }
+
+    async fn enqueue(&self, event: QueuedEvent) -> Result<(), StoreError> {
+        self.writer.write(move |connection| queue::enqueue(connection, &event), |()| {}).await
+    }
+
+    async fn claim(
+        &self,
+        owner: &str,
+        now: Timestamp,
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Vec<ClaimedEvent>, StoreError> {
+        let owner = owner.to_owned();
+        self.writer.write(move |connection| queue::claim(connection, &owner, now, lease, limit), |_| {}).await
+    }
+
+    async fn extend(&self, request_id: RequestId, claim: u64, until: Timestamp) -> Result<bool, StoreError> {
+        self.writer.write(move |connection| queue::extend(connection, request_id, claim, until), |_| {}).await
+    }
+
+    async fn release(&self, request_id: RequestId, claim: u64, release: Release) -> Result<bool, StoreError> {
+        let now = (self.clock)();
+        self.writer
+            .write(move |connection| queue::release(connection, request_id, claim, &release, now), |_| {})
+            .await
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.readers.read(queue::next_due).await
+    }
+
+    async fn dead_letters(
+        &self,
+        scope: &Scope,
+        function: &FunctionName,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        let (scope, function) = (scope.clone(), function.clone());
+        self.readers.read(move |connection| queue::dead_letters(connection, &scope, &function, limit)).await
+    }
+
+    async fn event_counts(&self, scope: &Scope, function: &FunctionName) -> Result<EventCounts, StoreError> {
+        let (scope, function) = (scope.clone(), function.clone());
+        self.readers.read(move |connection| queue::counts(connection, &scope, &function)).await
+    }
+
+    fn watch(&self) -> watch::Receiver<u64> {
+        self.changes.clone()
+    }
+
+    async fn referenced_code(&self) -> Result<Vec<CodeDigest>, StoreError> {
+        self.readers.read(functions::referenced_code).await
+    }
+}

@@ -1,0 +1,470 @@
+//! Statements of the queue of asynchronous events.
+//!
+//! ```text
+//!  enqueue -> waiting -(claim)-> claimed -(release Done)-------> gone, counted
+//!                ^                  |  \-(release DeadLetter)--> dead letter, counted
+//!                +-(Retry, or the lease ends)
+//! ```
+//! `event.due` is `not_before` while an event waits and the end of its lease while it is claimed, so "due" is
+//! one comparison. Every function has its own queue row with the smallest due of its events: finding work looks at
+//! functions, not at events, and a million events of one do not slow the others.
+
+use crate::contract::{ClaimedEvent, DeadLetter, EventCounts, QueuedEvent, Release, StoreError};
+use lamplight_model::{AccountId, FunctionName, Qualifier, Region, RequestId, Scope, Timestamp};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Events of one function that may wait; one more is refused, so one function cannot fill the disk.
+pub(crate) const PENDING_PER_FUNCTION: i64 = 5_000_000;
+/// Dead letters kept per function, newest first. The count goes on.
+pub(crate) const DEAD_LETTERS_KEPT: i64 = 100_000;
+/// Events of deleted functions that one claim turns into dead letters: bounds the transaction.
+const CLOSED_PER_CLAIM: i64 = 1_000;
+/// Functions one claim looks at.
+const QUEUES_PER_CLAIM: i64 = 1_000;
+
+fn failed(doing: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError {
+    move |error| StoreError::sqlite(doing, error)
+}
+
+fn run(
+    connection: &Connection,
+    doing: &'static str,
+    sql: &str,
+    parameters: &[&dyn rusqlite::ToSql],
+) -> Result<usize, StoreError> {
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| statement.execute(parameters))
+        .map_err(failed(doing))
+}
+
+pub(super) fn enqueue(connection: &Connection, event: &QueuedEvent) -> Result<(), StoreError> {
+    let doing = "failed to enqueue an event";
+    let (scope, function) = (event.scope.key(), event.function.as_str());
+    let queue: i64 = connection
+        .prepare_cached(
+            "INSERT INTO event_queue (scope, function, next_due, accepted, pending) VALUES (?1, ?2, ?3, 1, 1)
+             ON CONFLICT (scope, function) WHERE closed = 0 DO UPDATE SET
+                 accepted = accepted + 1, pending = pending + 1, next_due = min(ifnull(next_due, ?3), ?3)
+             WHERE pending < ?4
+             RETURNING id",
+        )
+        .and_then(|mut statement| {
+            statement
+                .query_row(params![scope, function, event.not_before.0, PENDING_PER_FUNCTION], |row| row.get(0))
+                .optional()
+        })
+        .map_err(failed(doing))?
+        .ok_or_else(|| {
+            StoreError::Unwritable(format!(
+                "{PENDING_PER_FUNCTION} events already wait for function {function}; try again when some are done"
+            ))
+        })?;
+    let inserted = connection
+        .prepare_cached(
+            "INSERT INTO event (queue, request_id, due, attempts, not_before, accepted_at,
+                                qualifier, client_context, trace_header)
+             VALUES (?1, ?2, ?3, ?4, ?3, ?5, ?6, ?7, ?8)",
+        )
+        .and_then(|mut statement| {
+            statement.insert(params![
+                queue,
+                event.request_id.0.as_bytes(),
+                event.not_before.0,
+                event.attempts,
+                event.accepted_at.0,
+                event.qualifier.as_ref().map(ToString::to_string),
+                event.client_context,
+                event.trace_header,
+            ])
+        });
+    let id = match inserted {
+        Ok(id) => id,
+        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) => {
+            return Err(StoreError::AlreadyExists(format!("event {}", event.request_id)));
+        }
+        Err(error) => return Err(StoreError::sqlite(doing, error)),
+    };
+    run(
+        connection,
+        doing,
+        "INSERT INTO event_payload (event, payload) VALUES (?, ?)",
+        params![id, event.payload.as_ref()],
+    )?;
+    Ok(())
+}
+
+/// A function's queue with something due.
+struct DueQueue {
+    id: i64,
+    scope: Scope,
+    function: FunctionName,
+}
+
+pub(super) fn claim(
+    connection: &Connection,
+    owner: &str,
+    now: Timestamp,
+    lease: Duration,
+    limit: usize,
+) -> Result<Vec<ClaimedEvent>, StoreError> {
+    bury_closed(connection, now)?;
+    let mut queues = due_queues(connection, now)?;
+    // A lease of no length would be due again within this very claim.
+    let until = now.plus(lease.max(Duration::from_millis(1)));
+    let mut claimed = Vec::new();
+    // In turns: whoever was served longest ago first, an equal share to each, what is left over again.
+    while claimed.len() < limit
+        && let Some(queue) = queues.pop_front()
+    {
+        let share = ((limit - claimed.len()) / (queues.len() + 1)).max(1);
+        let taken = claim_of_queue(connection, &queue, owner, now, until, share)?;
+        let may_have_more = taken.len() == share;
+        claimed.extend(taken);
+        if may_have_more {
+            queues.push_back(queue);
+        }
+    }
+    Ok(claimed)
+}
+
+fn due_queues(connection: &Connection, now: Timestamp) -> Result<VecDeque<DueQueue>, StoreError> {
+    let doing = "failed to look for due events";
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT id, scope, function FROM event_queue
+             WHERE next_due <= ? AND closed = 0 ORDER BY served, id LIMIT ?",
+        )
+        .map_err(failed(doing))?;
+    let mut rows = statement.query(params![now.0, QUEUES_PER_CLAIM]).map_err(failed(doing))?;
+    let mut queues = VecDeque::new();
+    while let Some(row) = rows.next().map_err(failed(doing))? {
+        queues.push_back(DueQueue { id: get(row, 0)?, scope: scope(row, 1)?, function: name(row, 2)? });
+    }
+    Ok(queues)
+}
+
+fn claim_of_queue(
+    connection: &Connection,
+    queue: &DueQueue,
+    owner: &str,
+    now: Timestamp,
+    until: Timestamp,
+    limit: usize,
+) -> Result<Vec<ClaimedEvent>, StoreError> {
+    let doing = "failed to claim events";
+    let mut found = Vec::new();
+    {
+        let mut statement = connection
+            .prepare_cached(
+                "SELECT request_id, attempts, not_before, accepted_at, qualifier, client_context, trace_header,
+                        payload, event.id, event.claim + 1
+                 FROM event JOIN event_payload ON event_payload.event = event.id
+                 WHERE queue = ? AND due <= ? ORDER BY due, event.id LIMIT ?",
+            )
+            .map_err(failed(doing))?;
+        let mut rows = statement.query(params![queue.id, now.0, limit as i64]).map_err(failed(doing))?;
+        while let Some(row) = rows.next().map_err(failed(doing))? {
+            let event = event(row, queue.scope.clone(), queue.function.clone())?;
+            let (id, claim): (i64, i64) = (get(row, 8)?, get(row, 9)?);
+            found.push((id, ClaimedEvent { event, claim: claim.unsigned_abs() }));
+        }
+    }
+    for (id, _) in &found {
+        run(
+            connection,
+            doing,
+            "UPDATE event SET due = ?, claim = claim + 1, claimed = 1, owner = ? WHERE id = ?",
+            params![until.0, owner, id],
+        )?;
+    }
+    run(
+        connection,
+        doing,
+        "UPDATE event_queue SET next_due = (SELECT min(due) FROM event WHERE queue = ?1),
+                served = CASE WHEN ?2 THEN (SELECT max(served) FROM event_queue) + 1 ELSE served END
+         WHERE id = ?1",
+        params![queue.id, !found.is_empty()],
+    )?;
+    Ok(found.into_iter().map(|(_, claimed)| claimed).collect())
+}
+
+pub(super) fn extend(
+    connection: &Connection,
+    request_id: RequestId,
+    claim: u64,
+    until: Timestamp,
+) -> Result<bool, StoreError> {
+    let doing = "failed to extend a claim";
+    let Some((_, queue)) = held(connection, request_id, claim)? else { return Ok(false) };
+    run(
+        connection,
+        doing,
+        "UPDATE event SET due = ? WHERE request_id = ?",
+        params![until.0, request_id.0.as_bytes()],
+    )?;
+    refresh_due(connection, queue)?;
+    Ok(true)
+}
+
+pub(super) fn release(
+    connection: &Connection,
+    request_id: RequestId,
+    claim: u64,
+    release: &Release,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let doing = "failed to settle an event";
+    let Some((event, queue)) = held(connection, request_id, claim)? else { return Ok(false) };
+    match release {
+        Release::Done => {
+            run(connection, doing, "DELETE FROM event_payload WHERE event = ?", params![event])?;
+            run(connection, doing, "DELETE FROM event WHERE id = ?", params![event])?;
+            run(
+                connection,
+                doing,
+                "UPDATE event_queue SET done = done + 1, pending = pending - 1 WHERE id = ?",
+                params![queue],
+            )?;
+        }
+        Release::Retry { not_before, counted } => {
+            run(
+                connection,
+                doing,
+                "UPDATE event SET due = ?1, not_before = ?1, attempts = attempts + ?2, claimed = 0, owner = NULL
+                 WHERE id = ?3",
+                params![not_before.0, i64::from(*counted), event],
+            )?;
+        }
+        Release::DeadLetter { condition, error } => {
+            bury(connection, event, queue, condition, error, now)?;
+        }
+    }
+    refresh_due(connection, queue)?;
+    Ok(true)
+}
+
+/// Event and queue of a claim that is still held: the fencing number is the newest and the event not released.
+fn held(
+    connection: &Connection,
+    request_id: RequestId,
+    claim: u64,
+) -> Result<Option<(i64, i64)>, StoreError> {
+    let Ok(claim) = i64::try_from(claim) else { return Ok(None) };
+    connection
+        .prepare_cached("SELECT id, queue FROM event WHERE request_id = ? AND claim = ? AND claimed = 1")
+        .and_then(|mut statement| {
+            statement
+                .query_row(params![request_id.0.as_bytes(), claim], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()
+        })
+        .map_err(failed("failed to look for a claim"))
+}
+
+fn refresh_due(connection: &Connection, queue: i64) -> Result<(), StoreError> {
+    run(
+        connection,
+        "failed to note when a queue is due",
+        "UPDATE event_queue SET next_due = (SELECT min(due) FROM event WHERE queue = ?1) WHERE id = ?1",
+        params![queue],
+    )?;
+    Ok(())
+}
+
+/// Moves one event to the dead letters; its payload stays where it is.
+fn bury(
+    connection: &Connection,
+    event: i64,
+    queue: i64,
+    condition: &str,
+    error: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let doing = "failed to keep a dead letter";
+    run(
+        connection,
+        doing,
+        "INSERT INTO dead_letter
+         SELECT event.id, queue, scope, function, request_id, attempts, not_before, accepted_at, qualifier,
+                client_context, trace_header, ?, ?, ?
+         FROM event JOIN event_queue ON event_queue.id = event.queue WHERE event.id = ?",
+        params![condition, error, now.0, event],
+    )?;
+    run(connection, doing, "DELETE FROM event WHERE id = ?", params![event])?;
+    run(
+        connection,
+        doing,
+        "UPDATE event_queue SET dead_lettered = dead_lettered + 1, pending = pending - 1 WHERE id = ?",
+        params![queue],
+    )?;
+    let counted: i64 = connection
+        .prepare_cached("SELECT dead_lettered FROM event_queue WHERE id = ?")
+        .and_then(|mut statement| statement.query_row(params![queue], |row| row.get(0)))
+        .map_err(failed(doing))?;
+    if counted > DEAD_LETTERS_KEPT {
+        forget_oldest(connection, queue)?;
+    }
+    Ok(())
+}
+
+fn forget_oldest(connection: &Connection, queue: i64) -> Result<(), StoreError> {
+    let doing = "failed to forget the oldest dead letter";
+    let oldest: Option<i64> = connection
+        .prepare_cached(
+            "SELECT dead_letter.event FROM event_queue JOIN dead_letter USING (scope, function)
+             WHERE event_queue.id = ? ORDER BY dead_at, dead_letter.event LIMIT 1",
+        )
+        .and_then(|mut statement| statement.query_row(params![queue], |row| row.get(0)).optional())
+        .map_err(failed(doing))?;
+    if let Some(event) = oldest {
+        run(connection, doing, "DELETE FROM event_payload WHERE event = ?", params![event])?;
+        run(connection, doing, "DELETE FROM dead_letter WHERE event = ?", params![event])?;
+    }
+    Ok(())
+}
+
+/// The function is deleted: nothing of its queue may reach a function created later under its name.
+pub(super) fn close(
+    connection: &Connection,
+    scope: &Scope,
+    function: &FunctionName,
+) -> Result<(), StoreError> {
+    run(
+        connection,
+        "failed to close a queue",
+        // Due at once, so that the next claim buries what waits; NULL (nothing waits) stays NULL.
+        "UPDATE event_queue SET closed = 1, next_due = min(next_due, 0) WHERE scope = ? AND function = ? AND closed = 0",
+        params![scope.key(), function.as_str()],
+    )?;
+    Ok(())
+}
+
+/// Turns due events of deleted functions into dead letters, a bounded number at a time. An attempt that was
+/// running when its function went may still settle its event.
+fn bury_closed(connection: &Connection, now: Timestamp) -> Result<(), StoreError> {
+    let doing = "failed to look for events of deleted functions";
+    let found: Vec<(i64, i64)> = {
+        let mut statement = connection
+            .prepare_cached(
+                "SELECT event.id, event.queue FROM event_queue JOIN event ON event.queue = event_queue.id
+                 WHERE closed = 1 AND next_due IS NOT NULL AND (claimed = 0 OR due <= ?) LIMIT ?",
+            )
+            .map_err(failed(doing))?;
+        let rows = statement
+            .query_map(params![now.0, CLOSED_PER_CLAIM], |row| Ok((row.get(0)?, row.get(1)?)))
+            .map_err(failed(doing))?;
+        rows.collect::<Result<_, _>>().map_err(failed(doing))?
+    };
+    for (event, queue) in found {
+        bury(connection, event, queue, "FunctionDeleted", "", now)?;
+        refresh_due(connection, queue)?;
+    }
+    Ok(())
+}
+
+pub(super) fn next_due(connection: &Connection) -> Result<Option<Timestamp>, StoreError> {
+    connection
+        .prepare_cached("SELECT min(next_due) FROM event_queue WHERE next_due IS NOT NULL")
+        .and_then(|mut statement| statement.query_row(params![], |row| row.get::<_, Option<i64>>(0)))
+        .map(|due| due.map(Timestamp))
+        .map_err(failed("failed to look for the next due event"))
+}
+
+pub(super) fn counts(
+    connection: &Connection,
+    scope: &Scope,
+    function: &FunctionName,
+) -> Result<EventCounts, StoreError> {
+    connection
+        .prepare_cached(
+            "SELECT ifnull(sum(accepted), 0), ifnull(sum(done), 0), ifnull(sum(dead_lettered), 0),
+                    ifnull(sum(pending), 0)
+             FROM event_queue WHERE scope = ? AND function = ?",
+        )
+        .and_then(|mut statement| {
+            statement.query_row(params![scope.key(), function.as_str()], |row| {
+                let count = |at| row.get::<_, i64>(at).map(i64::unsigned_abs);
+                Ok(EventCounts {
+                    accepted: count(0)?,
+                    done: count(1)?,
+                    dead_lettered: count(2)?,
+                    pending: count(3)?,
+                })
+            })
+        })
+        .map_err(failed("failed to count events"))
+}
+
+pub(super) fn dead_letters(
+    connection: &Connection,
+    scope: &Scope,
+    function: &FunctionName,
+    limit: usize,
+) -> Result<Vec<DeadLetter>, StoreError> {
+    let doing = "failed to read dead letters";
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT request_id, attempts, not_before, accepted_at, qualifier, client_context, trace_header,
+                    payload, condition, error, dead_at
+             FROM dead_letter JOIN event_payload USING (event)
+             WHERE scope = ? AND function = ? ORDER BY dead_at DESC, event DESC LIMIT ?",
+        )
+        .map_err(failed(doing))?;
+    let mut rows =
+        statement.query(params![scope.key(), function.as_str(), limit as i64]).map_err(failed(doing))?;
+    let mut letters = Vec::new();
+    while let Some(row) = rows.next().map_err(failed(doing))? {
+        letters.push(DeadLetter {
+            event: event(row, scope.clone(), function.clone())?,
+            condition: get(row, 8)?,
+            error: get(row, 9)?,
+            dead_at: Timestamp(get(row, 10)?),
+        });
+    }
+    Ok(letters)
+}
+
+/// Columns 0 to 7 in the order of the statements above.
+fn event(row: &Row<'_>, scope: Scope, function: FunctionName) -> Result<QueuedEvent, StoreError> {
+    let qualifier: Option<String> = get(row, 4)?;
+    let qualifier = match qualifier {
+        None => None,
+        Some(text) => Some(
+            Qualifier::parse(&text)
+                .ok_or_else(|| StoreError::failed("failed to decode a qualifier", text))?,
+        ),
+    };
+    Ok(QueuedEvent {
+        request_id: RequestId(uuid::Uuid::from_bytes(get(row, 0)?)),
+        scope,
+        function,
+        qualifier,
+        payload: get::<Vec<u8>>(row, 7)?.into(),
+        client_context: get(row, 5)?,
+        trace_header: get(row, 6)?,
+        accepted_at: Timestamp(get(row, 3)?),
+        attempts: get(row, 1)?,
+        not_before: Timestamp(get(row, 2)?),
+    })
+}
+
+fn get<T: rusqlite::types::FromSql>(row: &Row<'_>, column: usize) -> Result<T, StoreError> {
+    row.get(column).map_err(failed("failed to read an event"))
+}
+
+fn name(row: &Row<'_>, column: usize) -> Result<FunctionName, StoreError> {
+    let text: String = get(row, column)?;
+    FunctionName::parse(&text).ok_or_else(|| StoreError::failed("failed to decode a function name", text))
+}
+
+fn scope(row: &Row<'_>, column: usize) -> Result<Scope, StoreError> {
+    let text: String = get(row, column)?;
+    let mut parts = text.split('/').skip(1);
+    let scope = parts.next().and_then(AccountId::parse).zip(parts.next().and_then(Region::parse));
+    match scope {
+        Some((account, region)) => Ok(Scope { account, region }),
+        None => Err(StoreError::failed("failed to decode a scope", text)),
+    }
+}

@@ -1,0 +1,175 @@
+//! The one thread that writes: takes what waits, runs it in one transaction, answers each caller after COMMIT.
+//!
+//! ```text
+//!  write() -> queue (bounded) -> BEGIN . SAVEPOINT job RELEASE . SAVEPOINT job ROLLBACK . ... COMMIT -> answers
+//! ```
+//! A job that fails is rolled back to its savepoint and costs the others nothing. When the transaction
+//! itself fails, every caller of the batch gets that failure, also those whose job refused (what they saw
+//! never came to be).
+
+use crate::contract::StoreError;
+use crate::lock::DataDirectoryLock;
+use rusqlite::Connection;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Jobs that wait for the writer; further callers wait in `write`.
+const WAITING_JOBS: usize = 4_096;
+/// Jobs of one transaction: bounds how long the first of them waits for its answer.
+const BATCH_JOBS: usize = 512;
+
+/// Told whether the commit succeeded; gives back what sends the caller its answer.
+type Answer = Box<dyn FnOnce(Result<(), &StoreError>) -> Reply + Send>;
+/// Answers one caller.
+type Reply = Box<dyn FnOnce() + Send>;
+/// Runs inside the transaction, or not at all (`None`) when the transaction already failed; gives back
+/// whether its savepoint stays, and its answer.
+type Job = Box<dyn FnOnce(Option<&Connection>) -> (bool, Answer) + Send>;
+
+/// Handle to the writer thread. Dropping it lets the thread finish what was queued and joins it.
+pub(crate) struct Writer {
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Starts the thread. `changes` is raised after every commit that changed something.
+    pub(crate) fn start(
+        connection: Connection,
+        lock: Arc<DataDirectoryLock>,
+        changes: watch::Sender<u64>,
+    ) -> Result<Self, StoreError> {
+        let (jobs, queue) = mpsc::channel(WAITING_JOBS);
+        let thread = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || {
+                run(connection, queue, &changes);
+                drop(lock);
+            })
+            .map_err(|error| StoreError::io("failed to start the store's writer", error))?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    /// Runs `change` inside a transaction; durable when this is `Ok`.
+    ///
+    /// `committed` runs in the writer thread after COMMIT and before the caller is answered (caches).
+    /// A caller that goes away does not stop its job.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        committed: impl FnOnce(&T) + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let stopped = || StoreError::failed("failed to write", "the store's writer has stopped");
+        let (sender, receiver) = oneshot::channel();
+        let job: Job = Box::new(move |connection| {
+            let result = match connection {
+                Some(connection) => change(connection),
+                None => Err(StoreError::failed("failed to write", "the transaction had failed before")),
+            };
+            let keep = result.is_ok();
+            let answer: Answer = Box::new(move |commit| {
+                let result = match commit {
+                    Ok(()) => {
+                        if let Ok(value) = &result {
+                            committed(value);
+                        }
+                        result
+                    }
+                    Err(error) => Err(error.repeat()),
+                };
+                Box::new(move || {
+                    // The caller may have gone away; what it asked for is done all the same.
+                    let _ = sender.send(result);
+                })
+            });
+            (keep, answer)
+        });
+        let jobs = self.jobs.as_ref().ok_or_else(stopped)?;
+        jobs.send(job).await.map_err(|_| stopped())?;
+        receiver.await.map_err(|_| stopped())?
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.jobs.take();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(connection: Connection, mut queue: mpsc::Receiver<Job>, changes: &watch::Sender<u64>) {
+    let mut batch = Vec::with_capacity(BATCH_JOBS);
+    while queue.blocking_recv_many(&mut batch, BATCH_JOBS) > 0 {
+        let mut answers = Vec::with_capacity(batch.len());
+        let outcome = run_batch(&connection, &mut batch, &mut answers);
+        if let Err(error) = &outcome {
+            tracing::warn!(%error, callers = answers.len(), "store transaction failed");
+        }
+        // First what the store remembers, then who waits for changes, then who asked: nobody is woken to read
+        // something old, and a caller's own change has been announced when it gets its answer.
+        let committed = outcome.as_ref().map(|_| ());
+        let replies: Vec<Reply> = answers.into_iter().map(|answer| answer(committed)).collect();
+        if let Ok(true) = outcome {
+            changes.send_modify(|count| *count = count.wrapping_add(1));
+        }
+        for reply in replies {
+            reply();
+        }
+    }
+    // Leave one file behind instead of three; recovery would do the same at the next start.
+    if let Err(error) = connection.close() {
+        tracing::warn!(error = %error.1, "failed to close the metadata file");
+    }
+}
+
+/// Runs all jobs and commits. `Ok` says whether anything changed; after an `Err` nothing of the batch was kept.
+fn run_batch(
+    connection: &Connection,
+    batch: &mut Vec<Job>,
+    answers: &mut Vec<Answer>,
+) -> Result<bool, StoreError> {
+    let before = connection.total_changes();
+    let mut failure = execute(connection, "BEGIN IMMEDIATE").err();
+    for job in batch.drain(..) {
+        if failure.is_none() {
+            failure = execute(connection, "SAVEPOINT job").err();
+        }
+        if failure.is_some() {
+            answers.push(job(None).1);
+            continue;
+        }
+        let (keep, answer) = job(Some(connection));
+        answers.push(answer);
+        if connection.is_autocommit() {
+            // SQLite rolls a whole transaction back by itself when the disk is full or fails.
+            failure = Some(StoreError::Unwritable(
+                "the disk is full or fails; free some space, nothing was lost".to_owned(),
+            ));
+            continue;
+        }
+        let end = if keep { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
+        failure = execute(connection, end).err();
+    }
+    if failure.is_none() {
+        failure = execute(connection, "COMMIT").err();
+    }
+    match failure {
+        None => Ok(connection.total_changes() != before),
+        Some(error) => {
+            if !connection.is_autocommit()
+                && let Err(error) = execute(connection, "ROLLBACK")
+            {
+                tracing::warn!(%error, "failed to roll back");
+            }
+            Err(error)
+        }
+    }
+}
+
+fn execute(connection: &Connection, statement: &str) -> Result<(), StoreError> {
+    connection
+        .execute_batch(statement)
+        .map_err(|error| StoreError::sqlite(format!("failed to {}", statement.to_lowercase()), error))
+}

@@ -1,0 +1,331 @@
+//! What every storage engine must do. A second engine adds its `open` to `engines` and passes the same cases.
+
+#![allow(clippy::unwrap_used)] // A helper that fails is a failed test.
+
+mod common;
+
+use common::*;
+use lamplight_model::function::FunctionState;
+use lamplight_model::*;
+use lamplight_store::*;
+use std::sync::Arc;
+use std::time::Duration;
+
+const LEASE: Duration = Duration::from_secs(60);
+
+/// A fresh store; the directory lives as long as the test.
+fn engine() -> (tempfile::TempDir, Opened) {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = open(Options::new(directory.path())).unwrap();
+    (directory, opened)
+}
+
+#[tokio::test]
+async fn a_function_is_created_once_and_changed_only_by_who_saw_the_newest() {
+    let (_directory, opened) = engine();
+    let store = opened.store;
+    let mut hello = function("hello");
+    hello.environment = Some([("KEY".to_owned(), "value".to_owned())].into());
+    store.put_version(hello.clone(), Expect::Absent).await.unwrap();
+    assert_eq!(
+        *store.get_version(&scope(), &name("hello"), VersionNumber::Latest).await.unwrap().unwrap(),
+        hello
+    );
+    assert!(
+        store.get_version(&other_scope(), &name("hello"), VersionNumber::Latest).await.unwrap().is_none()
+    );
+    assert!(matches!(
+        store.put_version(function("hello"), Expect::Absent).await,
+        Err(StoreError::AlreadyExists(_))
+    ));
+
+    let first_revision = hello.revision_id.clone();
+    hello.revision_id = revision();
+    hello.description = "second".to_owned();
+    store.put_version(hello.clone(), Expect::Revision(first_revision.clone())).await.unwrap();
+    assert!(matches!(
+        store.put_version(function("hello"), Expect::Revision(first_revision)).await,
+        Err(StoreError::RevisionMismatch(_))
+    ));
+    assert!(matches!(
+        store.put_version(function("absent"), Expect::Revision(revision())).await,
+        Err(StoreError::RevisionMismatch(_))
+    ));
+    let stored = store.get_version(&scope(), &name("hello"), VersionNumber::Latest).await.unwrap().unwrap();
+    assert_eq!(stored.description, "second");
+}
+
+#[tokio::test]
+async fn version_numbers_are_never_reused() {
+    let (_directory, opened) = engine();
+    let store = opened.store;
+    let hello = function("hello");
+    assert!(matches!(
+        store.publish_version(hello.clone(), &hello.revision_id).await,
+        Err(StoreError::NotFound(_))
+    ));
+    store.put_version(hello.clone(), Expect::Absent).await.unwrap();
+    let publish = async |latest: &FunctionVersion| {
+        let mut snapshot = latest.clone();
+        snapshot.revision_id = revision();
+        store.publish_version(snapshot, &latest.revision_id).await.map(|stored| stored.version)
+    };
+    // Asked for before it exists: the answer "none" must not be remembered.
+    assert!(store.get_version(&scope(), &hello.name, VersionNumber::Published(1)).await.unwrap().is_none());
+    assert_eq!(publish(&hello).await.unwrap(), VersionNumber::Published(1));
+    assert!(store.get_version(&scope(), &hello.name, VersionNumber::Published(1)).await.unwrap().is_some());
+    assert_eq!(publish(&hello).await.unwrap(), VersionNumber::Published(2));
+    assert!(store.delete_version(&scope(), &hello.name, 2).await.unwrap());
+    assert!(!store.delete_version(&scope(), &hello.name, 2).await.unwrap());
+    assert!(!store.delete_version(&scope(), &hello.name, 0).await.unwrap(), "$LATEST goes with its function");
+    assert!(store.get_version(&scope(), &hello.name, VersionNumber::Published(2)).await.unwrap().is_none());
+    assert_eq!(publish(&hello).await.unwrap(), VersionNumber::Published(3));
+    assert!(matches!(publish(&function("hello")).await, Err(StoreError::RevisionMismatch(_))));
+
+    let versions = store.list_versions(&scope(), &hello.name, None, 10).await.unwrap();
+    let numbers: Vec<String> = versions.iter().map(|version| version.version.to_string()).collect();
+    assert_eq!(numbers, ["$LATEST", "1", "3"]);
+    let page =
+        store.list_versions(&scope(), &hello.name, Some(VersionNumber::Published(1)), 1).await.unwrap();
+    assert_eq!(page[0].version, VersionNumber::Published(3));
+    let page = store.list_versions(&scope(), &hello.name, Some(VersionNumber::Latest), 1).await.unwrap();
+    assert_eq!(page[0].version, VersionNumber::Published(1));
+
+    assert!(store.delete_function(&scope(), &hello.name).await.unwrap());
+    assert!(!store.delete_function(&scope(), &hello.name).await.unwrap());
+    assert!(store.list_versions(&scope(), &hello.name, None, 10).await.unwrap().is_empty());
+    let again = function("hello");
+    store.put_version(again.clone(), Expect::Absent).await.unwrap();
+    assert_eq!(publish(&again).await.unwrap(), VersionNumber::Published(4));
+}
+
+#[tokio::test]
+async fn functions_are_listed_in_name_order_by_pages_and_by_scope() {
+    let (_directory, opened) = engine();
+    let store = opened.store;
+    for text in ["b", "a-1", "a", "c"] {
+        store.put_version(function(text), Expect::Absent).await.unwrap();
+    }
+    let mut elsewhere = function("z");
+    elsewhere.scope = other_scope();
+    store.put_version(elsewhere, Expect::Absent).await.unwrap();
+    let names = |found: Vec<Arc<FunctionVersion>>| -> Vec<String> {
+        found.iter().map(|version| version.name.to_string()).collect()
+    };
+    assert_eq!(names(store.list_functions(&scope(), None, 3).await.unwrap()), ["a", "a-1", "b"]);
+    assert_eq!(names(store.list_functions(&scope(), Some(&name("b")), 3).await.unwrap()), ["c"]);
+    assert_eq!(names(store.list_functions(&other_scope(), None, 3).await.unwrap()), ["z"]);
+}
+
+#[tokio::test]
+async fn unfinished_functions_and_referenced_code_are_found() {
+    let (_directory, opened) = engine();
+    let store = opened.store;
+    let mut pending = function("pending");
+    pending.lifecycle.state = FunctionState::Pending;
+    pending.code = CodeDigest::from_bytes(&[1; 32]);
+    store.put_version(pending.clone(), Expect::Absent).await.unwrap();
+    store.put_version(function("settled"), Expect::Absent).await.unwrap();
+    let found = store.unfinished_functions().await.unwrap();
+    assert_eq!(found.iter().map(|version| version.name.as_str()).collect::<Vec<_>>(), ["pending"]);
+    pending.lifecycle.state = FunctionState::Active;
+    store.put_version(pending, Expect::Anything).await.unwrap();
+    assert!(store.unfinished_functions().await.unwrap().is_empty());
+    let mut digests = [CodeDigest::from_bytes(&[1; 32]), CodeDigest::from_bytes(&[7; 32])];
+    digests.sort();
+    assert_eq!(store.referenced_code().await.unwrap(), digests);
+}
+
+#[tokio::test]
+async fn documents_are_kept_by_kind_and_scope() {
+    let (_directory, opened) = engine();
+    let store = opened.store;
+    let document = |key: &str, revision: &str| Document {
+        key: key.to_owned(),
+        value: serde_json::json!({"RevisionId": revision, "a": [1, 2]}),
+    };
+    store.put_document(&scope(), "role", document("b", "1"), Expect::Absent).await.unwrap();
+    store.put_document(&scope(), "role", document("a", "1"), Expect::Absent).await.unwrap();
+    store.put_document(&scope(), "alias", document("z", "1"), Expect::Anything).await.unwrap();
+    let refused = store.put_document(&scope(), "role", document("a", "2"), Expect::Absent).await;
+    assert!(matches!(refused, Err(StoreError::AlreadyExists(_))));
+    let refused =
+        store.put_document(&scope(), "role", document("a", "2"), Expect::Revision("0".to_owned())).await;
+    assert!(matches!(refused, Err(StoreError::RevisionMismatch(_))));
+    store.put_document(&scope(), "role", document("a", "2"), Expect::Revision("1".to_owned())).await.unwrap();
+    assert_eq!(store.get_document(&scope(), "role", "a").await.unwrap(), Some(document("a", "2")));
+    assert_eq!(store.get_document(&other_scope(), "role", "a").await.unwrap(), None);
+    let listed = store.list_documents(&scope(), "role", None, 10).await.unwrap();
+    assert_eq!(listed, [document("a", "2"), document("b", "1")]);
+    assert_eq!(store.list_documents(&scope(), "role", Some("a"), 10).await.unwrap(), [document("b", "1")]);
+    assert!(store.delete_document(&scope(), "role", "a").await.unwrap());
+    assert!(!store.delete_document(&scope(), "role", "a").await.unwrap());
+}
+
+async fn check_counts(store: &Arc<dyn Store>, function: &str, expected: (u64, u64, u64, u64)) {
+    let counts = store.event_counts(&scope(), &name(function)).await.unwrap();
+    let found = (counts.accepted, counts.done, counts.dead_lettered, counts.pending);
+    assert_eq!(found, expected, "accepted, done, dead-lettered, pending");
+    assert_eq!(counts.accepted, counts.done + counts.dead_lettered + counts.pending);
+}
+
+#[tokio::test]
+async fn an_event_goes_from_waiting_over_retries_to_done_or_to_the_dead_letters() {
+    let (_directory, opened) = engine();
+    let store = opened.store;
+    let (first, second) = (event("hello", 100), event("hello", 200));
+    store.enqueue(first.clone()).await.unwrap();
+    store.enqueue(second.clone()).await.unwrap();
+    assert!(matches!(store.enqueue(first.clone()).await, Err(StoreError::AlreadyExists(_))));
+    check_counts(&store, "hello", (2, 0, 0, 2)).await;
+    assert_eq!(store.next_due().await.unwrap(), Some(Timestamp(100)));
+    assert!(store.claim("me", Timestamp(99), LEASE, 10).await.unwrap().is_empty());
+
+    let claimed = store.claim("me", Timestamp(100), LEASE, 10).await.unwrap();
+    assert_eq!(claimed.len(), 1);
+    assert_eq!(claimed[0].event, first);
+    assert_eq!(store.next_due().await.unwrap(), Some(Timestamp(200)));
+    let retry = Release::Retry { not_before: Timestamp(60_000), counted: true };
+    assert!(store.release(first.request_id, claimed[0].claim, retry.clone()).await.unwrap());
+    assert!(!store.release(first.request_id, claimed[0].claim, retry).await.unwrap(), "settled twice");
+
+    let claimed = store.claim("me", Timestamp(60_000), LEASE, 10).await.unwrap();
+    let ids: Vec<RequestId> = claimed.iter().map(|claimed| claimed.event.request_id).collect();
+    assert_eq!(ids, [second.request_id, first.request_id]);
+    assert_eq!(claimed[1].event.attempts, 1);
+    assert!(store.release(second.request_id, claimed[0].claim, Release::Done).await.unwrap());
+    let dead = Release::DeadLetter { condition: "RetriesExhausted".to_owned(), error: "{}".to_owned() };
+    assert!(store.release(first.request_id, claimed[1].claim, dead).await.unwrap());
+    check_counts(&store, "hello", (2, 1, 1, 0)).await;
+    assert_eq!(store.next_due().await.unwrap(), None);
+    let letters = store.dead_letters(&scope(), &name("hello"), 10).await.unwrap();
+    assert_eq!(letters.len(), 1);
+    assert_eq!((letters[0].condition.as_str(), letters[0].error.as_str()), ("RetriesExhausted", "{}"));
+    assert_eq!(letters[0].event.payload, first.payload);
+    assert_eq!(letters[0].event.request_id, first.request_id);
+}
+
+#[tokio::test]
+async fn a_claim_whose_lease_ended_is_fenced_off_and_costs_no_retry() {
+    let (_directory, opened) = engine();
+    let store = opened.store;
+    let queued = event("hello", 0);
+    store.enqueue(queued.clone()).await.unwrap();
+    let lost = store.claim("slow", Timestamp(0), LEASE, 1).await.unwrap().remove(0);
+    assert!(store.claim("other", Timestamp(59_999), LEASE, 1).await.unwrap().is_empty());
+    assert!(store.extend(queued.request_id, lost.claim, Timestamp(100_000)).await.unwrap());
+    assert!(store.claim("other", Timestamp(60_000), LEASE, 1).await.unwrap().is_empty());
+    let taken = store.claim("other", Timestamp(100_000), LEASE, 1).await.unwrap().remove(0);
+    assert_eq!(taken.event.attempts, 0);
+    assert_ne!(taken.claim, lost.claim);
+    assert!(!store.extend(queued.request_id, lost.claim, Timestamp(200_000)).await.unwrap());
+    assert!(!store.release(queued.request_id, lost.claim, Release::Done).await.unwrap());
+    check_counts(&store, "hello", (1, 0, 0, 1)).await;
+    assert!(store.release(queued.request_id, taken.claim, Release::Done).await.unwrap());
+    check_counts(&store, "hello", (1, 1, 0, 0)).await;
+}
+
+#[tokio::test]
+async fn claims_take_turns_between_functions() {
+    let (_directory, opened) = engine();
+    let store = opened.store;
+    for at in 0..50 {
+        store.enqueue(event("flood", at)).await.unwrap();
+    }
+    for function in ["one", "two"] {
+        for _ in 0..2 {
+            store.enqueue(event(function, 1_000)).await.unwrap();
+        }
+    }
+    let mut served = Vec::new();
+    for _ in 0..6 {
+        let claimed = store.claim("me", Timestamp(1_000), LEASE, 1).await.unwrap();
+        served.push(claimed[0].event.function.to_string());
+    }
+    assert_eq!(served, ["flood", "one", "two", "flood", "one", "two"]);
+    let claimed = store.claim("me", Timestamp(1_000), LEASE, 1_000).await.unwrap();
+    assert_eq!(claimed.len(), 48, "what is left over goes to whoever has more");
+}
+
+#[tokio::test]
+async fn a_function_created_again_never_sees_the_events_of_its_predecessor() {
+    let (_directory, opened) = engine();
+    let store = opened.store;
+    store.put_version(function("hello"), Expect::Absent).await.unwrap();
+    let (running, waiting, later) = (event("hello", 0), event("hello", 1), event("hello", 900_000));
+    for queued in [&running, &waiting, &later] {
+        store.enqueue((*queued).clone()).await.unwrap();
+    }
+    let claimed = store.claim("me", Timestamp(0), LEASE, 1).await.unwrap().remove(0);
+    store.delete_function(&scope(), &name("hello")).await.unwrap();
+    store.put_version(function("hello"), Expect::Absent).await.unwrap();
+    let own = event("hello", 2);
+    store.enqueue(own.clone()).await.unwrap();
+    let found = store.claim("me", Timestamp(10), LEASE, 10).await.unwrap();
+    assert_eq!(found.iter().map(|claimed| claimed.event.request_id).collect::<Vec<_>>(), [own.request_id]);
+    check_counts(&store, "hello", (4, 0, 2, 2)).await;
+    assert!(store.release(running.request_id, claimed.claim, Release::Done).await.unwrap());
+    check_counts(&store, "hello", (4, 1, 2, 1)).await;
+    let letters = store.dead_letters(&scope(), &name("hello"), 10).await.unwrap();
+    assert!(letters.iter().all(|letter| letter.condition == "FunctionDeleted"));
+    assert_eq!(letters.len(), 2);
+}
+
+#[tokio::test]
+async fn a_change_wakes_the_watcher_and_an_empty_claim_does_not() {
+    let (_directory, opened) = engine();
+    let mut watch = opened.store.watch();
+    watch.mark_unchanged();
+    opened.store.enqueue(event("hello", 0)).await.unwrap();
+    watch.changed().await.unwrap();
+    opened.store.claim("me", Timestamp(0), LEASE, 10).await.unwrap();
+    watch.mark_unchanged();
+    assert!(opened.store.claim("me", Timestamp(0), LEASE, 10).await.unwrap().is_empty());
+    opened.store.get_version(&scope(), &name("none"), VersionNumber::Latest).await.unwrap();
+    // A later write proves that the empty claim's commit is over.
+    opened.store.delete_function(&scope(), &name("none")).await.unwrap();
+    assert!(!watch.has_changed().unwrap());
+}
+
+#[tokio::test]
+async fn a_refused_write_costs_the_others_of_its_batch_nothing() {
+    let (_directory, opened) = engine();
+    let store = opened.store;
+    let puts = (0..200).map(|number| {
+        let store = store.clone();
+        // Every name twice: one of each pair is refused.
+        let version = function(&format!("f-{}", number / 2));
+        tokio::spawn(async move { store.put_version(version, Expect::Absent).await })
+    });
+    let mut refused = 0;
+    for put in puts.collect::<Vec<_>>() {
+        match put.await.unwrap() {
+            Ok(()) => {}
+            Err(StoreError::AlreadyExists(_)) => refused += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(refused, 100);
+    assert_eq!(store.list_functions(&scope(), None, 1_000).await.unwrap().len(), 100);
+}
+
+#[tokio::test]
+async fn everything_is_there_after_opening_again() {
+    let (directory, opened) = engine();
+    opened.store.put_version(function("hello"), Expect::Absent).await.unwrap();
+    opened.store.enqueue(event("hello", 5)).await.unwrap();
+    opened.ledger.append(report("hello", system_clock()().0, OutcomeStatus::Success));
+    opened.logs.append(&scope(), "/aws/lambda/hello", "s", vec![(Timestamp(1), "line\n".to_owned())]);
+    let digest = opened.code.put(zip_of(&[("a", b"b")])).await.unwrap();
+    let locked = open(Options::new(directory.path()));
+    let Err(StoreError::Locked(text)) = locked else { panic!("opened twice") };
+    assert!(text.contains(&std::process::id().to_string()), "{text}");
+    drop(opened);
+
+    let opened = open(Options::new(directory.path())).unwrap();
+    assert_eq!(opened.store.list_functions(&scope(), None, 10).await.unwrap().len(), 1);
+    assert_eq!(opened.store.next_due().await.unwrap(), Some(Timestamp(5)));
+    assert_eq!(opened.ledger.recent(&scope(), "hello", 10).await.unwrap().len(), 1);
+    assert_eq!(opened.logs.streams(&scope(), "/aws/lambda/hello").await.unwrap()[0].name, "s");
+    assert!(opened.code.get(&digest).await.unwrap().is_some());
+}
