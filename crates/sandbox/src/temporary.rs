@@ -192,6 +192,9 @@ pub fn mount_as_it_is(device: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     rustix::mount::fsconfig_set_flag(&context, "discard")?;
     // No kernel thread that writes out the inode tables: they are holes, which read as zeroes.
     rustix::mount::fsconfig_set_flag(&context, "noinit_itable")?;
+    // A volume ends with the machine, so nothing in it needs to reach the disk; a mount that did wait for the
+    // host's disk took up to 150 ms beside other work.
+    rustix::mount::fsconfig_set_flag(&context, "nobarrier")?;
     rustix::mount::fsconfig_create(&context)?;
     Ok(rustix::mount::fsmount(
         &context,
