@@ -1,0 +1,56 @@
+//! The front door on the real store, with scripted workers instead of instances: for trying clients against the
+//! wire protocols without root. Echoes every event; `{"fail": ...}` is answered by an error document.
+//!
+//! `cargo run -p lamplight-api --example scripted_server -- DATA_DIRECTORY [PORT]`
+
+use lamplight_api::{ApiConfig, ApiState, ServeLimits};
+use lamplight_invoke::lifecycle::converge_functions;
+use lamplight_invoke::workers::fake::{FakeRun, FakeWorkers};
+use lamplight_invoke::{Invoker, InvokerConfig};
+use lamplight_store::{Options, open, system_clock};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let directory = arguments.next().ok_or("usage: scripted_server DATA_DIRECTORY [PORT]")?;
+    let port: u16 = arguments.next().map_or(Ok(0), |port| port.parse())?;
+    let opened = open(Options::new(directory))?;
+    let workers = FakeWorkers::new(|invocation| {
+        if invocation.payload.windows(6).any(|window| window == b"\"fail\"") {
+            FakeRun::handler_error("asked to fail")
+        } else {
+            FakeRun::Return(invocation.payload.clone())
+        }
+    });
+    let clock = system_clock();
+    let invoker = Invoker::new(
+        InvokerConfig::default(),
+        Arc::clone(&opened.store),
+        workers,
+        Arc::clone(&opened.ledger),
+        Arc::clone(&clock),
+    );
+    invoker.start();
+    tokio::spawn(converge_functions(
+        Arc::clone(&opened.store),
+        Arc::clone(&opened.code),
+        Arc::new(|_| None),
+        CancellationToken::new(),
+    ));
+    let state = ApiState::new(
+        opened.store,
+        opened.code,
+        invoker,
+        opened.logs,
+        opened.ledger,
+        ApiConfig::default(),
+        clock,
+    );
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    lamplight_api::serve(listener, lamplight_api::router(state), ServeLimits::public(), std::future::pending())
+        .await;
+    Ok(())
+}
