@@ -14,6 +14,7 @@ pub mod cgroup;
 pub mod fake;
 pub mod landlock;
 pub mod linux;
+pub mod network;
 pub mod seccomp;
 pub mod spec;
 pub mod temporary;
