@@ -9,6 +9,15 @@ use landlock::{
 };
 use std::io;
 
+/// Whether this kernel has Landlock and it is switched on. Restricts nothing.
+pub fn is_available() -> bool {
+    Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(AccessFs::from_all(ABI::V1))
+        .and_then(Ruleset::create)
+        .is_ok()
+}
+
 /// Restricts the calling process and all that it starts. Does what the kernel supports, without an error for less.
 pub fn restrict() -> io::Result<()> {
     let abi = ABI::V5;
