@@ -1,0 +1,259 @@
+//! The command line: what can be typed, with help that teaches. Turned into work by `commands`.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Own your serverless: run AWS Lambda functions on this machine, behind a real wall, without Docker.
+///
+/// One program: `serve` is the platform; the other commands talk to it, as does any AWS client through
+/// AWS_ENDPOINT_URL.
+#[derive(Debug, Parser)]
+#[command(
+    name = "lamplight",
+    version,
+    propagate_version = true,
+    after_help = "Start here:\n  \
+        sudo lamplight quickstart           see it work in a minute\n  \
+        sudo lamplight serve                run the platform\n  \
+        lamplight deploy ./my-function      put a folder or ZIP on it\n  \
+        lamplight invoke my-function '{}'   call it\n\n\
+        Exit status: 0 done, 1 the function failed, 2 usage or host, 3 no server answers."
+)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Flags every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Write JSON for programs instead of text for people.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Server to talk to [default: $LAMPLIGHT_ENDPOINT, $AWS_ENDPOINT_URL, http://127.0.0.1:9000].
+    #[arg(long, global = true, value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// Region whose functions are meant [default: $LAMPLIGHT_REGION, $AWS_REGION, $AWS_DEFAULT_REGION, us-east-1].
+    #[arg(long, global = true, value_name = "NAME")]
+    pub region: Option<String>,
+    /// Configuration file of the server [default: /etc/lamplight/config.toml, $XDG_CONFIG_HOME/lamplight/config.toml].
+    #[arg(long, global = true, value_name = "FILE", env = "LAMPLIGHT_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Where the server keeps everything [default: /var/lib/lamplight as root, else $XDG_DATA_HOME/lamplight].
+    #[arg(long, global = true, value_name = "DIRECTORY")]
+    pub data_dir: Option<PathBuf>,
+    /// Print the configuration that results from defaults, file, LAMPLIGHT_* variables and flags, and stop.
+    #[arg(long, global = true)]
+    pub dump_config: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the platform on this machine (as root).
+    Serve(Serve),
+    /// Check this host, start a server, deploy the example, call it, show the bill (as root).
+    Quickstart(Quickstart),
+    /// Create or update a function from a folder or ZIP.
+    Deploy(Deploy),
+    /// Call a function.
+    Invoke(Invoke),
+    /// Show what a function wrote.
+    Logs(Logs),
+    /// List the functions of the region.
+    List,
+    /// Show one function.
+    Get(Named),
+    /// Delete a function, or one version of it.
+    Delete(Delete),
+    /// Show what the functions used and what it cost.
+    Usage(Usage),
+    /// Say which interpreters run which runtimes.
+    #[command(subcommand)]
+    Runtime(Runtime),
+    /// Show what this host offers, and the command that gets what is missing.
+    Doctor,
+    /// Print a completion script for a shell.
+    ///
+    /// For example: lamplight completion bash > /etc/bash_completion.d/lamplight
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Clone, Args, Default)]
+pub struct Serve {
+    /// Loopback address and port of the API [default: 127.0.0.1:9000]. Port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<String>,
+    /// Filter of the server's own log, e.g. debug or lamplight_pool=debug,info.
+    #[arg(long, value_name = "FILTER")]
+    pub log: Option<String>,
+    /// Write the server's own log as JSON.
+    #[arg(long)]
+    pub log_json: bool,
+    /// On SIGTERM, let running invocations finish for so many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    pub drain_seconds: Option<String>,
+    /// Stop when the process that started this one ends, however it ends.
+    #[arg(long, hide = true)]
+    pub end_with_parent: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Quickstart {
+    /// Loopback address and port of the API; without it 127.0.0.1:9000 or, if that is taken, a free port.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<String>,
+    /// End after the calls; status 0 only if every answer was right.
+    #[arg(long)]
+    pub once: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  \
+    lamplight deploy ./orders\n  \
+    lamplight deploy ./orders --runtime python3.11 --handler app.handler --memory 256 --timeout 10\n  \
+    lamplight deploy function.zip --name orders --env STAGE=test --env LIMIT=10\n  \
+    lamplight deploy ./notes --file-system notes:/mnt/notes\n\n\
+    With requirements.txt, pip installs into the package; with package.json, npm does. A handler is looked \
+    for in lambda_function.py, app.py, main.py, index.mjs, index.js and the like; an executable named \
+    bootstrap makes a custom runtime.")]
+pub struct Deploy {
+    /// Folder to pack, or a ZIP.
+    pub path: PathBuf,
+    /// Function name [default: the folder's or file's name].
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Runtime, e.g. python3.11, nodejs20.x, provided.al2023 [default: from the files].
+    #[arg(long)]
+    pub runtime: Option<String>,
+    /// Handler, e.g. app.handler [default: from the files].
+    #[arg(long)]
+    pub handler: Option<String>,
+    /// Memory, MiB: 128 to 10240; 1769 MiB buy one whole processor.
+    #[arg(long, value_name = "MIB")]
+    pub memory: Option<u32>,
+    /// Longest run, seconds: 1 to 900.
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<u32>,
+    /// Size of /tmp, MiB: 512 to 10240.
+    #[arg(long, value_name = "MIB")]
+    pub ephemeral_storage: Option<u32>,
+    /// Environment variable; repeat for more. Given at all, they replace those the function has.
+    #[arg(long = "env", value_name = "KEY=VALUE")]
+    pub environment: Vec<String>,
+    /// Role ARN the function runs as.
+    #[arg(long, value_name = "ARN")]
+    pub role: Option<String>,
+    /// Durable directory of the platform and where the function sees it, e.g. notes:/mnt/notes.
+    #[arg(long, value_name = "NAME:/mnt/PATH")]
+    pub file_system: Vec<String>,
+    /// Whether instances reach the public internet.
+    #[arg(long, value_name = "on|off")]
+    pub egress: Option<String>,
+    /// Free text.
+    #[arg(long)]
+    pub description: Option<String>,
+    /// Publish a numbered version as well.
+    #[arg(long)]
+    pub publish: bool,
+    /// Pack the folder as it is: no pip, no npm.
+    #[arg(long)]
+    pub no_install: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  \
+    lamplight invoke notes '{\"httpMethod\": \"GET\"}'\n  \
+    lamplight invoke notes --file event.json --log\n  \
+    cat event.json | lamplight invoke notes -\n  \
+    lamplight invoke notes --event '{}'       (queued, answered at once, retried)")]
+pub struct Invoke {
+    /// Function: name, name:qualifier, or ARN.
+    pub name: String,
+    /// The event as JSON; - reads standard input [default: {}].
+    pub payload: Option<String>,
+    /// Read the event from a file.
+    #[arg(long, value_name = "FILE", conflicts_with = "payload")]
+    pub file: Option<PathBuf>,
+    /// Version number or $LATEST.
+    #[arg(long)]
+    pub qualifier: Option<String>,
+    /// Show the end of this call's log on standard error.
+    #[arg(long)]
+    pub log: bool,
+    /// Queue the event and return at once.
+    #[arg(long, conflicts_with_all = ["dry_run", "log"])]
+    pub event: bool,
+    /// Only check that the call would be allowed.
+    #[arg(long, conflicts_with = "log")]
+    pub dry_run: bool,
+    /// Client context, JSON.
+    #[arg(long, value_name = "JSON")]
+    pub client_context: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Logs {
+    /// Function name.
+    pub name: String,
+    /// Keep showing new lines until Ctrl-C.
+    #[arg(long, short)]
+    pub follow: bool,
+    /// How far to look back: 30s, 10m, 2h, 7d.
+    #[arg(long, value_name = "AGE", default_value = "1h")]
+    pub since: String,
+    /// Only lines that match a CloudWatch filter pattern.
+    #[arg(long, value_name = "PATTERN")]
+    pub filter: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Named {
+    /// Function: name, name:qualifier, or ARN.
+    pub name: String,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Delete {
+    /// Function name.
+    pub name: String,
+    /// Delete only this published version.
+    #[arg(long, value_name = "VERSION")]
+    pub qualifier: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Usage {
+    /// Only this function.
+    pub name: Option<String>,
+    /// How far to look back: 1h, 7d, 30d; or a date, 2026-01-31.
+    #[arg(long, value_name = "AGE|DATE")]
+    pub since: Option<String>,
+    /// A row per calendar day (UTC).
+    #[arg(long)]
+    pub by_day: bool,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum Runtime {
+    /// List what runs here.
+    List,
+    /// Name an interpreter for a runtime (as root).
+    #[command(after_help = "Example: sudo lamplight runtime add python3.13 /opt/python3.13/bin/python3.13")]
+    Add {
+        /// Runtime identifier, e.g. python3.13 or nodejs22.x.
+        identifier: String,
+        /// The interpreter.
+        path: PathBuf,
+    },
+    /// Let a runtime that is absent run on another one, at your own risk (as root).
+    #[command(after_help = "Example: sudo lamplight runtime alias python3.13=python3.11")]
+    Alias {
+        /// WANTED=INSTALLED
+        pair: String,
+    },
+}

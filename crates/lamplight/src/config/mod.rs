@@ -1,0 +1,144 @@
+//! The server's configuration: defaults, file, environment, flags, in this order, later ones win.
+//!
+//! `serve`, `quickstart` and `runtime` read it. Keys nobody knows are refused, in the file and among the
+//! `LAMPLIGHT_*` variables: a misspelt limit must not be silently without effect.
+
+mod layers;
+mod places;
+
+pub use layers::{Layers, load};
+pub use places::{configuration_file, default_data_directory, is_root};
+
+use crate::failure::Failure;
+use lamplight_model::PriceBook;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Everything an operator can set. Field names are the keys of `config.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the API listens; a loopback address until there is authentication.
+    pub listen: SocketAddr,
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// Host header names that are served beside the loopback ones.
+    pub hosts: Vec<String>,
+    /// Filter of the server's own log, e.g. `info` or `lamplight_pool=debug,info`.
+    pub log: String,
+    /// Whether the server's own log is JSON.
+    pub log_json: bool,
+    /// On SIGTERM, how long running invocations may take to finish, seconds.
+    pub drain_seconds: u64,
+    /// First of the 65,536 host user ids of this server; 0 derives it from the data directory.
+    pub first_uid: u32,
+    /// Instances of this node.
+    pub instances: Instances,
+    /// How long and how much is kept.
+    pub keep: Keep,
+    /// The price book.
+    pub prices: PriceBook,
+}
+
+/// Instances of this node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Instances {
+    /// Most instances at once.
+    pub most: usize,
+    /// Most invocations at once, per region.
+    pub concurrency: usize,
+    /// Memory all instances together may use, MiB; 0 is 80 % of the host's.
+    pub memory_mib: u64,
+    /// How long an idle instance is kept, seconds.
+    pub keep_alive_seconds: u64,
+    /// Sandboxes kept ready to be filled.
+    pub ready: usize,
+    /// Whether functions that do not say so reach the public internet.
+    pub egress: bool,
+}
+
+/// How long and how much is kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keep {
+    /// Function logs, days.
+    pub log_days: u64,
+    /// Logs of one group, MiB; the oldest go first.
+    pub log_mib_per_group: u64,
+    /// All logs together, MiB.
+    pub log_mib: u64,
+    /// Records of single invocations, days.
+    pub ledger_days: u64,
+    /// Records of single invocations, number.
+    pub ledger_records: u64,
+    /// All stored ZIPs together, MiB.
+    pub code_mib: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 9000)),
+            data_dir: default_data_directory(),
+            hosts: Vec::new(),
+            log: "info".to_owned(),
+            log_json: false,
+            drain_seconds: 30,
+            first_uid: 0,
+            instances: Instances {
+                most: lamplight_model::limits::ACCOUNT_CONCURRENCY,
+                concurrency: lamplight_model::limits::ACCOUNT_CONCURRENCY,
+                memory_mib: 0,
+                keep_alive_seconds: 600,
+                ready: 6,
+                egress: false,
+            },
+            keep: Keep {
+                log_days: 14,
+                log_mib_per_group: 256,
+                log_mib: 8_192,
+                ledger_days: 30,
+                ledger_records: 5_000_000,
+                code_mib: 76_800,
+            },
+            prices: PriceBook::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Checks what types cannot say.
+    pub fn check(&self) -> Result<(), Failure> {
+        if !self.listen.ip().is_loopback() {
+            return Err(Failure::usage(format!("refused to listen on {}", self.listen))
+                .because("there is no authentication yet, so the API is served on loopback addresses only")
+                .then("--listen 127.0.0.1:9000, and for other machines an SSH tunnel: ssh -L 9000:127.0.0.1:9000 HOST"));
+        }
+        if !self.data_dir.is_absolute() {
+            return Err(Failure::usage(format!(
+                "the data directory {} is not absolute",
+                self.data_dir.display()
+            ))
+            .then("--data-dir /var/lib/lamplight"));
+        }
+        let positive =
+            [("instances.most", self.instances.most), ("instances.concurrency", self.instances.concurrency)];
+        for (key, value) in positive {
+            if value == 0 {
+                return Err(Failure::usage(format!("{key} is 0, so nothing could ever run")));
+            }
+        }
+        if !(self.prices.per_gb_second.is_finite() && self.prices.per_request.is_finite()) {
+            return Err(Failure::usage("a price is not a number"));
+        }
+        Ok(())
+    }
+
+    /// The configuration as a `config.toml`.
+    pub fn to_toml(&self) -> Result<String, Failure> {
+        toml::to_string_pretty(self)
+            .map_err(|error| Failure::usage("failed to print the configuration").because(error))
+    }
+}

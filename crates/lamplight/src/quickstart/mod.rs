@@ -1,0 +1,299 @@
+//! `quickstart`: the whole product in a minute, from the binary alone.
+//!
+//! Checks the host, starts `serve` as a child, deploys the embedded example, calls it cold and warm, shows the
+//! answers, the REPORT line and the bill, and stays up. `--once` ends after the calls.
+
+mod child;
+mod example;
+
+use crate::cli::{self, Global};
+use crate::client::{Client, Endpoint, Invoked};
+use crate::commands::{FunctionSettings, deploy_package, explain_failure};
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::{doctor, output, server};
+use bytes::Bytes;
+use child::Server;
+use example::{Call, Variant};
+use http::Method;
+use lamplight_model::PriceBook;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// Runs it. 0 when every answer was right, 1 when one was not.
+pub fn run(global: &Global, flags: &cli::Quickstart, config: Config) -> Result<u8, Failure> {
+    config.check()?;
+    server::require_root("quickstart")?;
+    doctor::require(&config)?;
+    let (listen, remark) = child::free_address(&config, flags.listen.is_some());
+    let say = |text: &str| {
+        if global.json {
+            output::remark(text);
+        } else {
+            output::line(text);
+        }
+    };
+    if let Some(remark) = remark {
+        say(&remark);
+    }
+    say(&format!("starting a server, data in {}", config.data_dir.display()));
+    let mut server = Server::start(global, &config, listen)?;
+    say(&format!("the server listens on {}", server.endpoint));
+    for remark in doctor::remarks(&config) {
+        say(&remark);
+    }
+    let client = Client::new(
+        Endpoint::parse(&server.endpoint, "the server")?,
+        lamplight_model::Region::DEFAULT.to_owned(),
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::usage("failed to start").because(error))?;
+    let shown = runtime.block_on(async {
+        tokio::select! {
+            shown = show_all(global, &client, &config.prices, &say) => shown.map(Some),
+            _ = tokio::signal::ctrl_c() => Ok(None),
+        }
+    });
+    let shown = match shown {
+        Ok(Some(shown)) => shown,
+        // Ctrl-C in the middle.
+        Ok(None) => {
+            server.stop();
+            return Ok(1);
+        }
+        Err(failure) => {
+            server.stop();
+            return Err(failure);
+        }
+    };
+    if global.json {
+        output::json(
+            &json!({ "Endpoint": server.endpoint, "Calls": shown.calls, "AllRight": shown.all_right }),
+        );
+    }
+    if flags.once {
+        server.stop();
+        say(if shown.all_right {
+            "every answer was right; the server is stopped"
+        } else {
+            "an answer was wrong"
+        });
+        return Ok(u8::from(!shown.all_right));
+    }
+    say(&next_steps(&server.endpoint));
+    runtime.block_on(until_stopped(&mut server));
+    server.stop();
+    Ok(u8::from(!shown.all_right))
+}
+
+/// Until Ctrl-C, a termination, or the end of the server. Ctrl-C in a terminal reaches the server as well.
+async fn until_stopped(server: &mut Server) {
+    /// Time between two looks at whether the server ended by itself.
+    const LOOK: Duration = Duration::from_millis(200);
+    let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else {
+        return;
+    };
+    let ended = async {
+        while !server.has_ended() {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+        () = ended => {}
+    }
+}
+
+struct Shown {
+    calls: Vec<Value>,
+    all_right: bool,
+}
+
+async fn show_all(
+    global: &Global,
+    client: &Client,
+    prices: &PriceBook,
+    say: &impl Fn(&str),
+) -> Result<Shown, Failure> {
+    let answer = client.json(Method::GET, "/lamplight/v1/runtimes", None).await?;
+    let runtimes: Vec<String> = answer
+        .get("Runtimes")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|row| row.get("Identifier").and_then(Value::as_str).map(str::to_owned))
+        .collect();
+    let variants = example::variants(&runtimes);
+    if !variants.iter().any(|variant| variant.language == "Python") {
+        return Err(Failure::usage("no Python was found on this host")
+            .then("apt-get install python3")
+            .then("or name one: sudo lamplight runtime add python3.13 PATH"));
+    }
+    if variants.len() == 1 {
+        say("no Node.js was found on this host, so Python only is shown");
+    }
+    let package = example::package()?;
+    let mut shown = Shown { calls: Vec::new(), all_right: true };
+    for variant in &variants {
+        show_variant(global, client, prices, variant, &package, &mut shown, say).await?;
+    }
+    Ok(shown)
+}
+
+async fn show_variant(
+    global: &Global,
+    client: &Client,
+    prices: &PriceBook,
+    variant: &Variant,
+    package: &[u8],
+    shown: &mut Shown,
+    say: &impl Fn(&str),
+) -> Result<(), Failure> {
+    let settings = FunctionSettings {
+        memory_mib: Some(256),
+        timeout_seconds: Some(10),
+        file_systems: vec![(variant.function.to_owned(), "/mnt/notes".to_owned())],
+        description: Some("lamplight quickstart: notes over HTTP".to_owned()),
+        ..FunctionSettings::default()
+    };
+    let started = Instant::now();
+    let (_, created) =
+        deploy_package(client, variant.function, &variant.runtime, variant.handler, package, &settings)
+            .await?;
+    say(&format!(
+        "\n{}: {} function {} ({}) in {} ms",
+        variant.language,
+        if created { "created" } else { "updated" },
+        variant.function,
+        variant.runtime,
+        started.elapsed().as_millis()
+    ));
+    let note = format!(
+        "written at {}",
+        lamplight_model::Timestamp::from_system(std::time::SystemTime::now()).iso_format()
+    );
+    for call in example::calls(&note) {
+        let sent = Instant::now();
+        let payload = Bytes::from(call.event.to_string());
+        let invoked = client.invoke(variant.function, None, "RequestResponse", true, None, payload).await?;
+        let elapsed = sent.elapsed();
+        if let Some(kind) = &invoked.function_error {
+            let failure = explain_failure(variant.function, kind, &invoked.payload);
+            say(invoked.log.as_deref().unwrap_or_default().trim_end());
+            return Err(failure);
+        }
+        let right = call.is_right(&invoked.payload);
+        shown.all_right &= right;
+        let bill = Bill::of(&invoked, prices);
+        if !global.json {
+            show_call(&call, &invoked, elapsed, right, bill.as_ref(), prices, say);
+        }
+        shown.calls.push(json!({
+            "Function": variant.function,
+            "Call": call.title,
+            "Right": right,
+            "Payload": serde_json::from_slice::<Value>(&invoked.payload).unwrap_or_default(),
+            "ElapsedMs": elapsed.as_secs_f64() * 1_000.0,
+            "Report": bill.as_ref().map(|bill| bill.report.clone()),
+            "Price": bill.as_ref().map(|bill| bill.price),
+        }));
+    }
+    Ok(())
+}
+
+fn show_call(
+    call: &Call,
+    invoked: &Invoked,
+    elapsed: Duration,
+    right: bool,
+    bill: Option<&Bill>,
+    prices: &PriceBook,
+    say: &impl Fn(&str),
+) {
+    say(&format!(
+        "  {}: {:.1} ms{}",
+        call.title,
+        elapsed.as_secs_f64() * 1_000.0,
+        if right { "" } else { "   WRONG ANSWER" }
+    ));
+    let answer: String = String::from_utf8_lossy(&invoked.payload).chars().take(400).collect();
+    say(&format!("    {answer}"));
+    if let Some(bill) = bill {
+        say(&format!("    {}", bill.report.replace('\t', "  ").trim_end()));
+        say(&format!(
+            "    bill: {} ms x {} MB = {:.9} GB-s, {:.12} {}",
+            bill.billed_ms, bill.memory_mib, bill.gb_seconds, bill.price, prices.currency
+        ));
+    }
+}
+
+/// What one call cost, from its REPORT line.
+struct Bill {
+    report: String,
+    billed_ms: u64,
+    memory_mib: u32,
+    gb_seconds: f64,
+    price: f64,
+}
+
+impl Bill {
+    fn of(invoked: &Invoked, prices: &PriceBook) -> Option<Self> {
+        let log = invoked.log.as_deref()?;
+        let report = log.lines().rev().find(|line| line.starts_with("REPORT "))?.to_owned();
+        let field = |name: &str| {
+            let part = report.split('\t').find_map(|part| part.strip_prefix(name))?;
+            part.split_whitespace().next()
+        };
+        let billed_ms: u64 = field("Billed Duration: ")?.parse().ok()?;
+        let memory_mib: u32 = field("Memory Size: ")?.parse().ok()?;
+        let billed = Duration::from_millis(billed_ms);
+        Some(Self {
+            billed_ms,
+            memory_mib,
+            gb_seconds: lamplight_model::billing::gb_seconds(billed, memory_mib),
+            price: prices.price(billed, memory_mib),
+            report,
+        })
+    }
+}
+
+fn next_steps(endpoint: &str) -> String {
+    format!(
+        "\nThe server stays up; Ctrl-C stops it. In another terminal:\n\n  \
+         export AWS_ENDPOINT_URL={endpoint}\n  \
+         export AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any AWS_DEFAULT_REGION=us-east-1\n\n  \
+         lamplight invoke notes '{{\"httpMethod\": \"GET\"}}' --log\n  \
+         lamplight logs notes --follow\n  \
+         lamplight usage\n  \
+         lamplight deploy ./my-function\n  \
+         aws lambda invoke --function-name notes --cli-binary-format raw-in-base64-out \\\n      \
+         --payload '{{\"httpMethod\": \"GET\"}}' /dev/stdout\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bill_is_read_from_the_report_line() {
+        let invoked = Invoked {
+            status: 200,
+            payload: Bytes::new(),
+            function_error: None,
+            executed_version: None,
+            request_id: None,
+            log: Some(
+                "START\nREPORT RequestId: x\tDuration: 1.20 ms\tBilled Duration: 1024 ms\tMemory Size: 512 MB\t\n".to_owned(),
+            ),
+        };
+        let bill =
+            Bill::of(&invoked, &PriceBook { per_gb_second: 1.0, per_request: 0.0, ..PriceBook::default() });
+        let bill = bill.unwrap();
+        assert_eq!((bill.billed_ms, bill.memory_mib), (1024, 512));
+        assert!((bill.price - 0.512).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,71 @@
+//! The unprivileged process: opens storage, wires the parts, serves, and drains when it is told to stop.
+
+use super::{telemetry, wiring};
+use crate::config::Config;
+use lamplight_sandbox::linux::DaemonSockets;
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A second signal counts as "now" only after this time: Ctrl-C comes from the terminal and from the keeper.
+const SAME_SIGNAL: Duration = Duration::from_millis(500);
+
+/// Runs until SIGTERM or SIGINT. Gives the exit status: 0 after a drain, 2 when it could not start.
+pub fn run(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> i32 {
+    telemetry::start(config);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "failed to start the threads");
+            return 2;
+        }
+    };
+    let status = runtime.block_on(serve(config, listener, sockets));
+    // Blocking work of the store is done or abandoned by now; nothing waits for it.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    status
+}
+
+async fn serve(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> i32 {
+    let address = listener.local_addr().unwrap_or(config.listen);
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+        tracing::error!("failed to listen to signals");
+        return 2;
+    };
+    let server = match wiring::start(config, listener, sockets) {
+        Ok(server) => server,
+        Err(failure) => {
+            crate::output::remark(failure.text().trim_end());
+            return 2;
+        }
+    };
+    // The line that says "ready": tools wait for it, so it is plain text on standard output.
+    let mut output = std::io::stdout().lock();
+    let _ = writeln!(output, "lamplight: listening on http://{address}").and_then(|()| output.flush());
+    drop(output);
+    tracing::info!(%address, data = %config.data_dir.display(), "listening");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!(seconds = config.drain_seconds, "stopping: invocations in flight may finish");
+    let again = async {
+        tokio::time::sleep(SAME_SIGNAL).await;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    tokio::select! {
+        finished = server.drain(Duration::from_secs(config.drain_seconds)) => {
+            tracing::info!(finished, "stopped");
+            0
+        }
+        () = again => {
+            tracing::warn!("stopped at once");
+            0
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What must be done from time to time: old logs and unreferenced code go, instances of deleted functions stop.
+
+use lamplight_pool::Pool;
+use lamplight_store::{CodeStore, Opened, Store, StoreError};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Time between two rounds.
+const ROUND: Duration = Duration::from_secs(3_600);
+
+/// Deletes what is too old or unreferenced, once an hour.
+pub async fn collect(opened: Opened, clock: lamplight_store::Clock, stop: CancellationToken) {
+    let mut rounds = tokio::time::interval(ROUND);
+    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = rounds.tick() => {}
+        }
+        match opened.logs.retain(clock()).await {
+            Ok(0) => {}
+            Ok(bytes) => tracing::info!(bytes, "deleted old logs"),
+            Err(error) => tracing::warn!(%error, "failed to delete old logs"),
+        }
+        match collect_code(&*opened.store, &*opened.code).await {
+            Ok(0) => {}
+            Ok(bytes) => tracing::info!(bytes, "deleted unreferenced code"),
+            Err(error) => tracing::warn!(%error, "failed to delete unreferenced code"),
+        }
+    }
+}
+
+async fn collect_code(store: &dyn Store, code: &dyn CodeStore) -> Result<u64, StoreError> {
+    let referenced = store.referenced_code().await?;
+    code.collect(&referenced).await
+}
+
+/// Stops the instances of functions that were deleted. Instances of older revisions are the pool's own business.
+pub async fn retire_deleted(store: Arc<dyn Store>, pool: Arc<Pool>, stop: CancellationToken) {
+    let mut changes = store.watch();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = changes.changed() => if changed.is_err() { return },
+        }
+        let with_instances: BTreeSet<_> = pool
+            .snapshot()
+            .versions
+            .into_iter()
+            .map(|version| (version.scope, version.name, version.version))
+            .collect();
+        for (scope, name, version) in with_instances {
+            match store.get_version(&scope, &name, version).await {
+                Ok(Some(_)) => {}
+                Ok(None) => pool.discard_function(&scope, &name),
+                Err(error) => tracing::warn!(%error, "failed to look for deleted functions"),
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! `serve`: everything that must be done as root is done here, in order, before privileges are dropped.
+//!
+//! ```text
+//! configuration ─ host check ─ data directory ─ port ─ runtimes ─► keeper (root) ─┬─ spawners (root)
+//!                                                                                └─ daemon (own uid): wiring
+//! ```
+
+mod daemon;
+mod data_directory;
+mod housekeeping;
+mod runtimes;
+mod telemetry;
+mod wiring;
+
+use data_directory::DataDirectory;
+pub use runtimes::{find_runtimes, probe_version, publish, rows, runtimes_file};
+
+use crate::config::Config;
+use crate::doctor;
+use crate::failure::Failure;
+use lamplight_sandbox::linux::{HostConfig, keeper};
+use std::net::TcpListener;
+use std::path::Path;
+
+/// Processes that build sandboxes. Two, so that one goes on while the other is in a slow system call.
+const SPAWNERS: usize = 2;
+/// Descriptors the daemon may have open: about twenty for each instance.
+const DESCRIPTORS: u64 = 1 << 20;
+
+/// Runs the platform until it is told to stop. Gives the exit status.
+pub fn serve(config: Config) -> Result<u8, Failure> {
+    config.check()?;
+    require_root("serve")?;
+    telemetry::check(&config)?;
+    doctor::require(&config)?;
+    let listener = bind(&config)?;
+    let data = DataDirectory::prepare(&config.data_dir, config.first_uid)?;
+    let runtimes = find_runtimes(&runtimes_file(&config.data_dir))?;
+    publish(&config.data_dir, &runtimes)?;
+    raise_descriptor_limit();
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    let host = HostConfig {
+        data_directory: config.data_dir.clone(),
+        first_uid: data.first_uid,
+        uid_count: data_directory::UID_COUNT,
+        spawners: SPAWNERS,
+        cgroup_name: data.cgroup_name.clone(),
+        memory_bytes: Some(memory_bytes(&config)),
+        resolver: resolver(),
+    };
+    let status = keeper::run(host, |sockets| daemon::run(&config, listener, sockets));
+    drop(data);
+    let status = status.map_err(|error| {
+        Failure::usage("failed to build the wall").because(error).then("sudo lamplight doctor")
+    })?;
+    Ok(u8::try_from(status).unwrap_or(1))
+}
+
+/// Makes the end of the parent process a SIGTERM for this one: `quickstart` leaves no server behind.
+pub fn end_with_parent() -> Result<(), Failure> {
+    use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+    let parent = getppid();
+    set_parent_process_death_signal(Some(Signal::TERM))
+        .map_err(|error| Failure::usage("failed to follow the parent process").because(error))?;
+    if getppid() != parent {
+        return Err(Failure::usage("the parent process ended meanwhile"));
+    }
+    Ok(())
+}
+
+/// One line and status 2 for whoever is not root.
+pub fn require_root(command: &str) -> Result<(), Failure> {
+    if crate::config::is_root() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "lamplight {command} must be started as root (it drops to users of its own): sudo lamplight {command}"
+    )))
+}
+
+/// Opens the port while that may still need privileges.
+pub fn bind(config: &Config) -> Result<TcpListener, Failure> {
+    let address = config.listen;
+    let listener = TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    listener.map_err(|error| {
+        let failure = Failure::usage(format!("failed to listen on {address}")).because(&error);
+        match error.kind() {
+            std::io::ErrorKind::AddrInUse => failure
+                .then("see who has it:   ss -ltnp")
+                .then("or take another:  lamplight serve --listen 127.0.0.1:0   (0 is any free port)"),
+            _ => failure,
+        }
+    })
+}
+
+/// Memory all instances together may use, bytes.
+pub fn memory_bytes(config: &Config) -> u64 {
+    if config.instances.memory_mib > 0 {
+        return config.instances.memory_mib << 20;
+    }
+    let system = rustix::system::sysinfo();
+    // The types of the fields differ between architectures.
+    #[allow(clippy::useless_conversion)]
+    let total = u64::from(system.totalram).saturating_mul(u64::from(system.mem_unit));
+    total / 10 * 8
+}
+
+/// Raises the limit as far as root may; too low a limit shows up later as refused connections.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let now = getrlimit(Resource::Nofile);
+    let wanted = Rlimit { current: Some(DESCRIPTORS), maximum: Some(DESCRIPTORS) };
+    if now.current.is_some_and(|current| current < DESCRIPTORS)
+        && setrlimit(Resource::Nofile, wanted).is_err()
+    {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum });
+    }
+}
+
+/// `/etc/resolv.conf` for instances with egress: the host's, with the real servers behind a loopback stub.
+fn resolver() -> String {
+    let read = |path: &str| std::fs::read_to_string(Path::new(path)).unwrap_or_default();
+    let host = read("/etc/resolv.conf");
+    let servers = |text: &str| {
+        text.lines()
+            .filter_map(|line| line.trim().strip_prefix("nameserver"))
+            .filter_map(|address| address.trim().parse::<std::net::IpAddr>().ok())
+            .filter(|address| !address.is_loopback())
+            .collect::<Vec<_>>()
+    };
+    let mut found = servers(&host);
+    if found.is_empty() {
+        found = servers(&read("/run/systemd/resolve/resolv.conf"));
+    }
+    found.iter().take(3).map(|address| format!("nameserver {address}\n")).collect()
+}

@@ -1,0 +1,29 @@
+//! The server's own log: to standard error, for people or as JSON. Function logs go to the store.
+
+use crate::config::Config;
+use crate::failure::Failure;
+use tracing_subscriber::EnvFilter;
+
+/// Whether the filter can be read; asked before anything is started.
+pub fn check(config: &Config) -> Result<(), Failure> {
+    EnvFilter::try_new(&config.log).map(|_| ()).map_err(|error| {
+        Failure::usage(format!("the log filter \"{}\" cannot be read", config.log))
+            .because(error)
+            .then("--log info, or by part: --log lamplight_pool=debug,info")
+    })
+}
+
+/// Begins to write. Once per process.
+pub fn start(config: &Config) {
+    let filter = EnvFilter::try_new(&config.log).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = if config.log_json {
+        builder.json().try_init()
+    } else {
+        use std::io::IsTerminal as _;
+        builder.with_ansi(std::io::stderr().is_terminal()).try_init()
+    };
+    if let Err(error) = started {
+        eprintln!("lamplight: failed to start the log: {error}");
+    }
+}

@@ -1,0 +1,175 @@
+//! Puts the parts together: store, sandboxes, pool, funnel, front door. No rule of the product is here.
+
+use super::housekeeping;
+use super::runtimes::RuntimeTable;
+use crate::config::Config;
+use crate::failure::Failure;
+use lamplight_api::{ApiConfig, ApiState, ServeLimits};
+use lamplight_invoke::{Invoker, InvokerConfig, NodeWorkers, converge_functions};
+use lamplight_pool::{PlatformEndpoint, Pool, PoolConfig};
+use lamplight_sandbox::linux::{DaemonSockets, LinuxBackend, Readiness};
+use lamplight_store::{Opened, Options, StoreError, system_clock};
+use std::net::TcpListener;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+/// Sandboxes beside the instances: those being built or torn down.
+const SPARE_SANDBOXES: usize = 64;
+
+/// A running server.
+pub struct Server {
+    opened: Opened,
+    pool: Arc<Pool>,
+    invoker: Arc<Invoker>,
+    front_door: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+/// Opens and starts everything. Must be called within a tokio runtime.
+pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> Result<Server, Failure> {
+    let clock = system_clock();
+    let opened =
+        lamplight_store::open(store_options(config)).map_err(|error| store_failure(config, &error))?;
+    let readiness = Readiness {
+        shells: config.instances.ready,
+        volumes: config.instances.ready,
+        sandboxes: config.instances.most + config.instances.ready + SPARE_SANDBOXES,
+        ..Readiness::default()
+    };
+    let backend = LinuxBackend::new(sockets, readiness)
+        .map_err(|error| Failure::usage("failed to reach the sandbox host").because(error))?;
+    let runtimes = RuntimeTable::new(&config.data_dir);
+    // An instance's own listener answers with the same front door, which is only there once all is wired.
+    let api: Arc<OnceLock<Weak<ApiState>>> = Arc::default();
+    let pool = Pool::new(
+        pool_config(config),
+        Arc::new(backend),
+        Arc::clone(&opened.code),
+        Arc::clone(&opened.logs),
+        {
+            let runtimes = Arc::clone(&runtimes);
+            Arc::new(move |identifier| runtimes.plan(identifier))
+        },
+        platform_endpoint(Arc::clone(&api)),
+        Arc::clone(&clock),
+    );
+    let invoker = Invoker::new(
+        InvokerConfig { account_concurrency: config.instances.concurrency, ..InvokerConfig::default() },
+        Arc::clone(&opened.store),
+        Arc::new(NodeWorkers(Arc::clone(&pool))),
+        Arc::clone(&opened.ledger),
+        Arc::clone(&clock),
+    );
+    let state = ApiState::new(
+        Arc::clone(&opened.store),
+        Arc::clone(&opened.code),
+        Arc::clone(&invoker),
+        Arc::clone(&opened.logs),
+        Arc::clone(&opened.ledger),
+        ApiConfig {
+            allowed_hosts: config.hosts.clone(),
+            account_concurrency: config.instances.concurrency,
+            price_book: config.prices.clone(),
+            runtimes: {
+                let runtimes = Arc::clone(&runtimes);
+                Arc::new(move || runtimes.rows())
+            },
+            ..ApiConfig::default()
+        },
+        Arc::clone(&clock),
+    );
+    let _ = api.set(Arc::downgrade(&state));
+    let listener = tokio::net::TcpListener::from_std(listener)
+        .map_err(|error| Failure::usage("failed to listen").because(error))?;
+    let stop = CancellationToken::new();
+    invoker.start();
+    tokio::spawn(converge_functions(
+        Arc::clone(&opened.store),
+        Arc::clone(&opened.code),
+        Arc::new(move |identifier| runtimes.warning(identifier)),
+        stop.clone(),
+    ));
+    tokio::spawn(housekeeping::collect(opened.clone(), clock, stop.clone()));
+    tokio::spawn(housekeeping::retire_deleted(Arc::clone(&opened.store), Arc::clone(&pool), stop.clone()));
+    let closing = stop.clone();
+    let limits = ServeLimits { grace: Duration::from_secs(config.drain_seconds), ..ServeLimits::public() };
+    let front_door = tokio::spawn(async move {
+        lamplight_api::serve(listener, lamplight_api::router(state), limits, closing.cancelled_owned()).await;
+    });
+    Ok(Server { opened, pool, invoker, front_door, stop })
+}
+
+impl Server {
+    /// Takes no new calls, lets those in flight finish for `patience`, stops all instances, makes everything
+    /// durable. Gives back whether every run finished.
+    pub async fn drain(self, patience: Duration) -> bool {
+        let deadline = tokio::time::Instant::now() + patience;
+        self.stop.cancel();
+        let finished = self.invoker.drain(patience).await;
+        self.pool.drain(deadline).await;
+        // Answers of finished runs are still on their way to their callers.
+        if tokio::time::timeout_at(deadline, self.front_door).await.is_err() {
+            tracing::warn!("connections were still open at the end of the drain");
+        }
+        if let Err(error) = self.opened.flush().await {
+            tracing::error!(%error, "failed to write the last logs and records");
+        }
+        finished
+    }
+}
+
+/// Serves the platform's API to one instance, as the function it belongs to.
+fn platform_endpoint(api: Arc<OnceLock<Weak<ApiState>>>) -> PlatformEndpoint {
+    Arc::new(move |listener, caller| {
+        let state = api.get().and_then(Weak::upgrade);
+        tokio::spawn(async move {
+            let Some(state) = state else { return };
+            match tokio::net::TcpListener::from_std(listener) {
+                Ok(listener) => {
+                    let router = lamplight_api::function_endpoint(state, caller);
+                    lamplight_api::serve(listener, router, ServeLimits::instance(), std::future::pending())
+                        .await;
+                }
+                Err(error) => tracing::warn!(%error, "failed to serve the platform's API to an instance"),
+            }
+        })
+    })
+}
+
+fn store_options(config: &Config) -> Options {
+    let mut options = Options::new(&config.data_dir);
+    let keep = &config.keep;
+    options.logs.retention = DAY * u32::try_from(keep.log_days).unwrap_or(u32::MAX);
+    options.logs.bytes_per_group = keep.log_mib_per_group << 20;
+    options.logs.bytes_in_all = keep.log_mib << 20;
+    options.ledger.age = DAY * u32::try_from(keep.ledger_days).unwrap_or(u32::MAX);
+    options.ledger.rows = keep.ledger_records;
+    options.code_bytes = keep.code_mib << 20;
+    options
+}
+
+fn pool_config(config: &Config) -> PoolConfig {
+    let mut pool = PoolConfig::for_host(0);
+    pool.keep_alive = Duration::from_secs(config.instances.keep_alive_seconds);
+    pool.budget.memory_bytes = super::memory_bytes(config);
+    pool.budget.instances = config.instances.most;
+    pool.billing_granularity_ms = config.prices.granularity_ms;
+    pool.egress_by_default = config.instances.egress;
+    pool
+}
+
+fn store_failure(config: &Config, error: &StoreError) -> Failure {
+    let failure = Failure::usage(format!("failed to open the data directory {}", config.data_dir.display()))
+        .because(crate::failure::chain(error));
+    match error {
+        StoreError::Locked(_) => {
+            failure.then("--data-dir DIRECTORY --listen 127.0.0.1:0   for a second server")
+        }
+        StoreError::NewerFormat(_) => failure.then("run the newer lamplight that wrote it"),
+        StoreError::Unwritable(_) => failure.then("make room, or check that the disk is mounted read-write"),
+        _ => failure,
+    }
+}
