@@ -1,5 +1,6 @@
 //! Landlock around a real program, in a process that could otherwise write everywhere its user may.
 
+#![allow(clippy::unwrap_used)] // The helpers of tests are outside the functions the lint exempts.
 #![allow(unsafe_code)]
 
 use std::os::unix::process::CommandExt as _;

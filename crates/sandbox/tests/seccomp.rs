@@ -1,6 +1,7 @@
 //! The system call filter around real programs: what they do in ordinary work goes on, what is forbidden fails
 //! as stated. Needs no root: the filter is installed in a child between fork and exec.
 
+#![allow(clippy::unwrap_used)] // The helpers of tests are outside the functions the lint exempts.
 #![allow(unsafe_code)]
 
 use lamplight_sandbox::seccomp;
