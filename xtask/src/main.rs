@@ -2,6 +2,7 @@
 //!
 //! `test` is what a person runs before a push and what `.ci/run` runs; the others are its parts, callable alone.
 
+mod bench;
 mod command;
 mod coverage;
 mod guest;
@@ -26,6 +27,8 @@ enum Chore {
     Test(suite::TestArguments),
     /// Boot Debian's own kernel with cgroup v2 under emulation and run the sandbox contract and hostile suites there.
     TestGuest(guest::GuestArguments),
+    /// Measure the platform against bare programs that do the same work; needs root.
+    Bench(bench::BenchArguments),
     /// Write docs/coverage.md from the results of the last `cargo xtask test`.
     Coverage,
     /// Install what the tests need into .cache/ and ~/.cargo/bin, and do nothing else.
@@ -36,6 +39,7 @@ fn main() -> anyhow::Result<std::process::ExitCode> {
     match Arguments::parse().chore {
         Chore::Test(arguments) => suite::run(&arguments),
         Chore::TestGuest(arguments) => guest::run(&arguments),
+        Chore::Bench(arguments) => bench::run(&arguments),
         Chore::Coverage => {
             coverage::write()?;
             Ok(std::process::ExitCode::SUCCESS)
