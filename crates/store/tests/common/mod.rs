@@ -2,6 +2,8 @@
 #![allow(dead_code)] // Each test program uses its part.
 #![allow(clippy::unwrap_used)] // A helper that fails is a failed test.
 
+pub mod mount;
+
 use bytes::Bytes;
 use lamplight_model::function::{FunctionState, Lifecycle, LoggingConfig, UpdateStatus};
 use lamplight_model::*;
