@@ -7,6 +7,8 @@ use lamplight_api::{ApiConfig, ApiState, ServeLimits};
 use lamplight_invoke::lifecycle::converge_functions;
 use lamplight_invoke::workers::fake::{FakeRun, FakeWorkers};
 use lamplight_invoke::{Invoker, InvokerConfig};
+use lamplight_model::{Invocation, Timestamp};
+use lamplight_store::Logs;
 use lamplight_store::{Options, open, system_clock};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -17,14 +19,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let directory = arguments.next().ok_or("usage: scripted_server DATA_DIRECTORY [PORT]")?;
     let port: u16 = arguments.next().map_or(Ok(0), |port| port.parse())?;
     let opened = open(Options::new(directory))?;
-    let workers = FakeWorkers::new(|invocation| {
+    let (logs, clock) = (Arc::clone(&opened.logs), system_clock());
+    let log_clock = Arc::clone(&clock);
+    let workers = FakeWorkers::new(move |invocation| {
+        log(&*logs, log_clock(), invocation);
         if invocation.payload.windows(6).any(|window| window == b"\"fail\"") {
             FakeRun::handler_error("asked to fail")
         } else {
             FakeRun::Return(invocation.payload.clone())
         }
     });
-    let clock = system_clock();
     let invoker = Invoker::new(
         InvokerConfig::default(),
         Arc::clone(&opened.store),
@@ -50,7 +54,25 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     );
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
     println!("listening on http://{}", listener.local_addr()?);
-    lamplight_api::serve(listener, lamplight_api::router(state), ServeLimits::public(), std::future::pending())
-        .await;
+    lamplight_api::serve(
+        listener,
+        lamplight_api::router(state),
+        ServeLimits::public(),
+        std::future::pending(),
+    )
+    .await;
     Ok(())
+}
+
+fn log(logs: &dyn Logs, now: Timestamp, invocation: &Invocation) {
+    let (version, id) = (&invocation.version, invocation.request_id);
+    let mut lines = vec![format!("START RequestId: {id} Version: {}\n", version.version)];
+    let event: serde_json::Value = serde_json::from_slice(&invocation.payload).unwrap_or_default();
+    for line in event["print"].as_array().into_iter().flatten() {
+        lines.push(format!("{}\n", line.as_str().unwrap_or_default()));
+    }
+    lines.push(format!("END RequestId: {id}\n"));
+    let stream = format!("{}/[{}]{:032x}", now.log_stream_date(), version.version, 1);
+    let lines = lines.into_iter().map(|line| (now, line)).collect();
+    logs.append(&version.scope, &version.logging.log_group, &stream, lines);
 }
