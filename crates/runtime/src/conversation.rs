@@ -4,9 +4,14 @@ use crate::frames::FrameConversation;
 use crate::http::HttpConversation;
 use bytes::Bytes;
 use lamplight_model::RequestId;
+use serde::Serialize;
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+
+/// Largest streamed answer, bytes. Source: AWS Lambda quotas, response streaming.
+pub(crate) const STREAM_BYTES: usize = 200 * 1024 * 1024;
 
 /// What the runtime is handed for one invocation (the headers of `next`).
 #[derive(Debug, Clone)]
@@ -65,13 +70,28 @@ pub struct InitFailure {
     pub document: Bytes,
 }
 
+/// What one of our bootstraps is told before it imports the handler. `Debug` names variables, never values.
+#[derive(Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Init {
+    /// Added to the environment the process was started with.
+    pub environment: BTreeMap<String, String>,
+}
+
+impl std::fmt::Debug for Init {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Init").field("environment", &self.environment.keys()).finish()
+    }
+}
+
 /// One log event of a bootstrap: a line, or a record of several lines that belong together.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct LogRecord {
     /// When it was written inside, epoch milliseconds. Told by the function's process, so not to be trusted.
     pub timestamp_ms: i64,
     /// The text as written.
     pub text: String,
+    /// Its share of the queue's bytes, free again when the record is taken apart or dropped.
+    pub(crate) _room: Option<OwnedSemaphorePermit>,
 }
 
 /// Why a conversation cannot go on. The instance is to be discarded.
@@ -114,8 +134,26 @@ impl Conversation {
     ///
     /// Must be called within a tokio runtime. Fails when the descriptor cannot be watched.
     pub fn frames(stream: UnixStream) -> std::io::Result<Self> {
-        let (frames, logs) = FrameConversation::new(stream)?;
+        let (frames, logs) = FrameConversation::new(stream, Some(&Init::default()))?;
         Ok(Self { kind: Kind::Frames(frames), logs: Some(logs) })
+    }
+
+    /// As [`frames`](Self::frames), for an interpreter that belongs to no function yet: it says its first word and
+    /// waits for [`specialise`](Self::specialise).
+    pub fn blank(stream: UnixStream) -> std::io::Result<Self> {
+        let (frames, logs) = FrameConversation::new(stream, None)?;
+        Ok(Self { kind: Kind::Frames(frames), logs: Some(logs) })
+    }
+
+    /// Tells a blank bootstrap what it is to become; it goes on with its init. To be called once.
+    ///
+    /// # Errors
+    /// `Closed` when it is gone, `Protocol` for a conversation over HTTP, which has no such step.
+    pub async fn specialise(&mut self, init: &Init) -> Result<(), ConversationError> {
+        match &mut self.kind {
+            Kind::Frames(frames) => frames.specialise(init).await,
+            Kind::Http(_) => Err(ConversationError::Protocol("the Runtime API has no init step".to_owned())),
+        }
     }
 
     /// Serves the HTTP Runtime API on a listener inside the sandbox's network namespace.
@@ -128,7 +166,8 @@ impl Conversation {
 
     /// The bootstrap's log events, in order with the answer: when `invoke` resolves, every event written before
     /// the answer is in the channel. `None` for HTTP (those runtimes write to their standard output), or when
-    /// taken before. The channel is bounded; events that do not fit are dropped and a record counts them.
+    /// taken before. To be read while a call of this conversation is awaited: the channel is bounded (1 MiB), a
+    /// fast function waits for room, and events of which nobody takes any are dropped and counted in a record.
     pub fn take_logs(&mut self) -> Option<mpsc::Receiver<LogRecord>> {
         self.logs.take()
     }

@@ -9,5 +9,7 @@ pub mod frames;
 mod http;
 pub mod managed;
 
-pub use conversation::{AnswerSink, Conversation, ConversationError, Event, InitFailure, LogRecord, Reply};
+pub use conversation::{
+    AnswerSink, Conversation, ConversationError, Event, Init, InitFailure, LogRecord, Reply,
+};
 pub use managed::{InstalledRuntime, ManagedRuntimes};

@@ -157,3 +157,61 @@ async fn console_lines_carry_time_id_and_level() {
     assert!(logs[1].ends_with("Z\t00000000-0000-0000-0000-000000000001\tINFO\ta 1 { b: 2 }\n"), "{logs:?}");
     assert!(logs[2].ends_with("\tERROR\ttwo\nlines\n"), "{logs:?}");
 }
+
+#[tokio::test]
+async fn children_do_not_inherit_the_conversation() {
+    let code = "import { execFileSync } from 'node:child_process'; export const handler = async () => execFileSync('/bin/sh', ['-c', 'test -e /proc/self/fd/3 && echo open || echo closed']).toString();";
+    check_invoke(RUNTIME, code, "index.handler", "{}", r#"response "closed\n""#).await;
+}
+
+#[tokio::test]
+async fn a_blank_becomes_the_function_it_is_told() {
+    let code = "export const handler = async (event, context) => [process.env.MINE, context.functionName];";
+    let mut bootstrap = Bootstrap::blank(RUNTIME, &[("index.mjs", code)]);
+    bootstrap
+        .specialise(&[("_HANDLER", "index.handler"), ("MINE", "é"), ("AWS_LAMBDA_FUNCTION_NAME", "late")])
+        .await;
+    bootstrap.ready().await;
+    assert_eq!(bootstrap.invoke("{}").await, r#"response ["é","late"]"#);
+}
+
+#[tokio::test]
+async fn json_logs_are_one_object_a_record() {
+    let code = "export const handler = async () => { console.info({ a: 1 }); console.debug('hidden'); console.error(new TypeError('bad')); };";
+    let environment = [("AWS_LAMBDA_LOG_FORMAT", "JSON"), ("AWS_LAMBDA_LOG_LEVEL", "INFO")];
+    let mut bootstrap = Bootstrap::start_with(RUNTIME, &[("index.mjs", code)], "index.handler", &environment);
+    bootstrap.ready().await;
+    assert_eq!(bootstrap.invoke("{}").await, "response null");
+    let logs: Vec<serde_json::Value> =
+        bootstrap.logs().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(logs.len(), 2, "{logs:?}");
+    assert_eq!(logs[0]["message"], serde_json::json!({"a": 1}));
+    assert_eq!(
+        (&logs[0]["level"], &logs[0]["requestId"]),
+        (&"INFO".into(), &"00000000-0000-0000-0000-000000000001".into())
+    );
+    assert_eq!((&logs[1]["level"], &logs[1]["message"]["errorType"]), (&"ERROR".into(), &"TypeError".into()));
+}
+
+#[tokio::test]
+async fn an_error_larger_than_a_frame_is_cut_not_fatal() {
+    let code = "export const handler = async (event) => { if (event) throw new Error('x'.repeat(3000000)); return 'alive'; };";
+    let mut bootstrap = Bootstrap::start(RUNTIME, code, "index.handler");
+    bootstrap.ready().await;
+    let answer = bootstrap.invoke("1").await;
+    assert!(answer.starts_with("error Error {\"errorType\":\"Error\",\"errorMessage\":\"xxxx"));
+    assert!(answer.len() < 300_000);
+    assert_eq!(bootstrap.invoke("0").await, r#"response "alive""#);
+}
+
+/// More than the socket and the queue hold: the function waits for its owner, and no line is lost.
+#[tokio::test]
+async fn a_function_that_logs_a_lot_loses_nothing() {
+    let code = "export const handler = async () => { for (let i = 0; i < 20000; i++) console.log(i, 'x'.repeat(100)); };";
+    let mut bootstrap = Bootstrap::start(RUNTIME, code, "index.handler");
+    bootstrap.ready().await;
+    let (answer, logs) = bootstrap.invoke_and_log("{}").await;
+    assert_eq!(answer, "response null");
+    assert_eq!(logs.len(), 20000);
+    assert!(logs[19_999].contains("\tINFO\t19999 xxx"), "{}", logs[19_999]);
+}

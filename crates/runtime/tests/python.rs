@@ -46,27 +46,156 @@ async fn an_exception_becomes_the_error_document() {
 }
 
 #[tokio::test]
-async fn what_lambda_reports_per_invocation() {
-    let good = "def handler(event, context):\n    return {1, 2}\n";
-    check_invoke(RUNTIME, good, "nope.handler", "{}", r#"error Runtime.ImportModuleError {"errorMessage": "Unable to import module 'nope': No module named 'nope'", "errorType": "Runtime.ImportModuleError", "requestId": "00000000-0000-0000-0000-000000000001", "stackTrace": []}"#).await;
-    check_invoke(RUNTIME, good, "app.nope", "{}", r#"error Runtime.HandlerNotFound {"errorMessage": "Handler 'nope' missing on module 'app'", "errorType": "Runtime.HandlerNotFound", "requestId": "00000000-0000-0000-0000-000000000001", "stackTrace": []}"#).await;
-    check_invoke(RUNTIME, good, "handler", "{}", r#"error Runtime.MalformedHandlerName {"errorMessage": "Bad handler 'handler': not enough values to unpack (expected 2, got 1)", "errorType": "Runtime.MalformedHandlerName", "requestId": "00000000-0000-0000-0000-000000000001", "stackTrace": []}"#).await;
-    check_invoke(RUNTIME, good, "app.handler", "{}", r#"error Runtime.MarshalError {"errorMessage": "Unable to marshal response: Object of type set is not JSON serializable", "errorType": "Runtime.MarshalError", "requestId": "00000000-0000-0000-0000-000000000001", "stackTrace": []}"#).await;
-    check_invoke(RUNTIME, good, "app.handler", "{nonsense", r#"error Runtime.UnmarshalError {"errorMessage": "Unable to unmarshal input: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)", "errorType": "Runtime.UnmarshalError", "requestId": "00000000-0000-0000-0000-000000000001", "stackTrace": []}"#).await;
-    check_invoke(RUNTIME, "def handler(:\n", "app.handler", "{}", r#"error Runtime.UserCodeSyntaxError {"errorMessage": "Syntax error in module 'app': invalid syntax (app.py, line 1)", "errorType": "Runtime.UserCodeSyntaxError", "requestId": "00000000-0000-0000-0000-000000000001", "stackTrace": ["  File \"CODE/app.py\" Line 1\n    def handler(:\n"]}"#).await;
+async fn what_cannot_be_read_or_written_as_json() {
+    let code = "def handler(event, context):\n    return {1, 2}\n";
+    check_invoke(RUNTIME, code, "app.handler", "{}", r#"error Runtime.MarshalError {"errorMessage": "Unable to marshal response: Object of type set is not JSON serializable", "errorType": "Runtime.MarshalError", "requestId": "00000000-0000-0000-0000-000000000001", "stackTrace": []}"#).await;
+    check_invoke(RUNTIME, code, "app.handler", "{nonsense", r#"error Runtime.UnmarshalError {"errorMessage": "Unable to unmarshal input: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)", "errorType": "Runtime.UnmarshalError", "requestId": "00000000-0000-0000-0000-000000000001", "stackTrace": []}"#).await;
+}
+
+/// Decimals keep their digits (a DynamoDB item would otherwise change its numbers), bytes become text.
+#[tokio::test]
+async fn decimals_and_bytes_are_written_as_awss_runtime_does() {
+    let code = "from decimal import Decimal\ndef handler(event, context):\n    if event: return b'\\x00raw\\xff'[1:4]\n    return {'n': [Decimal('5'), Decimal('5.10'), Decimal('12345678901234567890.123456789'), 7], 'b': b'text', 's': 'exact-0-'}\n";
+    check_invoke(
+        RUNTIME,
+        code,
+        "app.handler",
+        "null",
+        r#"response {"n": [5, 5.10, 12345678901234567890.123456789, 7], "b": "text", "s": "exact-0-"}"#,
+    )
+    .await;
+    check_invoke(RUNTIME, code, "app.handler", "1", "response raw").await;
 }
 
 #[tokio::test]
-async fn a_failing_import_is_a_failed_init() {
-    let mut bootstrap = Bootstrap::start(RUNTIME, "raise RuntimeError('at import')\n", "app.handler");
-    let text = bootstrap.init_failure().await;
-    assert!(
-        text.starts_with(
-            r#"RuntimeError {"errorMessage": "at import", "errorType": "RuntimeError", "requestId": """#
+async fn failed_inits_are_named() {
+    let good = "def handler(event, context):\n    pass\n";
+    for (code, handler, expected) in [
+        (
+            "raise RuntimeError('at import')\n",
+            "app.handler",
+            r#"RuntimeError {"errorMessage": "at import", "errorType": "RuntimeError", "requestId": "", "stackTrace": ["  File \"CODE/app.py\", line 1, in <module>\n    raise RuntimeError('at import')\n"]}"#,
         ),
-        "{text}"
+        (
+            good,
+            "nope.handler",
+            r#"Runtime.ImportModuleError {"errorMessage": "Unable to import module 'nope': No module named 'nope'", "errorType": "Runtime.ImportModuleError", "requestId": "", "stackTrace": []}"#,
+        ),
+        (
+            "import nowhere\n",
+            "app.handler",
+            r#"Runtime.ImportModuleError {"errorMessage": "Unable to import module 'app': No module named 'nowhere'", "errorType": "Runtime.ImportModuleError", "requestId": "", "stackTrace": []}"#,
+        ),
+        (
+            good,
+            "app.nope",
+            r#"Runtime.HandlerNotFound {"errorMessage": "Handler 'nope' missing on module 'app'", "errorType": "Runtime.HandlerNotFound", "requestId": "", "stackTrace": []}"#,
+        ),
+        (
+            good,
+            "handler",
+            r#"Runtime.MalformedHandlerName {"errorMessage": "Bad handler 'handler': not enough values to unpack (expected 2, got 1)", "errorType": "Runtime.MalformedHandlerName", "requestId": "", "stackTrace": []}"#,
+        ),
+        (
+            good,
+            "sys.exit",
+            r#"Runtime.BuiltInModuleConflict {"errorMessage": "Cannot use built-in module sys as a handler module", "errorType": "Runtime.BuiltInModuleConflict", "requestId": "", "stackTrace": []}"#,
+        ),
+        (
+            "def handler(:\n",
+            "app.handler",
+            r#"Runtime.UserCodeSyntaxError {"errorMessage": "Syntax error in module 'app': invalid syntax (app.py, line 1)", "errorType": "Runtime.UserCodeSyntaxError", "requestId": "", "stackTrace": ["  File \"CODE/app.py\" Line 1\n    def handler(:\n"]}"#,
+        ),
+    ] {
+        let mut bootstrap = Bootstrap::start(RUNTIME, code, handler);
+        assert_eq!(bootstrap.init_failure().await, expected);
+        assert_eq!(bootstrap.exit_code().await, Some(1));
+        let logs = bootstrap.logs().concat();
+        assert!(
+            logs.starts_with("[ERROR] ") && logs.contains("\nTraceback (most recent call last):\n"),
+            "{logs}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_error_larger_than_a_frame_is_cut_not_fatal() {
+    let code =
+        "def handler(event, context):\n    if event: raise ValueError('x' * 3000000)\n    return 'alive'\n";
+    let mut bootstrap = Bootstrap::start(RUNTIME, code, "app.handler");
+    bootstrap.ready().await;
+    let answer = bootstrap.invoke("1").await;
+    assert!(answer.starts_with("error ValueError {\"errorMessage\": \"xxxx") && answer.len() < 200_000);
+    assert_eq!(bootstrap.invoke("0").await, r#"response "alive""#);
+}
+
+#[tokio::test]
+async fn json_logs_are_one_object_a_record() {
+    let code = "import logging\ndef handler(event, context):\n    log = logging.getLogger('my')\n    log.info({'a': 1}); log.debug('hidden'); log.warning('w', extra={'order': 5, 'who': object})\n    try: 1 / 0\n    except ZeroDivisionError: log.exception('bad')\n    raise KeyError('k')\n";
+    let environment = [("AWS_LAMBDA_LOG_FORMAT", "JSON"), ("AWS_LAMBDA_LOG_LEVEL", "INFO")];
+    let mut bootstrap = Bootstrap::start_with(RUNTIME, &[("app.py", code)], "app.handler", &environment);
+    bootstrap.ready().await;
+    bootstrap.invoke("{}").await;
+    let logs: Vec<serde_json::Value> =
+        bootstrap.logs().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(logs.len(), 4, "{logs:?}");
+    assert_eq!(logs[0]["message"], serde_json::json!({"a": 1}));
+    assert_eq!(logs[0]["level"], "INFO");
+    assert_eq!(logs[0]["logger"], "my");
+    assert_eq!(logs[0]["requestId"], "00000000-0000-0000-0000-000000000001");
+    assert_eq!((&logs[1]["order"], &logs[1]["who"]), (&5.into(), &"<class 'object'>".into()));
+    assert_eq!(
+        (&logs[2]["errorType"], &logs[2]["errorMessage"]),
+        (&"ZeroDivisionError".into(), &"division by zero".into())
     );
-    assert_eq!(bootstrap.exit_code().await, Some(1));
+    assert!(logs[2]["stackTrace"][0].as_str().unwrap().contains("1 / 0"));
+    assert_eq!((&logs[3]["level"], &logs[3]["errorType"]), (&"ERROR".into(), &"KeyError".into()));
+}
+
+/// More than the queue holds: the function waits for its owner, and no line is lost.
+#[tokio::test]
+async fn a_function_that_prints_a_lot_loses_nothing() {
+    let code = "def handler(event, context):\n    for i in range(50000): print(i, 'x' * 100)\n";
+    let mut bootstrap = Bootstrap::start(RUNTIME, code, "app.handler");
+    bootstrap.ready().await;
+    let (answer, logs) = bootstrap.invoke_and_log("{}").await;
+    assert_eq!(answer, "response null");
+    assert_eq!(logs.len(), 50000);
+    assert!(logs[49_999].starts_with("49999 xxx"), "{}", logs[49_999]);
+}
+
+#[tokio::test]
+async fn threads_that_log_do_not_cut_into_a_large_answer() {
+    let code = "import threading\nstop = False\ndef talk():\n    while not stop: print('t' * 5000)\ndef handler(event, context):\n    global stop\n    stop = False\n    threads = [threading.Thread(target=talk) for _ in range(3)]\n    for t in threads: t.start()\n    def end():\n        global stop\n        stop = True\n    threading.Timer(0.2, end).start()\n    return 'x' * 5000000\n";
+    let mut bootstrap = Bootstrap::start(RUNTIME, code, "app.handler");
+    bootstrap.ready().await;
+    for _ in 0..3 {
+        let (answer, _) = bootstrap.invoke_and_log("{}").await;
+        assert_eq!(answer.len(), "response \"\"".len() + 5_000_000);
+    }
+}
+
+/// A blank interpreter knows nothing of the function until it is told.
+#[tokio::test]
+async fn a_blank_becomes_the_function_it_is_told() {
+    let code = "import os, time\ndef handler(event, context):\n    return [os.environ['MINE'], context.function_name, time.tzname[0]]\n";
+    let mut bootstrap = Bootstrap::blank(RUNTIME, &[("app.py", code)]);
+    bootstrap
+        .specialise(&[
+            ("_HANDLER", "app.handler"),
+            ("MINE", "é"),
+            ("AWS_LAMBDA_FUNCTION_NAME", "late"),
+            ("TZ", "XYZ3"),
+        ])
+        .await;
+    bootstrap.ready().await;
+    assert_eq!(bootstrap.invoke("{}").await, r#"response ["\u00e9", "late", "XYZ"]"#);
+}
+
+#[tokio::test]
+async fn children_do_not_inherit_the_conversation() {
+    let code = "import subprocess\ndef handler(event, context):\n    return subprocess.run(['/bin/sh', '-c', 'test -e /proc/self/fd/3 && echo open || echo closed'], capture_output=True, close_fds=False, text=True).stdout\n";
+    check_invoke(RUNTIME, code, "app.handler", "{}", r#"response "closed\n""#).await;
 }
 
 #[tokio::test]
@@ -118,6 +247,6 @@ async fn one_instance_serves_many_events_and_large_ones() {
 
 #[tokio::test]
 async fn a_forked_child_does_not_disturb_the_frames() {
-    let code = "import os\ndef handler(event, context):\n    pid = os.fork()\n    if pid == 0:\n        print('child'); os._exit(0)\n    os.waitpid(pid, 0)\n    return 'parent'\n";
+    let code = "import os\ndef handler(event, context):\n    pid = os.fork()\n    if pid == 0:\n        import logging; open('/dev/null'); logging.error('of the child'); print('child'); os._exit(0)\n    os.waitpid(pid, 0)\n    return 'parent'\n";
     check_invoke(RUNTIME, code, "app.handler", "{}", r#"response "parent""#).await;
 }

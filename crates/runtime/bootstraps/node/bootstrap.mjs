@@ -12,13 +12,16 @@ import path from "node:path";
 const FRAMES = 3;
 const HELLO = 0x01, READY = 0x02, INIT_ERROR = 0x03, RESPONSE = 0x04, ERROR = 0x05, LOG = 0x06;
 const STREAM_BEGIN = 0x07, CHUNK = 0x08, STREAM_END = 0x09, STREAM_ERROR = 0x0a;
-const INVOKE = 0x82;
+const INIT = 0x81, INVOKE = 0x82;
 const PROTOCOL_VERSION = 1;
 const LOG_BYTES = 256 * 1024;
 // Pieces of a streamed answer; a frame holds at most 1 MiB.
 const CHUNK_BYTES = 256 * 1024;
 const MAJOR = Number(process.versions.node.split(".")[0]);
-const JSON_LOG = (process.env.AWS_LAMBDA_LOG_FORMAT ?? "").toUpperCase() === "JSON";
+// Longest message and trace of an error document; a frame holds at most 1 MiB.
+const MESSAGE_CHARACTERS = 128 * 1024;
+const TRACE_LINES = 200, TRACE_LINE_CHARACTERS = 512;
+let JSON_LOG = false; // Told by the environment, which is complete after `init`.
 const HANDLER_STREAMING = Symbol.for("aws.lambda.runtime.handler.streaming");
 const HANDLER_HIGH_WATER_MARK = Symbol.for("aws.lambda.runtime.handler.streaming.highWaterMark");
 const HTTP_CONTENT_TYPE = "application/vnd.awslambda.http-integration-response";
@@ -107,7 +110,28 @@ class Frames {
 let current = null; // The invocation under way.
 
 const LEVELS = { TRACE: 1, DEBUG: 2, INFO: 3, WARN: 4, ERROR: 5, FATAL: 6 };
-const LEVEL = LEVELS[(process.env.AWS_LAMBDA_LOG_LEVEL ?? "").toUpperCase()] ?? (JSON_LOG ? LEVELS.INFO : LEVELS.TRACE);
+let LEVEL = LEVELS.TRACE;
+
+/** Errors inside a JSON record, as AWS's runtime writes them. */
+function withErrors(key, value) {
+  if (!(value instanceof Error)) return value;
+  const errorType = value.constructor?.name ?? "UnknownError";
+  return { errorType, errorMessage: value.message, stackTrace: String(value.stack).split("\n"), ...value };
+}
+
+function jsonLine(timestamp, level, values) {
+  const line = { timestamp, level, requestId: current?.id };
+  if (values.length === 1) {
+    try {
+      return JSON.stringify({ ...line, message: values[0] }, withErrors);
+    } catch {
+      return JSON.stringify({ ...line, message: format(values[0]) }); // Circular, for example.
+    }
+  }
+  line.message = format(...values);
+  const error = values.find((value) => value instanceof Error);
+  return JSON.stringify(error ? { ...line, ...withErrors("", error) } : line);
+}
 
 function patchConsole() {
   const write = (level) => (...values) => {
@@ -117,27 +141,7 @@ function patchConsole() {
       sendLog(`${time}\t${current?.id ?? "undefined"}\t${level}\t${format(...values)}\n`);
       return;
     }
-    const line = { timestamp: time, level };
-    if (current) line.requestId = current.id;
-    if (values.length === 1) {
-      line.message = values[0];
-    } else {
-      line.message = format(...values);
-    }
-    const error = values.find((value) => value instanceof Error);
-    if (error) {
-      line.errorType = error.name ?? "UnknownError";
-      line.errorMessage = error.message;
-      line.stackTrace = stackLines(error);
-      if (values.length === 1) line.message = error.toString();
-    }
-    let text;
-    try {
-      text = JSON.stringify(line);
-    } catch {
-      text = JSON.stringify({ ...line, message: format(...values) });
-    }
-    sendLog(text + "\n");
+    sendLog(jsonLine(time, level, values) + "\n");
   };
   for (const [name, level] of [
     ["log", "INFO"], ["info", "INFO"], ["debug", "DEBUG"], ["warn", "WARN"], ["error", "ERROR"], ["trace", "TRACE"],
@@ -162,9 +166,11 @@ class RuntimeFailure extends Error {
 
 function describe(error) {
   if (error instanceof Error || (error && typeof error === "object" && "stack" in error && "message" in error)) {
-    return { errorType: String(error.name ?? "Error"), errorMessage: String(error.message), trace: stackLines(error) };
+    const errorMessage = String(error.message).slice(0, MESSAGE_CHARACTERS);
+    const trace = stackLines(error).slice(0, TRACE_LINES).map((line) => line.slice(0, TRACE_LINE_CHARACTERS));
+    return { errorType: String(error.name ?? "Error"), errorMessage, trace };
   }
-  return { errorType: typeof error, errorMessage: String(error), trace: [] };
+  return { errorType: typeof error, errorMessage: String(error).slice(0, MESSAGE_CHARACTERS), trace: [] };
 }
 
 function logError(title, error) {
@@ -179,7 +185,7 @@ function logError(title, error) {
     text = JSON.stringify({ errorType, errorMessage, stack: trace });
   }
   if (JSON_LOG) {
-    sendLog(JSON.stringify({ timestamp: time, level: "ERROR", requestId: current?.id, message: { errorType, errorMessage, stackTrace: trace } }) + "\n");
+    sendLog(jsonLine(time, "ERROR", [error instanceof Error ? error : new Error(errorMessage)]) + "\n");
   } else {
     sendLog(`${time}\t${current?.id ?? "undefined"}\tERROR\t${title}\t${text}\n`);
   }
@@ -277,6 +283,12 @@ class ResponseStream extends Writable {
   setContentType(type) {
     if (this.invocation.streaming) throw new Error("Cannot set content-type, too late.");
     this.contentType = type;
+  }
+
+  write(chunk, ...rest) {
+    // As AWS's runtime: anything else than text and bytes is written as JSON.
+    if (typeof chunk !== "string" && !(chunk instanceof Uint8Array)) chunk = JSON.stringify(chunk);
+    return super.write(chunk, ...rest);
   }
 
   begin() {
@@ -436,8 +448,22 @@ function invoke(handler, header, payload) {
   });
 }
 
+/** Completes the environment; from here on it is the function's. */
+function applyInit(payload) {
+  Object.assign(process.env, JSON.parse(payload.toString("utf8")).environment);
+  JSON_LOG = (process.env.AWS_LAMBDA_LOG_FORMAT ?? "").toUpperCase() === "JSON";
+  LEVEL = LEVELS[(process.env.AWS_LAMBDA_LOG_LEVEL ?? "").toUpperCase()] ?? LEVELS.TRACE;
+}
+
 async function main() {
   send(HELLO, Buffer.from([PROTOCOL_VERSION]));
+  const frames = new Frames();
+  for (;;) {
+    const [kind, payload] = await frames.receive();
+    if (kind !== INIT) continue;
+    applyInit(payload);
+    break;
+  }
   patchConsole();
   let handler;
   try {
@@ -447,7 +473,6 @@ async function main() {
   }
   started = true;
   send(READY);
-  const frames = new Frames();
   for (;;) {
     const [kind, payload] = await frames.receive();
     if (kind !== INVOKE) continue;

@@ -4,6 +4,7 @@ Imports as little as possible before the handler does: every millisecond here is
 The frame format is described in crates/runtime/src/frames/codec.rs.
 """
 
+import _thread
 import os
 import sys
 import time
@@ -12,18 +13,27 @@ FRAMES = 3
 # To the platform.
 HELLO, READY, INIT_ERROR, RESPONSE, ERROR, LOG = 0x01, 0x02, 0x03, 0x04, 0x05, 0x06
 # From the platform.
-INVOKE = 0x82
+INIT, INVOKE = 0x81, 0x82
 PROTOCOL_VERSION = 1
 # A log event longer than this is cut by the platform anyway.
 LOG_BYTES = 256 * 1024
+# Longest message and trace of an error document; a frame holds at most 1 MiB.
+MESSAGE_CHARACTERS = 128 * 1024
+TRACE_CHARACTERS = 128 * 1024
+
+# Threads of the function log while another one answers. Reentrant, for signal handlers.
+SENDING = _thread.RLock()
 
 
 def send(*frames):
     """Sends (kind, payload) pairs, all in one write where the socket takes them."""
     data = b"".join((len(payload) + 1).to_bytes(4, "big") + bytes((kind,)) + payload for kind, payload in frames)
-    view = memoryview(data)
-    while view:
-        view = view[os.write(FRAMES, view) :]
+    with SENDING:
+        if FRAMES < 0:
+            return  # A forked child: the conversation is its parent's.
+        view = memoryview(data)
+        while view:
+            view = view[os.write(FRAMES, view) :]
 
 
 class Frames:
@@ -34,18 +44,23 @@ class Frames:
 
     def take(self, length):
         while len(self.buffer) < length:
+            if FRAMES < 0:
+                os._exit(0)  # A forked child came back from the handler.
             chunk = os.read(FRAMES, max(65536, length - len(self.buffer)))
             if not chunk:
                 os._exit(0)  # The platform is gone, and with it whoever could read an answer.
             self.buffer += chunk
-        taken = bytes(self.buffer[:length])
-        del self.buffer[:length]
+        if len(self.buffer) == length:
+            taken, self.buffer = self.buffer, bytearray()
+        else:
+            taken = self.buffer[:length]
+            del self.buffer[:length]
         return taken
 
     def receive(self):
         length = int.from_bytes(self.take(4), "big")
         frame = self.take(length)
-        return frame[0], frame[1:]
+        return frame[0], memoryview(frame)[1:]
 
 
 # --- JSON -----------------------------------------------------------------------------------------------------
@@ -53,14 +68,37 @@ class Frames:
 # `import json` pulls in `re`, five milliseconds. The C accelerators it is made of do the same work without it.
 
 
-class MarshalError(Exception):
-    pass
+class Exact:
+    """Numbers written digit by digit. The encoder has no way to say "these bytes": a name stands in for them."""
+
+    def __init__(self):
+        self.mark = None
+        self.texts = []
+
+    def name(self, text):
+        if self.mark is None:
+            self.mark = f"exact-{os.urandom(12).hex()}-"
+        self.texts.append(text)
+        return f"{self.mark}{len(self.texts) - 1}-"
+
+    def put(self, encoded):
+        for index, text in enumerate(self.texts):
+            encoded = encoded.replace(f'"{self.mark}{index}-"', text)
+        return encoded
 
 
-def encode_default(value):
-    if type(value).__module__ == "decimal" and type(value).__name__ == "Decimal":
-        return float(value)
-    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+def make_default(exact):
+    """How to write what JSON has no type for, as AWS's runtime does: exact decimals, and bytes as text."""
+
+    def default(value):
+        if isinstance(value, bytes):
+            return value.decode("utf-8")
+        decimal = sys.modules.get("decimal")
+        if decimal is not None and isinstance(value, decimal.Decimal):
+            return float("nan") if value.is_nan() else exact.name(str(value))
+        raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+
+    return default
 
 
 def make_codec():
@@ -84,7 +122,7 @@ def make_codec():
         quote = _json.encode_basestring if sys.version_info >= (3, 12) else _json.encode_basestring_ascii
 
         def decode(data):
-            text = data.decode("utf-8")
+            text = str(data, "utf-8")
             start = len(text) - len(text.lstrip(" \t\n\r"))
             try:
                 value, end = scan(text, start)
@@ -98,8 +136,9 @@ def make_codec():
             return json.loads(text)
 
         def encode(value):
-            write = _json.make_encoder({}, encode_default, quote, None, ": ", ", ", False, False, True)
-            return "".join(write(value, 0)).encode("utf-8", "surrogatepass")
+            exact = Exact()
+            write = _json.make_encoder({}, make_default(exact), quote, None, ": ", ", ", False, False, True)
+            return exact.put("".join(write(value, 0))).encode("utf-8", "surrogatepass")
 
         if decode(encode({"a": [1, 2.5, None, True, "\u00e9"]})) != {"a": [1, 2.5, None, True, "\u00e9"]}:
             raise ImportError("the accelerators changed")
@@ -108,11 +147,11 @@ def make_codec():
         import json
 
         def encode(value):
-            return json.dumps(
-                value, default=encode_default, ensure_ascii=sys.version_info < (3, 12)
-            ).encode("utf-8", "surrogatepass")
+            exact = Exact()
+            text = json.dumps(value, default=make_default(exact), ensure_ascii=sys.version_info < (3, 12))
+            return exact.put(text).encode("utf-8", "surrogatepass")
 
-        return json.loads, encode
+        return (lambda data: json.loads(bytes(data))), encode
 
 
 decode, encode = make_codec()
@@ -167,7 +206,7 @@ class Outputs:
             setattr(sys, name, stream)
             setattr(sys, "__" + name + "__", stream)
             self.streams.append((stream, lines))
-        os.register_at_fork(after_in_child=self.in_child)
+        os.register_at_fork(before=SENDING.acquire, after_in_parent=SENDING.release, after_in_child=self.in_child)
 
     def finish(self):
         for stream, lines in self.streams:
@@ -178,8 +217,11 @@ class Outputs:
                 pass  # The function closed its standard output.
 
     def in_child(self):
+        global FRAMES, SENDING
+        # Its number is free for any file the child opens, so nothing may be written to it any more.
+        descriptor, FRAMES, SENDING = FRAMES, -1, _thread.RLock()
         try:
-            os.close(FRAMES)
+            os.close(descriptor)
         except OSError:
             pass
         for name, descriptor in (("stdout", 1), ("stderr", 2)):
@@ -195,7 +237,7 @@ class Current:
     tenant_id = None
 
 
-JSON_LOG = os.environ.get("AWS_LAMBDA_LOG_FORMAT", "Text").lower() == "json"
+JSON_LOG = False  # Told by the environment, which is complete after `init`.
 
 
 def set_up_logging(logging):
@@ -220,33 +262,38 @@ def set_up_logging(logging):
         converter = time.gmtime
 
         def format(self, record):
+            message = record.msg if isinstance(record.msg, dict) and not record.args else record.getMessage()
             line = {
                 "timestamp": self.formatTime(record, "%Y-%m-%dT%H:%M:%SZ"),
                 "level": record.levelname,
-                "message": record.getMessage(),
+                "message": message,
                 "logger": record.name,
             }
             if record.exc_info and record.exc_info[0]:
                 line["stackTrace"] = stack_of(record.exc_info[2])
                 line["errorType"] = record.exc_info[0].__name__
                 line["errorMessage"] = str(record.exc_info[1])
-                line["location"] = f"{record.pathname}:{record.funcName}:{record.lineno}"
             if Current.request_id:
                 line["requestId"] = Current.request_id
+            if "stackTrace" in line:
+                line["location"] = f"{record.pathname}:{record.funcName}:{record.lineno}"
             for key, value in vars(record).items():
-                if key not in standard and key not in line:
+                if key not in standard and key not in line and value is not None:
                     line[key] = value
-            try:
-                return encode(line).decode() + "\n"
-            except (TypeError, ValueError):
-                return encode({key: str(value) for key, value in line.items()}).decode() + "\n"
+            import json
+
+            # What has no JSON form must not cost the whole record.
+            return json.dumps(line, ensure_ascii=False, default=str) + "\n"
 
     class Handler(logging.Handler):
         def emit(self, record):
             try:
-                frame = log_frame(self.format(record))
+                text = self.format(record)
+                if FRAMES < 0:
+                    sys.stdout.write(text)
+                    return
                 OUTPUTS.finish()
-                send(frame)
+                send(log_frame(text))
             except Exception:
                 self.handleError(record)
 
@@ -255,9 +302,9 @@ def set_up_logging(logging):
     handler.setFormatter(JsonFormatter() if JSON_LOG else TextFormatter())
     root = logging.getLogger()
     root.addHandler(handler)
-    level = os.environ.get("AWS_LAMBDA_LOG_LEVEL", "INFO" if JSON_LOG else "").upper()
+    level = os.environ.get("AWS_LAMBDA_LOG_LEVEL", "").upper()
     level = {"TRACE": "DEBUG", "WARN": "WARNING", "FATAL": "CRITICAL"}.get(level, level)
-    if JSON_LOG and isinstance(logging.getLevelName(level), int):
+    if isinstance(logging.getLevelName(level), int):
         root.setLevel(level)
 
 
@@ -295,34 +342,42 @@ class Fault(Exception):
         self.trace = list(trace)
 
 
-def stack_of(traceback_object, skip=0):
+def stack_of(traceback_object):
     import traceback
 
-    return traceback.format_list(traceback.extract_tb(traceback_object))[skip:]
+    return traceback.format_list(traceback.extract_tb(traceback_object))
 
 
 def error_document(message, error_type, trace, request_id):
-    document = {"errorMessage": message, "errorType": error_type}
-    if request_id is not None:
-        document["requestId"] = request_id
-    document["stackTrace"] = trace
-    return document
+    kept, left = [], TRACE_CHARACTERS
+    for line in trace:
+        left -= len(line)
+        if left < 0:
+            break
+        kept.append(line)
+    return {
+        "errorMessage": message[:MESSAGE_CHARACTERS],
+        "errorType": error_type,
+        "requestId": request_id,
+        "stackTrace": kept,
+    }
 
 
 def log_error(document):
     OUTPUTS.finish()
     if JSON_LOG:
-        line = {"timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "level": "ERROR"}
-        if Current.request_id:
-            line["requestId"] = Current.request_id
-        line.update({key: document[key] for key in ("errorMessage", "errorType", "stackTrace")})
-        line["log_level"] = "ERROR"
-        send(log_frame(encode(line).decode() + "\n"))
+        line = {"timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "level": "ERROR", **document}
+        send(log_frame(encode(line) + b"\n"))
         return
-    text = f"[ERROR] {document['errorType']}: {document['errorMessage']}"
-    if document["stackTrace"]:
-        text += "\nTraceback (most recent call last):\n" + "".join(document["stackTrace"]).rstrip("\n")
-    send(log_frame(text + "\n"))
+    text = "[ERROR]"
+    if document["errorType"]:
+        text += f" {document['errorType']}"
+    if document["errorMessage"]:
+        text += f": {document['errorMessage']}"
+    lines = [text, "Traceback (most recent call last):"]
+    for entry in document["stackTrace"]:
+        lines.extend(entry.splitlines())
+    send(log_frame("\n".join(lines) + "\n"))
 
 
 def with_type(error_type, document):
@@ -330,61 +385,54 @@ def with_type(error_type, document):
     return len(name).to_bytes(2, "big") + name + encode(document)
 
 
-def describe(error, skip):
-    """An exception of the function as (type, document without request id)."""
+def describe(error):
+    """An exception of the function as (type, message, trace)."""
     if isinstance(error, Fault):
         return error.error_type, error.message, error.trace
-    trace = stack_of(error.__traceback__, skip)
     # The frames of the import machinery say nothing about the function.
-    trace = [line for line in trace if "<frozen importlib" not in line and __file__ not in line]
-    return type(error).__name__, str(error), trace
+    trace = [
+        line
+        for line in stack_of(error.__traceback__)
+        if "<frozen importlib" not in line and "/importlib/__init__.py" not in line and __file__ not in line
+    ]
+    try:
+        message = str(error)
+    except Exception:
+        message = ""
+    return type(error).__name__, message, trace
 
 
 # --- The handler ----------------------------------------------------------------------------------------------
 
 
-def faulty(fault):
-    def handler(event, context):
-        raise fault
-
-    return handler
-
-
 def load_handler(name):
-    """Imports the handler. What Lambda reports per invocation becomes a handler that raises it."""
+    """Imports the handler. Whatever goes wrong is a failed init."""
     try:
         module_path, function_name = name.rsplit(".", 1)
     except ValueError as error:
-        return faulty(Fault("Runtime.MalformedHandlerName", f"Bad handler '{name}': {error}"))
-    module_name = module_path.replace("/", ".")
+        raise Fault("Runtime.MalformedHandlerName", f"Bad handler '{name}': {error}") from None
     try:
-        if module_name.split(".")[0] in sys.builtin_module_names:
+        if module_path.split(".")[0] in sys.builtin_module_names:
             raise Fault(
                 "Runtime.BuiltInModuleConflict",
                 f"Cannot use built-in module {module_path} as a handler module",
             )
         import importlib
 
-        module = importlib.import_module(module_name)
-    except Fault as fault:
-        return faulty(fault)
+        module = importlib.import_module(module_path.replace("/", "."))
     except ImportError as error:
-        trace = [] if getattr(error, "name", None) == module_name.split(".")[0] else stack_of(error.__traceback__)
-        trace = [line for line in trace if "importlib" not in line and __file__ not in line]
-        return faulty(
-            Fault("Runtime.ImportModuleError", f"Unable to import module '{module_path}': {error}", trace)
-        )
+        raise Fault("Runtime.ImportModuleError", f"Unable to import module '{module_path}': {error}") from None
     except SyntaxError as error:
         trace = [f'  File "{error.filename}" Line {error.lineno}\n    {error.text}']
-        return faulty(
-            Fault("Runtime.UserCodeSyntaxError", f"Syntax error in module '{module_path}': {error}", trace)
-        )
+        raise Fault(
+            "Runtime.UserCodeSyntaxError", f"Syntax error in module '{module_path}': {error}", trace
+        ) from None
     try:
         return getattr(module, function_name)
     except AttributeError:
-        return faulty(
-            Fault("Runtime.HandlerNotFound", f"Handler '{function_name}' missing on module '{module_path}'")
-        )
+        raise Fault(
+            "Runtime.HandlerNotFound", f"Handler '{function_name}' missing on module '{module_path}'"
+        ) from None
 
 
 class ClientContext:
@@ -419,10 +467,21 @@ class LambdaContext:
         self.function_version = os.environ.get("AWS_LAMBDA_FUNCTION_VERSION")
         self.client_context = None
         self.tenant_id = header.get("tenant_id")
+        self._w3c_fields = {}
         context = header.get("client_context")
         if context:
-            context = decode(context.encode())
+            try:
+                context = decode(context.encode())
+            except Exception as error:
+                raise Fault(
+                    "Runtime.LambdaContextUnmarshalError", f"Unable to parse Client Context JSON: {error}"
+                ) from None
             if isinstance(context, dict):
+                trace = context.pop("w3c", None)
+                if isinstance(trace, dict):
+                    for key in ("traceparent", "tracestate", "baggage"):
+                        if isinstance(trace.get(key), str):
+                            self._w3c_fields[key] = trace[key]
                 self.client_context = ClientContext(context)
         self.identity = Identity({})
         self._deadline_ms = header["deadline_ms"]
@@ -430,8 +489,13 @@ class LambdaContext:
     def get_remaining_time_in_millis(self):
         return max(int(self._deadline_ms - time.time() * 1000), 0)
 
+    def w3c(self):
+        """The W3C trace context the caller sent along."""
+        return dict(self._w3c_fields)
+
     def log(self, message):
-        sys.stdout.write(str(message))
+        OUTPUTS.finish()
+        send(log_frame(str(message)))
 
     def __repr__(self):
         fields = (
@@ -464,18 +528,17 @@ def invoke(handler, header, payload):
             raise Fault("Runtime.UnmarshalError", f"Unable to unmarshal input: {error}") from None
         result = handler(event, LambdaContext(header))
         try:
-            body = encode(result)
+            body = result if isinstance(result, bytes) else encode(result)
         except Exception as error:
             raise Fault("Runtime.MarshalError", f"Unable to marshal response: {error}") from None
     except Exception as error:
-        error_type, message, trace = describe(error, 0)
+        error_type, message, trace = describe(error)
         document = error_document(message, error_type, trace, header["request_id"])
         log_error(document)
         send((ERROR, with_type(error_type, document)))
     else:
         OUTPUTS.finish()
         send((RESPONSE, body))
-    Current.request_id = None
 
 
 def set_up_path():
@@ -507,36 +570,60 @@ def add_site_builtins():
         setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
 
 
-def main():
-    global OUTPUTS
-    os.set_inheritable(FRAMES, False)
-    send((HELLO, bytes((PROTOCOL_VERSION,))))
-    OUTPUTS = Outputs()
-    set_up_path()
-    add_site_builtins()
-    sys.meta_path.insert(0, LoggingHook())
-    # The bootstrap's own names must not be importable as the function's `__main__`.
-    sys.argv = [sys.argv[0]]
+def apply_init(payload):
+    """Completes the environment; from here on it is the function's."""
+    global JSON_LOG
+    for name, value in decode(payload)["environment"].items():
+        os.environ[name] = value
+        if name == "TZ":
+            time.tzset()
+    JSON_LOG = os.environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
+
+
+def start():
+    """Imports the handler, or tells why not and ends the process."""
     try:
-        handler = load_handler(os.environ.get("_HANDLER", ""))
+        return load_handler(os.environ.get("_HANDLER", ""))
     except Exception as error:
-        error_type, message, trace = describe(error, 0)
+        error_type, message, trace = describe(error)
         document = error_document(message, error_type, trace, "")
         log_error(document)
         send((INIT_ERROR, with_type(error_type, document)))
-        OUTPUTS.finish()
         os._exit(1)
-    except SystemExit:
-        OUTPUTS.finish()
-        raise
-    OUTPUTS.finish()
-    send((READY, b""))
-    frames = Frames()
+
+
+def serve(frames, handler):
     while True:
         kind, payload = frames.receive()
         if kind == INVOKE:
             length = int.from_bytes(payload[:4], "big")
             invoke(handler, decode(payload[4 : 4 + length]), payload[4 + length :])
+
+
+def main():
+    global OUTPUTS
+    # Python makes descriptors it did not open inheritable; children of the function must not get this one.
+    os.set_inheritable(FRAMES, False)
+    send((HELLO, bytes((PROTOCOL_VERSION,))))
+    OUTPUTS = Outputs()
+    frames = Frames()
+    while True:
+        kind, payload = frames.receive()
+        if kind == INIT:
+            break
+    apply_init(payload)
+    set_up_path()
+    add_site_builtins()
+    sys.meta_path.insert(0, LoggingHook())
+    sys.argv = [sys.argv[0]]
+    try:
+        handler = start()
+        OUTPUTS.finish()
+        send((READY, b""))
+        serve(frames, handler)
+    finally:
+        # The function ended its process: what it printed without a line's end is said now.
+        OUTPUTS.finish()
 
 
 main()

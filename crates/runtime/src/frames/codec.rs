@@ -4,8 +4,8 @@
 //! u32 big-endian length of what follows | u8 kind | payload
 //!
 //! from the runtime                          to the runtime
-//!   0x01 hello         u8 version             0x82 invoke   u32 header length, header JSON, event bytes
-//!   0x02 ready
+//!   0x01 hello         u8 version             0x81 init     JSON: environment to add
+//!   0x02 ready                                0x82 invoke   u32 header length, header JSON, event bytes
 //!   0x03 init error    typed document
 //!   0x04 response      whole buffered body
 //!   0x05 error         typed document
@@ -21,6 +21,7 @@
 //! The other side is the function's own process: it may send anything. A frame that breaks a rule ends the
 //! conversation; a body beyond the limit is read away piece by piece and never held.
 
+use crate::conversation::Init;
 use bytes::{Buf as _, Bytes, BytesMut};
 use serde::Serialize;
 
@@ -168,6 +169,18 @@ fn typed(mut payload: Bytes) -> Result<(String, Bytes), String> {
     }
     let error_type = payload.split_to(length);
     Ok((String::from_utf8_lossy(&error_type).into_owned(), payload))
+}
+
+/// The bytes of an `init` frame.
+pub fn encode_init(init: &Init) -> std::io::Result<Vec<u8>> {
+    let json = serde_json::to_vec(init)?;
+    let length =
+        u32::try_from(1 + json.len()).map_err(|_| std::io::Error::other("init does not fit a frame"))?;
+    let mut bytes = Vec::with_capacity(5 + json.len());
+    bytes.extend_from_slice(&length.to_be_bytes());
+    bytes.push(0x81);
+    bytes.extend_from_slice(&json);
+    Ok(bytes)
 }
 
 /// The header of an `invoke` frame.

@@ -1,23 +1,40 @@
 //! The conversation with our own bootstraps over a Unix stream socket (descriptor 3 in the runtime).
 //!
 //! ```text
-//! start ── hello ──► up ── ready ──► idle ── invoke ──► running ── response | error | stream end ──► idle
-//!                     └── init error ──► over          (log frames may come at any time)
+//! start ── hello, init ──► up ── ready ──► idle ── invoke ──► running ── response | error | stream end ──► idle
+//!                           └── init error ──► over          (log frames may come at any time)
 //! ```
+//!
+//! A conversation is driven by whoever calls it: between calls nothing is read, and what the function's process
+//! writes meanwhile waits in the socket's buffer of the kernel.
 
 mod codec;
 
 pub use codec::{Decoder, FRAME_BYTES, Frame, LOG_BYTES, PROTOCOL_VERSION};
 
-use crate::conversation::{AnswerSink, ConversationError, Event, InitFailure, LogRecord, Reply};
+use crate::conversation::{
+    AnswerSink, ConversationError, Event, Init, InitFailure, LogRecord, Reply, STREAM_BYTES,
+};
 use bytes::Bytes;
-use codec::{InvokeHeader, encode_invoke};
+use codec::{InvokeHeader, encode_init, encode_invoke};
+use std::io::Write as _;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, sleep_until, timeout};
 
-/// Log events that wait for the owner; beyond it they are dropped and counted.
-const LOG_QUEUE: usize = 4_096;
+/// Bytes of log events that wait for the owner; beyond it the function waits.
+const LOG_QUEUE_BYTES: usize = 1024 * 1024;
+/// What a log event counts at least, so that the number of waiting events is bounded too (4,096).
+const LOG_LEAST_BYTES: usize = 256;
+/// How long the function waits for the owner before its events are dropped and counted.
+const LOG_PATIENCE: Duration = Duration::from_millis(50);
+/// Bytes of log events taken in one second; a function that writes more is slowed down, not its neighbours.
+const LOG_BYTES_PER_SECOND: usize = 16 * 1024 * 1024;
+/// Room made in the buffer before each read.
+const READ_BYTES: usize = 8 * 1024;
 
 /// One bootstrap's conversation.
 #[derive(Debug)]
@@ -25,23 +42,53 @@ pub struct FrameConversation {
     stream: tokio::net::UnixStream,
     decoder: Decoder,
     logs: mpsc::Sender<LogRecord>,
+    log_room: Arc<Semaphore>,
+    log_rate: LogRate,
     dropped_logs: u64,
     said_hello: bool,
 }
 
+/// Log bytes of the present second.
+#[derive(Debug)]
+struct LogRate {
+    since: Instant,
+    bytes: usize,
+}
+
 impl FrameConversation {
     /// Takes the platform's end. The receiver gets the runtime's log events in order.
-    pub fn new(stream: UnixStream) -> std::io::Result<(Self, mpsc::Receiver<LogRecord>)> {
+    ///
+    /// `init` is sent at once, so that it lies ready when the bootstrap comes up; `None` leaves it to
+    /// [`specialise`](Self::specialise).
+    pub fn new(
+        mut stream: UnixStream,
+        init: Option<&Init>,
+    ) -> std::io::Result<(Self, mpsc::Receiver<LogRecord>)> {
         stream.set_nonblocking(true)?;
-        let (logs, receiver) = mpsc::channel(LOG_QUEUE);
+        if let Some(init) = init {
+            match stream.write_all(&encode_init(init)?) {
+                // A process that is gone already is told by the first read.
+                Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => return Err(error),
+                _ => {}
+            }
+        }
+        let (logs, receiver) = mpsc::channel(LOG_QUEUE_BYTES / LOG_LEAST_BYTES + 1);
         let conversation = Self {
             stream: tokio::net::UnixStream::from_std(stream)?,
             decoder: Decoder::new(lamplight_model::limits::SYNC_PAYLOAD_BYTES),
             logs,
+            log_room: Arc::new(Semaphore::new(LOG_QUEUE_BYTES)),
+            log_rate: LogRate { since: Instant::now(), bytes: 0 },
             dropped_logs: 0,
             said_hello: false,
         };
         Ok((conversation, receiver))
+    }
+
+    /// See [`Conversation::specialise`](crate::Conversation::specialise).
+    pub async fn specialise(&mut self, init: &Init) -> Result<(), ConversationError> {
+        let frame = encode_init(init).map_err(|error| ConversationError::Protocol(error.to_string()))?;
+        self.write(frame, Bytes::new()).await
     }
 
     /// The next frame that is not a log event.
@@ -49,10 +96,11 @@ impl FrameConversation {
         loop {
             while let Some(frame) = self.decoder.next_frame().map_err(ConversationError::Protocol)? {
                 match frame {
-                    Frame::Log { timestamp_ms, text } => self.log(LogRecord { timestamp_ms, text }),
+                    Frame::Log { timestamp_ms, text } => self.log(timestamp_ms, text).await,
                     frame => return Ok(frame),
                 }
             }
+            self.decoder.buffer().reserve(READ_BYTES);
             match self.stream.read_buf(self.decoder.buffer()).await {
                 Ok(0) | Err(_) => return Err(ConversationError::Closed),
                 Ok(_) => {}
@@ -60,18 +108,40 @@ impl FrameConversation {
         }
     }
 
-    /// Hands a log event on, never waiting: a slow owner must not stall the function, nor the other way round.
-    fn log(&mut self, record: LogRecord) {
+    /// Hands a log event on. A fast function waits for its owner; one whose owner reads nothing loses events
+    /// rather than its time.
+    async fn log(&mut self, timestamp_ms: i64, text: String) {
+        self.keep_log_rate(text.len()).await;
+        let bytes = u32::try_from(text.len().clamp(LOG_LEAST_BYTES, LOG_QUEUE_BYTES)).unwrap_or(u32::MAX);
+        let room = self.log_room.clone();
+        let room = match room.clone().try_acquire_many_owned(bytes) {
+            Ok(room) => Some(room),
+            // Out of patience before, and still no room.
+            Err(_) if self.dropped_logs > 0 => None,
+            Err(_) => timeout(LOG_PATIENCE, room.acquire_many_owned(bytes)).await.ok().and_then(Result::ok),
+        };
+        let Some(room) = room else {
+            self.dropped_logs += 1;
+            return;
+        };
         if self.dropped_logs > 0 {
-            let timestamp_ms = record.timestamp_ms;
             let text = format!("lamplight: dropped {} log events\n", self.dropped_logs);
-            if self.logs.try_send(LogRecord { timestamp_ms, text }).is_ok() {
+            if self.logs.try_send(LogRecord { timestamp_ms, text, _room: None }).is_ok() {
                 self.dropped_logs = 0;
             }
         }
-        if self.logs.try_send(record).is_err() {
-            self.dropped_logs += 1;
+        // Only a receiver that is gone, and nobody misses the event then.
+        let _ = self.logs.try_send(LogRecord { timestamp_ms, text, _room: Some(room) });
+    }
+
+    async fn keep_log_rate(&mut self, bytes: usize) {
+        let second = Duration::from_secs(1);
+        self.log_rate.bytes += bytes;
+        if self.log_rate.bytes <= LOG_BYTES_PER_SECOND {
+            return;
         }
+        sleep_until(self.log_rate.since + second).await;
+        self.log_rate = LogRate { since: Instant::now(), bytes };
     }
 
     /// See [`Conversation::first_word`](crate::Conversation::first_word).
@@ -108,6 +178,8 @@ impl FrameConversation {
         response_limit: usize,
     ) -> Result<Reply, ConversationError> {
         self.decoder.response_limit = response_limit;
+        // What was logged between invocations counts for this one's first second.
+        self.log_rate = LogRate { since: Instant::now(), bytes: 0 };
         let header = InvokeHeader {
             request_id: event.request_id.to_string(),
             deadline_ms: event.deadline_ms,
@@ -153,6 +225,9 @@ impl FrameConversation {
         tokio::pin!(write);
         loop {
             let room = self.decoder.buffer().len() < FRAME_BYTES;
+            if room {
+                self.decoder.buffer().reserve(READ_BYTES);
+            }
             tokio::select! {
                 biased;
                 written = &mut write => return written.map_err(|_| ConversationError::Closed),
@@ -165,14 +240,34 @@ impl FrameConversation {
     }
 
     async fn stream_answer(&mut self, body: &mpsc::Sender<Bytes>) -> Result<Reply, ConversationError> {
+        let mut streamed = 0;
         loop {
             match self.next_frame().await? {
+                Frame::Chunk(bytes) if streamed + bytes.len() > STREAM_BYTES => {
+                    return self.stream_beyond_limit().await;
+                }
                 // A closed receiver means the caller went away: the function goes on, its bytes are dropped.
                 Frame::Chunk(bytes) => {
+                    streamed += bytes.len();
                     let _ = body.send(bytes).await;
                 }
                 Frame::StreamEnd => return Ok(Reply::Response { streamed: true }),
                 Frame::StreamError { error_type, .. } => return Ok(Reply::StreamBroken { error_type }),
+                other => return Err(unexpected("a piece of the stream", &other)),
+            }
+        }
+    }
+
+    /// Reads away the rest, so that the instance can go on.
+    async fn stream_beyond_limit(&mut self) -> Result<Reply, ConversationError> {
+        loop {
+            match self.next_frame().await? {
+                Frame::Chunk(_) => {}
+                Frame::StreamEnd | Frame::StreamError { .. } => {
+                    return Ok(Reply::StreamBroken {
+                        error_type: "Function.ResponseSizeTooLarge".to_owned(),
+                    });
+                }
                 other => return Err(unexpected("a piece of the stream", &other)),
             }
         }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use lamplight_model::RequestId;
-use lamplight_runtime::{AnswerSink, Conversation, ConversationError, Event, LogRecord, Reply};
+use lamplight_runtime::{AnswerSink, Conversation, ConversationError, Event, Init, LogRecord, Reply};
 use rustix::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -41,6 +41,34 @@ impl Bootstrap {
         handler: &str,
         environment: &[(&str, &str)],
     ) -> Self {
+        let named = [
+            ("_HANDLER", handler),
+            ("AWS_LAMBDA_FUNCTION_NAME", "hello"),
+            ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
+            ("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/hello"),
+        ];
+        Self::spawn(runtime, files, &[&named, environment].concat(), Conversation::frames)
+    }
+
+    /// An interpreter that belongs to no function yet.
+    pub fn blank(runtime: &str, files: &[(&str, &str)]) -> Self {
+        Self::spawn(runtime, files, &[], Conversation::blank)
+    }
+
+    pub async fn specialise(&mut self, environment: &[(&str, &str)]) {
+        self.conversation.first_word().await.unwrap();
+        let environment =
+            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        self.conversation.specialise(&Init { environment }).await.unwrap();
+    }
+
+    fn spawn(
+        runtime: &str,
+        files: &[(&str, &str)],
+        environment: &[(&str, &str)],
+        converse: fn(UnixStream) -> std::io::Result<Conversation>,
+    ) -> Self {
         let code = tempfile::tempdir().unwrap();
         for (name, source) in files {
             let path = code.path().join(name);
@@ -68,16 +96,11 @@ impl Bootstrap {
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .env("LAMBDA_TASK_ROOT", code.path())
-            .env("_HANDLER", handler)
-            .env("AWS_LAMBDA_FUNCTION_NAME", "hello")
-            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
-            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
-            .env("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/hello")
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .envs(environment.iter().copied());
         let child = command.spawn().unwrap();
         drop(theirs);
-        let mut conversation = Conversation::frames(ours).unwrap();
+        let mut conversation = converse(ours).unwrap();
         let logs = conversation.take_logs().unwrap();
         Self { child, conversation, logs, code }
     }
@@ -136,6 +159,27 @@ impl Bootstrap {
             Err(ConversationError::Closed) => "closed".to_owned(),
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// As [`invoke`](Self::invoke), reading log events meanwhile, as an owner does.
+    pub async fn invoke_and_log(&mut self, payload: &str) -> (String, Vec<String>) {
+        let (_, nothing) = mpsc::channel(1);
+        let mut receiver = std::mem::replace(&mut self.logs, nothing);
+        let mut texts = Vec::new();
+        let answer = {
+            let invoke = self.invoke(payload);
+            tokio::pin!(invoke);
+            loop {
+                tokio::select! {
+                    biased;
+                    Some(record) = receiver.recv() => texts.push(record.text),
+                    answer = &mut invoke => break answer,
+                }
+            }
+        };
+        self.logs = receiver;
+        texts.extend(self.logs());
+        (answer, texts)
     }
 
     /// The log events that have come so far.
