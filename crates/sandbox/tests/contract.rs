@@ -62,7 +62,7 @@ fn prepare_host(data: &Path) -> HostConfig {
         spawners: 2,
         cgroup_name: format!("lamplight-contract-{unique}"),
         memory_bytes: None,
-        resolver: String::new(),
+        egress: None,
     }
 }
 
@@ -206,6 +206,8 @@ async fn what_is_not_there_is_refused(backend: LinuxBackend, _: PathBuf) {
     })
     .await;
     assert!(matches!(error, SandboxError::Invalid(_)), "{error}");
+    let error = refused(|spec| spec.egress = true).await;
+    assert!(matches!(&error, SandboxError::Invalid(text) if text.contains("without egress")), "{error}");
 }
 
 async fn the_frame_socket_is_descriptor_three(backend: LinuxBackend, _: PathBuf) {

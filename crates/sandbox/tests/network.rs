@@ -371,6 +371,36 @@ fn a_link_ends_with_its_namespace() {
 }
 
 #[test]
+fn rules_that_somebody_flushed_are_back_at_once() {
+    if !privileged() {
+        return;
+    }
+    let world = World::new();
+    let egress = world.egress();
+    let one = world.sandbox(&egress, 1);
+    let watch = world.host.within(|| egress.watch()).unwrap();
+    let readable = |patience: Duration| {
+        let timeout = rustix::event::Timespec::try_from(patience).unwrap();
+        let mut watched = [rustix::event::PollFd::new(&watch, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut watched, Some(&timeout)).unwrap() > 0
+    };
+    let mend = || world.host.within(|| egress.mend(watch.as_fd())).unwrap();
+    assert!(!readable(Duration::ZERO) && !mend());
+
+    shell(&format!("ip netns exec {} nft flush ruleset", world.host.name));
+    assert!(readable(Duration::from_secs(5)));
+    // What happens meanwhile: the host is open to what is linked, so nothing more is linked.
+    check(&one, &[(UPLINK, 22, "connected")]);
+    let late = Place::new("late");
+    let error = late.within(|| egress.connect(2)).unwrap_err();
+    assert!(error.to_string().contains("lamplight_0_test is gone"), "{error}");
+
+    assert!(mend() && !mend(), "once is enough");
+    check(&one, &[(UPLINK, 22, "closed"), (PUBLIC, 80, "connected")]);
+    assert!(!readable(Duration::ZERO), "the notices of our own change were taken");
+}
+
+#[test]
 fn a_name_that_is_none_is_refused() {
     for name in ["", "a b", "x; flush ruleset", "a_b"] {
         let config = EgressConfig { name: name.to_owned(), ..EgressConfig::default() };

@@ -35,6 +35,8 @@ pub struct Config {
     pub first_uid: u32,
     /// Instances of this node.
     pub instances: Instances,
+    /// The way out of instances.
+    pub network: Networking,
     /// How long and how much is kept.
     pub keep: Keep,
     /// The price book.
@@ -57,6 +59,19 @@ pub struct Instances {
     pub ready: usize,
     /// Whether functions that do not say so reach the public internet.
     pub egress: bool,
+}
+
+/// The way out of instances.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Networking {
+    /// Whether functions may ask for the public internet (tag `lamplight:egress`). Loads packet filter rules and
+    /// lets the host forward the instances' packets.
+    pub egress: bool,
+    /// Networks such functions reach although they are not public, e.g. `192.168.7.0/24`.
+    pub allowed: Vec<String>,
+    /// Networks they do not reach although they are public.
+    pub refused: Vec<String>,
 }
 
 /// How long and how much is kept.
@@ -95,6 +110,7 @@ impl Default for Config {
                 ready: 6,
                 egress: false,
             },
+            network: Networking::default(),
             keep: Keep {
                 log_days: 14,
                 log_mib_per_group: 256,

@@ -13,14 +13,15 @@ mod telemetry;
 mod wiring;
 
 use data_directory::DataDirectory;
+pub use data_directory::holder;
 pub use runtimes::{find_runtimes, probe_version, publish, rows, runtimes_file};
 
 use crate::config::Config;
 use crate::doctor;
 use crate::failure::Failure;
 use lamplight_sandbox::linux::{HostConfig, keeper};
+use lamplight_sandbox::network::{EgressConfig, Network, Resolver};
 use std::net::TcpListener;
-use std::path::Path;
 
 /// Processes that build sandboxes. Two, so that one goes on while the other is in a slow system call.
 const SPAWNERS: usize = 2;
@@ -46,7 +47,7 @@ pub fn serve(config: Config) -> Result<u8, Failure> {
         spawners: SPAWNERS,
         cgroup_name: data.cgroup_name.clone(),
         memory_bytes: Some(memory_bytes(&config)),
-        resolver: resolver(),
+        egress: egress(&config, &data.cgroup_name)?,
     };
     let status = keeper::run(host, |sockets| daemon::run(&config, listener, sockets));
     drop(data);
@@ -73,8 +74,9 @@ pub fn require_root(command: &str) -> Result<(), Failure> {
     if crate::config::is_root() {
         return Ok(());
     }
+    let program = crate::output::program();
     Err(Failure::usage(format!(
-        "lamplight {command} must be started as root (it drops to users of its own): sudo lamplight {command}"
+        "{command} must be started as root (what it starts drops to users of its own): sudo {program} {command}"
     )))
 }
 
@@ -120,20 +122,28 @@ fn raise_descriptor_limit() {
     }
 }
 
-/// `/etc/resolv.conf` for instances with egress: the host's, with the real servers behind a loopback stub.
-fn resolver() -> String {
-    let read = |path: &str| std::fs::read_to_string(Path::new(path)).unwrap_or_default();
-    let host = read("/etc/resolv.conf");
-    let servers = |text: &str| {
-        text.lines()
-            .filter_map(|line| line.trim().strip_prefix("nameserver"))
-            .filter_map(|address| address.trim().parse::<std::net::IpAddr>().ok())
-            .filter(|address| !address.is_loopback())
-            .collect::<Vec<_>>()
-    };
-    let mut found = servers(&host);
-    if found.is_empty() {
-        found = servers(&read("/run/systemd/resolve/resolv.conf"));
+/// The way out for functions with egress, when the operator allows any.
+fn egress(config: &Config, name: &str) -> Result<Option<EgressConfig>, Failure> {
+    if !config.network.egress && !config.instances.egress {
+        return Ok(None);
     }
-    found.iter().take(3).map(|address| format!("nameserver {address}\n")).collect()
+    let networks = |key: &str, texts: &[String]| {
+        texts
+            .iter()
+            .map(|text| {
+                text.parse::<Network>().map_err(|_| {
+                    Failure::usage(format!("{key}: {text:?} is not a network"))
+                        .then("an example: 192.168.7.0/24")
+                })
+            })
+            .collect::<Result<Vec<_>, _>>()
+    };
+    let resolver = Resolver::of_host()
+        .map_err(|error| Failure::usage("failed to read the host's name servers").because(error))?;
+    Ok(Some(EgressConfig {
+        name: name.chars().filter(char::is_ascii_alphanumeric).collect(),
+        allowed: networks("network.allowed", &config.network.allowed)?,
+        refused: networks("network.refused", &config.network.refused)?,
+        resolver,
+    }))
 }

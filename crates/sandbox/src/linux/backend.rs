@@ -512,6 +512,7 @@ impl SandboxBackend for LinuxBackend {
             command: spec.command,
             environment: spec.environment,
             protocol: spec.protocol,
+            egress: spec.egress,
         };
         let mut descriptors = vec![output_writer.as_fd(), volume.device.as_fd()];
         if let Some((_, inside)) = &frames {

@@ -12,12 +12,14 @@ use super::spawner::{self, Directories, SpawnerContext};
 use super::sys::{self, Forked};
 use super::{channel, shell};
 use crate::cgroup;
+use crate::network::{Egress, EgressConfig};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::mount::MountPropagationFlags;
 use rustix::process::{Pid, Signal};
 use std::io;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 /// What the privileged side needs to know. Read by root from root's configuration.
 #[derive(Debug, Clone)]
@@ -34,8 +36,8 @@ pub struct HostConfig {
     pub cgroup_name: String,
     /// Memory all sandboxes together may use, bytes; `None` for no limit but the host's.
     pub memory_bytes: Option<u64>,
-    /// Content of `/etc/resolv.conf` inside a sandbox.
-    pub resolver: String,
+    /// Lets sandboxes that ask for it out to the public internet; `None` refuses them.
+    pub egress: Option<EgressConfig>,
 }
 
 /// What the daemon holds of the privileged side: sockets to it, nothing more.
@@ -50,6 +52,7 @@ pub struct DaemonSockets {
 struct Keeper {
     config: HostConfig,
     parent: cgroup::Parent,
+    egress: Option<Rc<Egress>>,
     daemon: Option<Pid>,
     spawners: Vec<Option<Pid>>,
     notices: OwnedFd,
@@ -77,6 +80,12 @@ pub fn run(config: HostConfig, daemon: impl FnOnce(DaemonSockets) -> i32) -> io:
     if let Some(bytes) = config.memory_bytes {
         parent.set_memory(bytes).map_err(|error| context("set the memory budget", error))?;
     }
+    let egress = match &config.egress {
+        Some(egress) => {
+            Some(Rc::new(Egress::prepare(egress).map_err(|error| context("prepare egress", error))?))
+        }
+        None => None,
+    };
     sys::unshare(libc::CLONE_NEWNS).map_err(|error| context("make a mount namespace", error))?;
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(|error| context("make mounts private", error.into()))?;
@@ -88,7 +97,8 @@ pub fn run(config: HostConfig, daemon: impl FnOnce(DaemonSockets) -> i32) -> io:
 
     let (notices, daemon_notices) = channel::pair()?;
     let spawner_count = config.spawners.max(1);
-    let mut keeper = Keeper { config, parent, daemon: None, spawners: vec![None; spawner_count], notices };
+    let mut keeper =
+        Keeper { config, parent, egress, daemon: None, spawners: vec![None; spawner_count], notices };
     let mut sockets = Vec::new();
     for index in 0..spawner_count {
         sockets.push(keeper.start_spawner(index).map_err(|error| context("start a spawner", error))?);
@@ -187,7 +197,9 @@ impl Keeper {
 
     fn spawner_context(&self, index: usize, socket: OwnedFd) -> io::Result<SpawnerContext> {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-        sys::close_all_except(&[0, 1, 2, socket.as_raw_fd()])?;
+        let mut kept = vec![0, 1, 2, socket.as_raw_fd()];
+        kept.extend(self.egress.as_ref().map(|egress| egress.host_namespace()));
+        sys::close_all_except(&kept)?;
         let data = &self.config.data_directory;
         let roots_file = data.join("roots.json");
         let share = (self.config.uid_count - 1) / u32::try_from(self.spawners.len()).unwrap_or(1);
@@ -204,8 +216,10 @@ impl Keeper {
                 io::Error::other(format!("failed to read {}: {error}", roots_file.display()))
             })?,
             roots_file,
-            resolver: self.config.resolver.clone(),
+            egress: self.egress.clone(),
+            resolver: self.config.egress.as_ref().map(|egress| egress.resolver.content()).unwrap_or_default(),
             seccomp: crate::seccomp::compile(),
+            range_first_uid: self.config.first_uid,
             first_uid: self.config.first_uid + 1 + share * u32::try_from(index).unwrap_or(0),
             uid_count: share,
             daemon: socket,
@@ -260,5 +274,10 @@ impl Keeper {
         {
         }
         let _ = self.parent.remove_all();
+        if let Some(egress) = &self.egress
+            && let Err(error) = egress.remove()
+        {
+            eprintln!("lamplight: failed to remove the packet filter rules: {error}");
+        }
     }
 }

@@ -81,6 +81,8 @@ pub struct Build {
     pub environment: Vec<(String, String)>,
     /// Whether descriptor 3 is a frame socket.
     pub protocol: Protocol,
+    /// Whether the public internet can be reached.
+    pub egress: bool,
 }
 
 /// Shell (later init) to daemon.

@@ -36,6 +36,8 @@ pub struct ShellBirth {
     pub user_namespace: OwnedFd,
     /// The cgroups to live in.
     pub cgroups: cgroup::Set,
+    /// The host uid this sandbox has, unique among the live ones of the server.
+    pub uid: u32,
 }
 
 /// The life of a shell, in the forked process. Never returns.
@@ -102,6 +104,9 @@ fn become_sandbox(
     let entries = root_entries(context, &build.root)?;
     let temporary = crate::temporary::mount(device.as_fd(), birth.user_namespace.as_fd())
         .doing(|| "mount the volume for /tmp".to_owned())?;
+    if build.egress {
+        let_out(context, birth.uid)?;
+    }
     // Out-of-memory kills of the host should take sandboxes before the platform.
     let _ = std::fs::write("/proc/self/oom_score_adj", "100");
     let directories = &context.directories;
@@ -117,7 +122,7 @@ fn become_sandbox(
         file_systems: &build.file_systems,
         temporary: temporary.as_fd(),
         user_namespace: birth.user_namespace.as_fd(),
-        resolver: &context.resolver,
+        resolver: if build.egress { &context.resolver } else { "" },
         user: identity::INSIDE_USER,
         group: identity::INSIDE_GROUP,
     })?;
@@ -136,6 +141,20 @@ fn become_sandbox(
     channel::send(birth.control.as_fd(), &ShellNotice::Built { build_us }, &[])
         .doing(|| "report the start".to_owned())?;
     Ok(init::reap_until_the_end(birth.control.as_fd(), signals.as_fd(), child))
+}
+
+/// Links this sandbox to the public internet.
+fn let_out(context: &SpawnerContext, uid: u32) -> Result<(), Failure> {
+    let egress = context.egress.as_ref().ok_or_else(|| {
+        invalid(
+            "let a sandbox out",
+            "this server is configured without egress (network.egress = true allows it)",
+        )
+    })?;
+    // Uids are unique among the live sandboxes, and so is their distance from the range's beginning.
+    let number = u16::try_from(uid - context.range_first_uid)
+        .map_err(|_| invalid("let a sandbox out", "the range of user ids is larger than 65,536"))?;
+    egress.connect(number).doing(|| "link a sandbox to the public internet".to_owned())
 }
 
 fn open(directory: &Path) -> Result<OwnedFd, Failure> {

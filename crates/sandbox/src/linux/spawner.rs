@@ -8,6 +8,7 @@ use super::shell::{self, ShellBirth};
 use super::sys::{self, Forked};
 use super::{channel, identity};
 use crate::cgroup;
+use crate::network::Egress;
 use crate::spec::RootEntry;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,6 +16,7 @@ use rustix::process::{Pid, Signal};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 /// How long a removal that found its cgroup still busy waits before it is tried again.
 const REMOVAL_RETRY: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
@@ -29,10 +31,14 @@ pub struct SpawnerContext {
     pub roots: BTreeMap<String, Vec<RootEntry>>,
     /// Where roots registered later are found.
     pub roots_file: PathBuf,
-    /// Content of `/etc/resolv.conf` inside.
+    /// The way out for sandboxes with egress; `None` when the server is configured without.
+    pub egress: Option<Rc<Egress>>,
+    /// Content of `/etc/resolv.conf` in a sandbox with egress.
     pub resolver: String,
     /// The compiled system call filter.
     pub seccomp: crate::seccomp::Filter,
+    /// First host uid of the server's range.
+    pub range_first_uid: u32,
     /// First host uid this spawner may hand out.
     pub first_uid: u32,
     /// How many it may hand out.
@@ -185,7 +191,7 @@ impl Spawner<'_> {
                 return Err(format!("failed to prepare a sandbox: {error}"));
             }
         };
-        let birth = ShellBirth { control: shell_end, user_namespace, cgroups };
+        let birth = ShellBirth { control: shell_end, user_namespace, cgroups, uid };
         let namespaces = libc::CLONE_NEWPID
             | libc::CLONE_NEWNS
             | libc::CLONE_NEWIPC

@@ -13,7 +13,7 @@
 //! its metadata services, private, shared, multicast, ...) unless listed, all IPv6, and port 25 as in AWS Lambda.
 //! The host's name servers are reachable on port 53.
 //!
-//! The keeper calls [`Egress::prepare`] and [`Egress::remove`], a shell [`Egress::connect`]. Plain blocking calls.
+//! The keeper calls [`Egress::prepare`], [`Egress::watch`], [`Egress::mend`] and [`Egress::remove`], a shell [`Egress::connect`]. Plain blocking calls.
 
 mod address;
 mod netlink;
@@ -24,7 +24,7 @@ pub use address::{Network, Slot};
 pub use resolver::Resolver;
 
 use netlink::Netlink;
-use rustix::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use rustix::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs;
@@ -62,6 +62,7 @@ pub struct EgressConfig {
 pub struct Egress {
     table: String,
     slot: Slot,
+    rules: String,
     host_namespace: OwnedFd,
     /// Whether forwarding was off before any server came.
     turned_on_forwarding: bool,
@@ -98,28 +99,42 @@ impl Egress {
         let was_forwarding = fs::read_to_string(FORWARDING)?.trim() == "1";
         // A killed predecessor, or another server, turned it on: their tables say so.
         let by_servers = tables.iter().map(|name| table::guards(name)).collect::<io::Result<Vec<_>>>()?;
-        let egress = Self {
-            table: slot.table(&config.name),
-            slot,
-            host_namespace,
-            turned_on_forwarding: !was_forwarding || by_servers.contains(&true),
-        };
+        let turned_on_forwarding = !was_forwarding || by_servers.contains(&true);
+        let table = slot.table(&config.name);
         let rules = table::Rules {
-            table: &egress.table,
+            table: &table,
             slot,
             nameservers: &config.resolver.nameservers,
             allowed: &config.allowed,
             refused: &config.refused,
-            only_ours: egress.turned_on_forwarding,
-        };
-        table::load(&rules.text())?;
+            only_ours: turned_on_forwarding,
+        }
+        .text();
+        table::load(&rules)?;
         if !was_forwarding {
             // Only now: without the rules every wall would be open.
             fs::write(FORWARDING, "1").map_err(|error| {
                 io::Error::new(error.kind(), format!("failed to turn on {FORWARDING}: {error}"))
             })?;
         }
-        Ok(egress)
+        Ok(Self { table, slot, rules, host_namespace, turned_on_forwarding })
+    }
+
+    /// A descriptor that becomes readable when somebody changes the host's packet filter; then call
+    /// [`mend`](Self::mend). Must be called in the host's network namespace.
+    pub fn watch(&self) -> io::Result<OwnedFd> {
+        netlink::watch_filter()
+    }
+
+    /// Loads the rules again when they are gone: a restart of the host's firewall service removes all tables, and
+    /// every wall of the network with them. Gives whether it had to. Takes microseconds when they are there.
+    pub fn mend(&self, watch: BorrowedFd<'_>) -> io::Result<bool> {
+        netlink::drain(watch)?;
+        if netlink::filter_table_exists(&self.table)? {
+            return Ok(false);
+        }
+        table::load(&self.rules)?;
+        Ok(true)
     }
 
     /// Links the calling thread's network namespace to the host. `number` is unique among the live sandboxes of
@@ -138,7 +153,12 @@ impl Egress {
             move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
         };
         enter(&self.host_namespace)?;
-        let made = self.create_outside(number, outside, &own_namespace);
+        let made = match netlink::filter_table_exists(&self.table) {
+            Ok(true) => self.create_outside(number, outside, &own_namespace),
+            // Without the rules every wall would be open.
+            Ok(false) => Err(io::Error::other(format!("the packet filter table {} is gone", self.table))),
+            Err(error) => Err(error),
+        };
         enter(&own_namespace)?;
         let (mut outside_link, outside_index) = made?;
         let index = netlink::interface_index(INSIDE_INTERFACE)?;
@@ -158,6 +178,11 @@ impl Egress {
         let index = netlink::interface_index(&name)?;
         netlink.add_address(index, address, PAIR_BITS)?;
         Ok((netlink, index))
+    }
+
+    /// The descriptor that must stay open in every process that calls [`connect`](Self::connect).
+    pub fn host_namespace(&self) -> std::os::fd::RawFd {
+        self.host_namespace.as_raw_fd()
     }
 
     /// The range of this server's sandboxes.
