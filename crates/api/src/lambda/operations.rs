@@ -82,16 +82,29 @@ fn labels<'a>(template: &str, segments: &[&'a str]) -> Option<Vec<&'a str>> {
     given.next().is_none().then_some(labels)
 }
 
+impl Operation {
+    /// A request that means this operation, with `label` for every placeholder: for tests and documentation.
+    pub fn example(&self, label: &str) -> (Method, String) {
+        let segments: Vec<&str> =
+            self.template.split('/').map(|part| if part.starts_with('{') { label } else { part }).collect();
+        let query = self.query.map(|(key, value)| format!("?{key}={value}")).unwrap_or_default();
+        (self.method.method(), format!("/{}{query}", segments.join("/")))
+    }
+}
+
 impl Verb {
+    fn method(self) -> Method {
+        match self {
+            Self::Get => Method::GET,
+            Self::Post => Method::POST,
+            Self::Put => Method::PUT,
+            Self::Delete => Method::DELETE,
+            Self::Patch => Method::PATCH,
+        }
+    }
+
     fn is(self, method: &Method) -> bool {
-        *method
-            == match self {
-                Self::Get => Method::GET,
-                Self::Post => Method::POST,
-                Self::Put => Method::PUT,
-                Self::Delete => Method::DELETE,
-                Self::Patch => Method::PATCH,
-            }
+        *method == self.method()
     }
 }
 

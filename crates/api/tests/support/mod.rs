@@ -1,0 +1,183 @@
+//! A front door in this process: the real store in a directory of its own, scripted workers, a loopback port.
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use lamplight_api::{ApiConfig, ApiState, ServeLimits};
+use lamplight_invoke::workers::fake::{FakeRun, FakeWorkers};
+use lamplight_invoke::{Invoker, InvokerConfig, converge_functions};
+use lamplight_model::{Caller, Invocation, Timestamp};
+use lamplight_store::{Opened, Options, open};
+use serde_json::{Value, json};
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use tokio_util::sync::CancellationToken;
+
+/// Noon of 2026-01-31, where the tests' clock begins.
+pub const NOON: i64 = 1_769_860_800_000;
+
+/// The server and a client of it.
+pub struct FrontDoor {
+    pub state: Arc<ApiState>,
+    pub opened: Opened,
+    pub workers: Arc<FakeWorkers>,
+    pub address: SocketAddr,
+    /// The clock, epoch milliseconds.
+    pub now: Arc<AtomicI64>,
+    client: Client<HttpConnector, Full<Bytes>>,
+    _directory: tempfile::TempDir,
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// Status and `x-amzn-ErrorType`.
+    pub fn error(&self) -> (u16, &str) {
+        (self.status.as_u16(), self.header("x-amzn-errortype").unwrap_or_default())
+    }
+}
+
+impl FrontDoor {
+    /// Answers every event by itself.
+    pub async fn echo() -> Self {
+        Self::start(|invocation| FakeRun::Return(invocation.payload.clone()), Caller::Loopback).await
+    }
+
+    pub async fn start(
+        script: impl Fn(&Invocation) -> FakeRun + Send + Sync + 'static,
+        caller: Caller,
+    ) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let now = Arc::new(AtomicI64::new(NOON));
+        let clock: lamplight_api::Clock = {
+            let now = Arc::clone(&now);
+            Arc::new(move || Timestamp(now.load(Ordering::Relaxed)))
+        };
+        let mut options = Options::new(directory.path());
+        options.clock = Arc::clone(&clock);
+        let opened = open(options).unwrap();
+        let workers = FakeWorkers::new(script);
+        let invoker = Invoker::new(
+            InvokerConfig { account_concurrency: 2, ..InvokerConfig::default() },
+            Arc::clone(&opened.store),
+            workers.clone(),
+            Arc::clone(&opened.ledger),
+            Arc::clone(&clock),
+        );
+        tokio::spawn(converge_functions(
+            Arc::clone(&opened.store),
+            Arc::clone(&opened.code),
+            Arc::new(|_| None),
+            CancellationToken::new(),
+        ));
+        let config = ApiConfig {
+            architecture: "x86_64",
+            allowed_hosts: vec!["lamplight.example".to_owned()],
+            ..ApiConfig::default()
+        };
+        let state = ApiState::new(
+            Arc::clone(&opened.store),
+            Arc::clone(&opened.code),
+            invoker,
+            Arc::clone(&opened.logs),
+            Arc::clone(&opened.ledger),
+            config,
+            clock,
+        );
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = lamplight_api::function_endpoint(Arc::clone(&state), caller);
+        tokio::spawn(lamplight_api::serve(listener, router, ServeLimits::public(), std::future::pending()));
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        Self { state, opened, workers, address, now, client, _directory: directory }
+    }
+
+    /// Sends one request and reads the answer.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = self.client.request(request.body(Full::new(body.into())).unwrap()).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, &[], "").await
+    }
+
+    /// Creates a Python function and waits until it is active.
+    pub async fn create(&self, name: &str) {
+        let answer = self.post("/2015-03-31/functions", &create_request(name)).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        self.wait_until_active(name).await;
+    }
+
+    /// Waits for the store to say that a function is finished.
+    pub async fn wait_until_active(&self, name: &str) {
+        let mut changes = self.opened.store.watch();
+        loop {
+            changes.borrow_and_update();
+            let answer = self.get(&format!("/2015-03-31/functions/{name}/configuration")).await.json();
+            if answer["State"] == "Active" && answer["LastUpdateStatus"] == "Successful" {
+                return;
+            }
+            changes.changed().await.unwrap();
+        }
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send(Method::POST, path, &[], body.to_string()).await
+    }
+
+    pub async fn invoke(&self, name: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+        self.send(Method::POST, &format!("/2015-03-31/functions/{name}/invocations"), headers, body).await
+    }
+}
+
+/// A package with one file.
+pub fn package() -> Vec<u8> {
+    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    archive.start_file("app.py", zip::write::SimpleFileOptions::default()).unwrap();
+    archive.write_all(b"def handler(event, context): return event\n").unwrap();
+    archive.finish().unwrap().into_inner()
+}
+
+/// The smallest CreateFunction.
+pub fn create_request(name: &str) -> Value {
+    use base64::Engine as _;
+    json!({
+        "FunctionName": name,
+        "Runtime": "python3.11",
+        "Handler": "app.handler",
+        "Role": "arn:aws:iam::000000000000:role/r",
+        "Code": {"ZipFile": base64::engine::general_purpose::STANDARD.encode(package())},
+    })
+}
