@@ -14,7 +14,7 @@ use lamplight_sandbox::{
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tracing::warn;
+use tracing::{debug, warn};
 
 /// How often a start that was interrupted from outside is tried, and the pause between: a spawner that was
 /// killed is back within milliseconds.
@@ -208,6 +208,13 @@ impl StartRequest<'_> {
                     interpreter_us: micros(interpreter),
                     init_us: micros(elapsed.saturating_sub(interpreter)),
                 };
+                debug!(
+                    function = %self.version.name,
+                    sandbox_id = body.sandbox.id(),
+                    log_stream = self.journal.stream(),
+                    ?cold_start,
+                    "an instance is ready"
+                );
                 return Attempt::Ready(Box::new(Ready { body, cold_start, waited }));
             }
             Err(stopped) => stopped,
