@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // The helpers of tests are outside the functions the lint exempts.
 
-use lamplight_sandbox::network::{Egress, EgressConfig, Network, Resolver};
+use lamplight_sandbox::network::{Egress, EgressConfig, Resolver};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -142,16 +142,15 @@ impl World {
         outside.ip(&format!("route add 198.18.0.0/15 via {UPLINK}"));
         let udp = [(NAMESERVER, 53), (PUBLIC, 123), ("10.1.2.3", 53), (NAMESERVER, 123)];
         serve(&outside, &[25, 53, 80], &udp);
-        serve(&host, &[22, 53], &[(UPLINK, 53)]);
+        serve(&host, &[22, 23, 53], &[(UPLINK, 53)]);
         Self { host, outside }
     }
 
     fn config() -> EgressConfig {
-        let network = |text: &str| text.parse::<Network>().unwrap();
         EgressConfig {
             name: "test".to_owned(),
-            allowed: vec![network("192.168.7.8/32")],
-            refused: vec![network("8.8.4.0/24")],
+            allowed: ["192.168.7.8/32", "5.5.5.5:23"].map(|text| text.parse().unwrap()).to_vec(),
+            refused: vec!["8.8.4.0/24".parse().unwrap()],
             resolver: Resolver { nameservers: vec![NAMESERVER.parse().unwrap()], ..Resolver::default() },
         }
     }
@@ -195,6 +194,7 @@ fn a_sandbox_reaches_the_public_internet_and_nothing_else() {
     let mut refused = vec![
         (UPLINK, 22, "closed"),
         (OTHER_HOST_ADDRESS, 22, "closed"),
+        (UPLINK, 23, "closed"),
         ("198.18.0.0", 22, "closed"),
         ("198.19.255.254", 22, "closed"),
         ("198.19.255.255", 80, "closed"),
@@ -209,6 +209,7 @@ fn a_sandbox_reaches_the_public_internet_and_nothing_else() {
         &[
             (PUBLIC, 80, "connected"),
             (LISTED, 80, "connected"),
+            (OTHER_HOST_ADDRESS, 23, "connected"),
             (NAMESERVER, 53, "connected"),
             ("127.0.0.1", 22, "closed"),
             ("2606:4700::1111", 80, "no route"),

@@ -68,7 +68,8 @@ pub struct Networking {
     /// Whether functions may ask for the public internet (tag `lamplight:egress`). Loads packet filter rules and
     /// lets the host forward the instances' packets.
     pub egress: bool,
-    /// Networks such functions reach although they are not public, e.g. `192.168.7.0/24`.
+    /// What such functions reach although it is not public or is this host's: networks, addresses or TCP ports
+    /// of them, e.g. `192.168.7.0/24`, `192.168.7.5:5432`.
     pub allowed: Vec<String>,
     /// Networks they do not reach although they are public.
     pub refused: Vec<String>,

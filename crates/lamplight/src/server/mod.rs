@@ -20,8 +20,9 @@ use crate::config::Config;
 use crate::doctor;
 use crate::failure::Failure;
 use lamplight_sandbox::linux::{HostConfig, keeper};
-use lamplight_sandbox::network::{EgressConfig, Network, Resolver};
+use lamplight_sandbox::network::{EgressConfig, Resolver};
 use std::net::TcpListener;
+use std::str::FromStr;
 
 /// Processes that build sandboxes. Two, so that one goes on while the other is in a slow system call.
 const SPAWNERS: usize = 2;
@@ -122,22 +123,21 @@ fn raise_descriptor_limit() {
     }
 }
 
+/// Reads one of the configuration's lists of networks.
+fn networks<Kind: FromStr<Err = String>>(key: &str, texts: &[String]) -> Result<Vec<Kind>, Failure> {
+    let parse = |text: &String| {
+        text.parse().map_err(|error: String| {
+            Failure::usage(format!("{key}: {error}")).then("an example: 192.168.7.0/24")
+        })
+    };
+    texts.iter().map(parse).collect()
+}
+
 /// The way out for functions with egress, when the operator allows any.
 fn egress(config: &Config, name: &str) -> Result<Option<EgressConfig>, Failure> {
     if !config.network.egress && !config.instances.egress {
         return Ok(None);
     }
-    let networks = |key: &str, texts: &[String]| {
-        texts
-            .iter()
-            .map(|text| {
-                text.parse::<Network>().map_err(|_| {
-                    Failure::usage(format!("{key}: {text:?} is not a network"))
-                        .then("an example: 192.168.7.0/24")
-                })
-            })
-            .collect::<Result<Vec<_>, _>>()
-    };
     let resolver = Resolver::of_host()
         .map_err(|error| Failure::usage("failed to read the host's name servers").because(error))?;
     Ok(Some(EgressConfig {

@@ -228,10 +228,28 @@ impl Keeper {
 
     /// Until the daemon ends; gives its exit status.
     fn watch(&mut self, signals: rustix::fd::BorrowedFd<'_>) -> i32 {
+        let filter = self.egress.as_ref().map(|egress| egress.watch());
+        if let Some(Err(error)) = &filter {
+            eprintln!("lamplight: failed to watch the packet filter: {error}");
+        }
+        let filter = filter.and_then(Result::ok);
         loop {
-            let mut watched = [PollFd::new(&signals, PollFlags::IN)];
+            let mut watched = vec![PollFd::new(&signals, PollFlags::IN)];
+            watched.extend(filter.as_ref().map(|filter| PollFd::new(filter, PollFlags::IN)));
             if poll(&mut watched, None).is_err() {
                 continue;
+            }
+            let filter_changed = watched.get(1).is_some_and(|filter| !filter.revents().is_empty());
+            if filter_changed && let (Some(egress), Some(filter)) = (&self.egress, &filter) {
+                match egress.mend(filter.as_fd()) {
+                    Ok(false) => {}
+                    Ok(true) => {
+                        eprintln!("lamplight: our packet filter rules were removed and are loaded again")
+                    }
+                    Err(error) => {
+                        eprintln!("lamplight: failed to load the packet filter rules again: {error}")
+                    }
+                }
             }
             while let Some(signal) = sys::read_signal(signals) {
                 if matches!(signal, libc::SIGTERM | libc::SIGINT | libc::SIGHUP)

@@ -47,6 +47,42 @@ impl FromStr for Network {
     }
 }
 
+/// What an operator opens: a network, or one TCP port of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Destination {
+    /// Where.
+    pub network: Network,
+    /// TCP port; `None` for everything.
+    pub port: Option<u16>,
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Some(port) => write!(formatter, "{}:{port}", self.network),
+            None => self.network.fmt(formatter),
+        }
+    }
+}
+
+impl FromStr for Destination {
+    type Err = String;
+
+    /// `192.168.1.0/24`, `192.168.1.7`, or with a TCP port: `192.168.1.7:5432`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let Some((network, port)) = text.split_once(':') else {
+            return Ok(Self { network: text.parse()?, port: None });
+        };
+        let wrong =
+            || format!("{text:?} is not an IPv4 network or address with a TCP port such as 192.168.1.7:5432");
+        let port: u16 = port.parse().map_err(|_| wrong())?;
+        if port == 0 {
+            return Err(wrong());
+        }
+        Ok(Self { network: network.parse().map_err(|_| wrong())?, port: Some(port) })
+    }
+}
+
 /// One server's share of the host: a range of 65,536 pairs of addresses and an interface group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot(u8);
@@ -145,6 +181,19 @@ mod tests {
         assert_eq!(network("1.2.3.4").to_string(), "1.2.3.4/32");
         for wrong in ["", "10.0.0.1/8", "10.0.0.0/33", "10.0.0/8", "::1/128", "10.0.0.0/-1"] {
             assert!(wrong.parse::<Network>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn destinations_may_name_a_port() {
+        let destination = |text: &str| text.parse::<Destination>();
+        assert_eq!(destination("10.0.0.7:5432").unwrap().to_string(), "10.0.0.7/32:5432");
+        assert_eq!(
+            destination("10.0.0.0/8").unwrap(),
+            Destination { network: network("10.0.0.0/8"), port: None }
+        );
+        for wrong in ["10.0.0.7:", "10.0.0.7:0", "10.0.0.7:65536", ":80", "::1", "10.0.0.7:80:90"] {
+            assert!(destination(wrong).is_err(), "{wrong}");
         }
     }
 

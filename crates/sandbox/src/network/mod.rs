@@ -20,7 +20,7 @@ mod netlink;
 mod resolver;
 mod table;
 
-pub use address::{Network, Slot};
+pub use address::{Destination, Network, Slot};
 pub use resolver::Resolver;
 
 use netlink::Netlink;
@@ -49,8 +49,8 @@ const LOCKED_DIRECTORY: &str = "/run";
 pub struct EgressConfig {
     /// Unique per server on this host; ASCII letters and digits.
     pub name: String,
-    /// Networks allowed although they are not public.
-    pub allowed: Vec<Network>,
+    /// What is allowed although it is not public, or is this host's.
+    pub allowed: Vec<Destination>,
     /// Networks refused although they are public, for example the public address of a host behind translation.
     pub refused: Vec<Network>,
     /// Name servers the sandboxes may ask on port 53.
@@ -133,7 +133,13 @@ impl Egress {
         if netlink::filter_table_exists(&self.table)? {
             return Ok(false);
         }
-        table::load(&self.rules)?;
+        if let Err(error) = table::load(&self.rules) {
+            // No way out is better than an open one.
+            if self.turned_on_forwarding {
+                let _ = fs::write(FORWARDING, "0");
+            }
+            return Err(error);
+        }
         Ok(true)
     }
 

@@ -3,7 +3,7 @@
 //! Text for `nft -f -`, loaded in one transaction. It decides by interface group, so it never changes while
 //! sandboxes come and go. Source: nft(8).
 
-use super::{Network, Slot};
+use super::{Destination, Network, Slot};
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::net::Ipv4Addr;
@@ -42,8 +42,8 @@ pub struct Rules<'a> {
     pub slot: Slot,
     /// Name servers the sandboxes may ask, also where their address would be refused.
     pub nameservers: &'a [Ipv4Addr],
-    /// Networks allowed although they are not public.
-    pub allowed: &'a [Network],
+    /// What is allowed although it is not public, or is this host's.
+    pub allowed: &'a [Destination],
     /// Networks refused although they are public.
     pub refused: &'a [Network],
     /// Whether this host forwarded nothing before: then it still forwards nothing but sandboxes' packets.
@@ -68,8 +68,9 @@ impl Rules<'_> {
                 );
             }
         }
-        if !self.allowed.is_empty() {
-            let _ = writeln!(exceptions, "    iifgroup {group} ip daddr {{ {} }} accept", list(self.allowed));
+        for Destination { network, port } in self.allowed {
+            let port = port.map(|port| format!("tcp dport {port} ")).unwrap_or_default();
+            let _ = writeln!(exceptions, "    iifgroup {group} ip daddr {network} {port}accept");
         }
         let mut refusals =
             format!("    iifgroup {group} ip daddr {{ {} }} {reject}\n", NOT_PUBLIC.join(", "));
@@ -176,7 +177,7 @@ mod tests {
             table: "lamplight_0_test",
             slot: Slot::new(0),
             nameservers: &[Ipv4Addr::new(10, 0, 0, 53)],
-            allowed: &["10.9.0.0/16".parse().unwrap()],
+            allowed: &["10.9.0.0/16".parse().unwrap(), "10.8.0.1:80".parse().unwrap()],
             refused: &["5.6.7.8/32".parse().unwrap()],
             only_ours,
         }
@@ -198,7 +199,8 @@ mod tests {
         let order = [
             place(&text, "oifgroup 443940864 goto refuse"),
             place(&text, "{ 10.0.0.53 } udp dport 53 accept"),
-            place(&text, "{ 10.9.0.0/16 } accept"),
+            place(&text, "ip daddr 10.9.0.0/16 accept"),
+            place(&text, "ip daddr 10.8.0.1/32 tcp dport 80 accept"),
             place(&text, "169.254.0.0/16"),
             place(&text, "5.6.7.8/32"),
             place(&text, "tcp dport 25 goto refuse"),
@@ -209,7 +211,7 @@ mod tests {
         let guarded = rules(true);
         assert!(
             place(&guarded, "iifgroup != 443940864-443941024 oifgroup != 443940864-443941024 drop")
-                > order[6]
+                > order[7]
         );
     }
 
