@@ -85,7 +85,12 @@ pub fn examine(program: &Path, probe: &dyn Fn(&Path) -> Option<String>) -> Optio
         return None;
     }
     let name = program.file_name()?.to_str()?;
-    if name.starts_with("python") { python(program, name, probe) } else { node(program, probe) }
+    match name {
+        name if name.starts_with("python") => python(program, name, probe),
+        // Also Debian's `nodejs`. Any other program beside Node's headers is not Node.
+        name if name.starts_with("node") => node(program, probe),
+        _ => None,
+    }
 }
 
 fn python(program: &Path, name: &str, probe: &dyn Fn(&Path) -> Option<String>) -> Option<InstalledRuntime> {
