@@ -366,20 +366,27 @@ async fn idle_instances_go_after_the_keep_alive() {
 async fn a_full_node_evicts_the_idle_then_waits_then_refuses() {
     let fixture = Fixture::with(|config| {
         config.budget.instances = 1;
-        config.waiting_time = Duration::from_millis(200);
+        config.waiting_time = Duration::from_millis(1_500);
     });
     let one = Arc::new(fixture.python("one", HELLO));
-    let source = "import time\ndef handler(event, context): time.sleep(event)";
+    let source = r#"
+import os, time
+def handler(event, context):
+    while not os.path.exists(event): time.sleep(0.005)
+"#;
     let two = Arc::new(fixture.python("two", source));
+    let directory = tempfile::tempdir().unwrap();
+    let flag = directory.path().join("go");
     fixture.call(&one, "1").await;
     // Evicts `one`, which is idle.
-    assert_eq!(fixture.call(&two, "0").await.start(), "cold");
+    assert_eq!(fixture.call(&two, "\"/\"").await.start(), "cold");
     assert_eq!(fixture.pool.snapshot().counters.evictions, 1);
     // Busy: waits, then is refused.
-    let busy = fixture.pool.run(invocation(&two, "0.5")).await.unwrap();
+    let busy = fixture.pool.run(invocation(&two, &format!("{flag:?}"))).await.unwrap();
     let refused = fixture.try_call(&one, "1").await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::TooManyRequestsException);
     assert_eq!(refused.reason, Some("ConcurrentInvocationLimitExceeded"));
+    std::fs::write(&flag, "").unwrap();
     busy.finished.await.unwrap();
     assert_eq!(fixture.call(&one, "1").await.start(), "cold");
     assert_eq!(fixture.pool.snapshot().waiting_calls, 0);
