@@ -238,7 +238,7 @@ impl Shared {
     fn request_shells(&self, wanted: usize) {
         loop {
             let Some(spawner) = self.choose_spawner() else { return };
-            let id = uuid_hex();
+            let id = sandbox_id(spawner);
             {
                 let mut state = self.lock();
                 let enough = state.shells.len() + state.shells_coming.len() >= wanted;
@@ -445,13 +445,13 @@ impl Shared {
     }
 }
 
-/// 32 random hexadecimal digits, from the operating system.
-fn uuid_hex() -> String {
+/// 32 hexadecimal digits: two for the spawner, so that its successor finds what it left, and thirty random ones.
+fn sandbox_id(spawner: usize) -> String {
     use std::fmt::Write as _;
-    let mut bytes = [0_u8; 16];
-    // The kernel's generator cannot fail for 16 bytes once it is seeded; an id of zeros would only collide.
+    let mut bytes = [0_u8; 15];
+    // The kernel's generator cannot fail for 15 bytes once it is seeded; an id of zeros would only collide.
     let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    bytes.iter().fold(String::with_capacity(32), |mut text, byte| {
+    bytes.iter().fold(super::message::id_prefix(spawner), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })

@@ -7,7 +7,7 @@
 //!                └─ daemon (own uid, no capabilities)
 //! ```
 
-use super::message::KeeperNotice;
+use super::message::{KeeperNotice, id_prefix};
 use super::spawner::{self, Directories, SpawnerContext};
 use super::sys::{self, Forked};
 use super::{channel, shell};
@@ -200,6 +200,8 @@ impl Keeper {
         let mut kept = vec![0, 1, 2, socket.as_raw_fd()];
         kept.extend(self.egress.as_ref().map(|egress| egress.host_namespace()));
         sys::close_all_except(&kept)?;
+        // What a predecessor of this spawner left: its processes died with it.
+        self.parent.remove_matching(&id_prefix(index))?;
         let data = &self.config.data_directory;
         let roots_file = data.join("roots.json");
         let share = (self.config.uid_count - 1) / u32::try_from(self.spawners.len()).unwrap_or(1);

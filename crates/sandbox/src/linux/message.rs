@@ -3,12 +3,17 @@
 use crate::spec::{FileSystemMount, Limits, Protocol};
 use serde::{Deserialize, Serialize};
 
+/// How the ids of a spawner's sandboxes begin.
+pub fn id_prefix(spawner: usize) -> String {
+    format!("{:02x}", spawner & 0xff)
+}
+
 /// Daemon to spawner.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum SpawnerRequest {
     /// Make a shell. Answered by `ShellMade`.
     MakeShell {
-        /// Chosen by the daemon, 32 hexadecimal digits.
+        /// Chosen by the daemon, 32 hexadecimal digits, beginning with the spawner's prefix.
         id: String,
     },
     /// Make a volume for `/tmp`. Answered by `VolumeMade` or `VolumeFailed`.
