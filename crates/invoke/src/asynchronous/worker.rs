@@ -6,7 +6,7 @@
 use crate::asynchronous::attempt;
 use crate::invoker::{ErrorChain, Invoker};
 use lamplight_model::{RequestId, Timestamp};
-use lamplight_store::{ClaimedEvent, Release};
+use lamplight_store::{ClaimedEvent, Release, StoreError};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,11 +23,20 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// Pause after storage refused to be read or claimed from.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
+/// What the worker has in its hands.
+#[derive(Debug, Clone, Copy, Default)]
+struct Load {
+    /// Events claimed and not yet settled.
+    held: usize,
+    /// A claim is under way: the store may have given events that are not counted in `held` yet.
+    claiming: bool,
+}
+
 /// What the rest of the funnel shares with the worker.
 #[derive(Debug, Default)]
 pub struct Wakeup {
     wanted: Notify,
-    in_flight: watch::Sender<usize>,
+    load: watch::Sender<Load>,
     stop_claiming: AtomicBool,
 }
 
@@ -39,7 +48,7 @@ impl Wakeup {
 
     /// Events claimed and not yet settled.
     pub fn in_flight(&self) -> usize {
-        *self.in_flight.borrow()
+        self.load.borrow().held
     }
 
     /// No event is claimed any more; running ones go on.
@@ -48,10 +57,14 @@ impl Wakeup {
         self.wake();
     }
 
-    /// Waits until no event is in flight.
+    /// Waits until no event is in flight or being claimed.
     pub async fn wait_until_idle(&self) {
         // The sender lives in `self`, so the channel cannot close under this wait.
-        let _ = self.in_flight.subscribe().wait_for(|count| *count == 0).await;
+        let _ = self.load.subscribe().wait_for(|load| load.held == 0 && !load.claiming).await;
+    }
+
+    fn claiming(&self, claiming: bool) {
+        self.load.send_modify(|load| load.claiming = claiming);
     }
 }
 
@@ -59,6 +72,13 @@ struct Held {
     request_id: RequestId,
     claim: u64,
     extend_at: Timestamp,
+}
+
+impl Held {
+    fn new(claimed: &ClaimedEvent, now: Timestamp, lease: Duration) -> Self {
+        let request_id = claimed.event.request_id;
+        Self { request_id, claim: claimed.claim, extend_at: now.plus(lease / 2) }
+    }
 }
 
 /// The worker; `run` is its life.
@@ -125,7 +145,7 @@ impl QueueWorker {
 
     /// Claims and starts due events while there is room. Gives back when the next one is due, `None` when the
     /// queue is empty or there is no room for more.
-    async fn claim_due(&mut self) -> Result<Option<Timestamp>, lamplight_store::StoreError> {
+    async fn claim_due(&mut self) -> Result<Option<Timestamp>, StoreError> {
         loop {
             let room = self.room();
             if room == 0 {
@@ -138,24 +158,35 @@ impl QueueWorker {
                 Some(due) if due <= now => {}
                 later => return Ok(later),
             }
-            let lease = self.invoker.config.asynchronous.lease;
-            let claimed = self.invoker.store.claim(&self.owner, now, lease, room.min(CLAIM_BATCH)).await?;
-            if claimed.is_empty() {
+            self.invoker.queue.claiming(true);
+            let claimed = self.claim_and_begin(now, room.min(CLAIM_BATCH)).await;
+            self.invoker.queue.claiming(false);
+            if claimed? == 0 {
                 // Due by `next_due`, yet not for us: another node was faster. Look again soon, not at once.
                 return Ok(Some(now.plus(PAUSE_AFTER_FAILURE)));
-            }
-            for event in claimed {
-                self.begin(event, now);
             }
         }
     }
 
+    /// Gives back how many events were claimed.
+    async fn claim_and_begin(&mut self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        let lease = self.invoker.config.asynchronous.lease;
+        let claimed = self.invoker.store.claim(&self.owner, now, lease, limit).await?;
+        let count = claimed.len();
+        for event in claimed {
+            if self.room() > 0 {
+                self.begin(event, now);
+            } else {
+                // A drain began while the store answered.
+                let held = Held::new(&event, now, lease);
+                self.give_back_one(&held, Duration::ZERO).await;
+            }
+        }
+        Ok(count)
+    }
+
     fn begin(&mut self, claimed: ClaimedEvent, now: Timestamp) {
-        let held = Held {
-            request_id: claimed.event.request_id,
-            claim: claimed.claim,
-            extend_at: now.plus(self.invoker.config.asynchronous.lease / 2),
-        };
+        let held = Held::new(&claimed, now, self.invoker.config.asynchronous.lease);
         let task = self.attempts.spawn(attempt::make(Arc::clone(&self.invoker), claimed));
         self.held.insert(task.id(), held);
         self.publish_in_flight();
@@ -175,7 +206,8 @@ impl QueueWorker {
     }
 
     fn publish_in_flight(&self) {
-        self.invoker.queue.in_flight.send_replace(self.held.len());
+        let held = self.held.len();
+        self.invoker.queue.load.send_modify(|load| load.held = held);
     }
 
     /// Extends the leases that are half over, all at the same time so that they share a commit.

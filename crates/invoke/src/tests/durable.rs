@@ -42,15 +42,16 @@ impl Node {
 
     /// Waits until nothing is left to do at this moment of the clock.
     async fn until_nothing_is_due(&self) {
+        self.invoker.wake_queue();
         loop {
-            self.invoker.wake_queue();
-            self.invoker.queue.wait_until_idle().await;
             let next_due = self.opened.store.next_due().await.unwrap();
             if next_due.is_none_or(|due| due.0 > self.now.load(Ordering::SeqCst)) {
-                return;
+                break;
             }
             tokio::task::yield_now().await;
         }
+        // In this order: what was due is now in the worker's hands, and what it settles is due later.
+        self.invoker.queue.wait_until_idle().await;
     }
 
     /// Waits until the counts satisfy `holds`, looked at after every commit.
