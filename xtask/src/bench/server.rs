@@ -141,7 +141,7 @@ impl Server {
     /// Resident memory of the daemon, MiB.
     pub fn daemon_memory_mib(&self) -> anyhow::Result<f64> {
         let daemon = self.processes()?.into_iter().find(|process| process.name == "lamplight");
-        Ok(daemon.context("no daemon is found")?.figure_mib("Rss")?)
+        daemon.context("no daemon is found")?.figure_mib("Rss")
     }
 
     /// Proportional memory of the newest idle instance of a runtime, init included, MiB.
