@@ -368,10 +368,10 @@ def test_bad_requests_to_invoke(client, created, name):
     assert (code, status) == ("InvalidRequestContentException", 400)
     assert text.startswith("Could not parse request body into json: Could not parse payload into json: ")
     code, status, text = error_of(client.invoke, FunctionName=name, Payload=b'"' + b"x" * 6_291_556 + b'"')
-    assert (code, status) == ("RequestTooLargeException", 413)
+    assert (code, status) == ("RequestEntityTooLargeException", 413)
     assert text == "6291558 byte payload is too large for the RequestResponse invocation type (limit 6291556 bytes)"
     code, status, text = error_of(client.invoke, FunctionName=name, InvocationType="Event", Payload=b'"' + b"x" * 1_048_576 + b'"')
-    assert (code, status) == ("RequestTooLargeException", 413)
+    assert (code, status) == ("RequestEntityTooLargeException", 413)
     assert text == "1048578 byte payload is too large for the Event invocation type (limit 1048576 bytes)"
     assert error_of(client.invoke, FunctionName=name, ClientContext="nonsense")[2] == "Client context must be a valid Base64-encoded JSON object."
     assert error_of(client.invoke, FunctionName=name, InvocationType="Sometimes")[0] == "ValidationException"

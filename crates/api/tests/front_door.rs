@@ -333,7 +333,7 @@ async fn a_body_beyond_the_bound_is_refused_readably() {
     door.create("hello").await;
     let large = vec![b' '; 8 * 1024 * 1024];
     let answer = door.invoke("hello", &[], large.clone()).await;
-    assert_eq!(answer.error(), (413, "RequestTooLargeException"));
+    assert_eq!(answer.error(), (413, "RequestEntityTooLargeException"));
     assert_eq!(
         answer.json()["message"],
         "8388608 byte payload is too large for the RequestResponse invocation type (limit 6291556 bytes)"

@@ -113,9 +113,7 @@ mod tests {
         assert_eq!(members.string("F").unwrap(), None);
         assert!(!members.has("F") && !members.has("nothing"));
         assert_eq!(members.objects("G").unwrap().unwrap()[0].integer("H").unwrap(), Some(1));
-        for wrong in
-            [members.string("B").err(), members.strings("E").err(), members.object("D").err().map(|e| e)]
-        {
+        for wrong in [members.string("B").err(), members.strings("E").err(), members.object("D").err()] {
             assert_eq!(wrong.unwrap().code, "SerializationException");
         }
         assert_eq!(members.integer("A").unwrap_err().code, "SerializationException");

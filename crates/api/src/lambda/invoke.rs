@@ -11,15 +11,11 @@ use crate::state::ApiState;
 use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use lamplight_invoke::{InvokeRequest, Running};
 use lamplight_model::{ErrorCode, ServiceError, Timestamp, limits};
 use serde::de::IgnoredAny;
-
-/// Bound of an answer gathered here, bytes. The pool refuses larger ones by `Function.ResponseSizeTooLarge`
-/// itself; this is the room its error documents get on top.
-const ANSWER_BYTES: usize = limits::SYNC_PAYLOAD_BYTES + 256 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum InvocationType {
@@ -139,14 +135,11 @@ fn decode(header: &[u8]) -> Result<String, ApiError> {
 async fn read_payload(body: Body, invocation_type: InvocationType) -> Result<Bytes, ApiError> {
     let limit = invocation_type.payload_limit();
     body::read(body, limit).await.map_err(|error| match error {
-        BodyError::TooLarge { bytes } => ServiceError::new(
-            ErrorCode::RequestTooLargeException,
-            format!(
-                "{bytes} byte payload is too large for the {} invocation type (limit {limit} bytes)",
-                invocation_type.name()
-            ),
-        )
-        .into(),
+        // The service answers this code, although the model names RequestTooLargeException for it.
+        BodyError::TooLarge { bytes } => ApiError::entity_too_large(format!(
+            "{bytes} byte payload is too large for the {} invocation type (limit {limit} bytes)",
+            invocation_type.name()
+        )),
         unreadable => unreadable_body(&unreadable),
     })
 }
@@ -174,34 +167,18 @@ fn check_json(payload: &[u8]) -> Result<(), ApiError> {
 async fn answer(running: Running, log_tail: bool) -> Result<Response, ApiError> {
     let lost = || ServiceError::internal("The invocation was lost with its instance.");
     let Running { executed_version, mut answer } = running;
-    let payload = gather(&mut answer.body).await?;
-    let outcome = answer.outcome.await.map_err(|_| lost())??;
-    let mut response = reply::with_body(StatusCode::OK, "application/json", payload);
+    let collected = answer.collect(limits::SYNC_PAYLOAD_BYTES).await?;
+    let mut response = reply::with_body(StatusCode::OK, "application/json", collected.body);
     set(&mut response, "x-amz-executed-version", &executed_version.to_string());
-    if outcome.is_function_error() {
+    if collected.outcome.is_function_error() {
         set(&mut response, "x-amz-function-error", "Unhandled");
     }
     if log_tail {
         // The REPORT line belongs to the tail, so this waits until the instance is free again.
-        let finished = answer.finished.await.map_err(|_| lost())?;
+        let finished = collected.finished.await.map_err(|_| lost())?;
         set(&mut response, "x-amz-log-result", &STANDARD.encode(finished.log_tail.unwrap_or_default()));
     }
     Ok(response)
-}
-
-/// All pieces of the body; the usual single one is not copied.
-async fn gather(body: &mut tokio::sync::mpsc::Receiver<Bytes>) -> Result<Bytes, ApiError> {
-    let Some(first) = body.recv().await else { return Ok(Bytes::new()) };
-    let Some(second) = body.recv().await else { return Ok(first) };
-    let mut whole = BytesMut::from(first.as_ref());
-    whole.extend_from_slice(&second);
-    while let Some(piece) = body.recv().await {
-        if whole.len() + piece.len() > ANSWER_BYTES {
-            return Err(ServiceError::internal("The answer is larger than an answer may be.").into());
-        }
-        whole.extend_from_slice(&piece);
-    }
-    Ok(whole.freeze())
 }
 
 /// A trace of its own for a request that brought none; not sampled, there is nobody to send it to.

@@ -55,6 +55,7 @@ pub async fn filter(state: &ApiState, context: &Context, members: &Members<'_>) 
     // endTime itself belongs to the answer here, unlike in GetLogEvents.
     let until = milliseconds(members, "endTime")?.map(|end| Timestamp(end.0.saturating_add(1)));
     let from = milliseconds(members, "startTime")?;
+    settle(state).await;
     let mut found: Vec<LogEvent> = Vec::new();
     let (mut scanned, mut bytes, mut more) = (0, 0, true);
     'reading: while more {
@@ -123,6 +124,7 @@ pub async fn get(state: &ApiState, context: &Context, members: &Members<'_>) -> 
             (backward, Some(key))
         }
     };
+    settle(state).await;
     let known = state.logs.streams(&context.scope, &group).await.map_err(failed)?;
     if !known.iter().any(|row| row.name == stream) {
         return Err(ApiError::new(
@@ -181,4 +183,11 @@ fn row(event: &LogEvent, of_group: bool) -> Value {
         set("eventId", format!("{:056}", (time << 64) | u128::from(event.sequence)).into());
     }
     Value::Object(map)
+}
+/// Makes readable what was written before: whoever invokes and then reads the log finds the lines of that call.
+async fn settle(state: &ApiState) {
+    if let Err(error) = state.logs.flush().await {
+        // What could not be written stays in memory; what is on disk is still read.
+        tracing::warn!(%error, "failed to write buffered logs before a read");
+    }
 }

@@ -1,0 +1,81 @@
+"""Version 2 of the aws command line: what people type. Debian 12's package `awscli` is such a client."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import time
+
+import pytest
+
+from support.functions import PYTHON, ROLE, zip_of
+
+CODE = zip_of({"app.py": "def handler(event, context):\n    print('said', event['say'])\n    return event\n"})
+
+
+@functools.cache
+def aws2() -> str | None:
+    """The first `aws` of version 2 on the path, or the one LAMPLIGHT_AWS_CLI names."""
+    for candidate in (os.environ.get("LAMPLIGHT_AWS_CLI"), "/usr/bin/aws", "/usr/local/bin/aws", shutil.which("aws")):
+        if candidate and os.path.exists(candidate):
+            version = subprocess.run([candidate, "--version"], capture_output=True, text=True).stdout
+            if version.startswith("aws-cli/2."):
+                return candidate
+    return None
+
+
+@pytest.fixture
+def aws(server, tmp_path):
+    program = aws2()
+    if program is None:
+        pytest.skip("no version 2 of the aws client on this machine (get it with: apt-get install awscli)")
+    environment = {
+        "PATH": os.environ["PATH"], "HOME": str(tmp_path), "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_PAGER": "", "AWS_MAX_ATTEMPTS": "1",
+    }
+    command = [program, "--endpoint-url", server.client().meta.endpoint_url]
+
+    def run(*arguments, check=True):
+        return subprocess.run([*command, *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=check)
+
+    run.start = lambda *arguments: subprocess.Popen([*command, *arguments], env=environment | {"PYTHONUNBUFFERED": "1"}, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    return run
+
+
+@pytest.mark.covers("operation:FilterLogEvents", client="aws-cli 2")
+@pytest.mark.covers("operation:Invoke RequestResponse", client="aws-cli 2")
+def test_create_invoke_and_tail(aws, tmp_path):
+    (tmp_path / "app.zip").write_bytes(CODE)
+    name = f"cli-{time.monotonic_ns() % 10**9}"
+    created = json.loads(aws("lambda", "create-function", "--function-name", name, "--runtime", PYTHON, "--role", ROLE, "--handler", "app.handler", "--zip-file", "fileb://app.zip").stdout)
+    assert created["State"] == "Pending"
+    try:
+        aws("lambda", "wait", "function-active-v2", "--function-name", name)
+
+        def invoke(text):
+            payload = json.dumps({"say": text})
+            aws("lambda", "invoke", "--function-name", name, "--cli-binary-format", "raw-in-base64-out", "--payload", payload, "out.json")
+            assert json.loads((tmp_path / "out.json").read_text()) == {"say": text}
+
+        invoke("first")
+        deadline = time.monotonic() + 10
+        while "said first" not in (shown := aws("logs", "tail", f"/aws/lambda/{name}", "--format", "short", check=False).stdout):
+            assert time.monotonic() < deadline, shown
+        assert "said first" in aws("logs", "tail", f"/aws/lambda/{name}", "--filter-pattern", "said").stdout
+        follower = aws.start("logs", "tail", f"/aws/lambda/{name}", "--follow", "--format", "short", "--filter-pattern", "said")
+        try:
+            assert "said first" in follower.stdout.readline()
+            invoke("second")
+            assert "said second" in follower.stdout.readline()
+        finally:
+            follower.kill()
+            follower.communicate()
+        refused = aws("lambda", "create-alias", "--function-name", name, "--name", "a", "--function-version", "1", check=False)
+        assert refused.returncode == 254
+        assert "An error occurred (NotImplementedException) when calling the CreateAlias operation" in refused.stderr
+        assert refused.stderr.rstrip().endswith(": Lamplight does not support lambda:CreateAlias yet.")
+    finally:
+        aws("lambda", "delete-function", "--function-name", name)
