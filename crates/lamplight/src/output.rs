@@ -22,6 +22,16 @@ pub fn remark(text: impl AsRef<str>) {
     let _ = writeln!(std::io::stderr().lock(), "{}", text.as_ref());
 }
 
+/// How this program can be called again: `lamplight` when it is on the PATH, else the way it was called now.
+pub fn program() -> String {
+    let called = std::env::args().next().unwrap_or_default();
+    if called.contains('/') && crate::package::find_program("lamplight").is_none() {
+        called
+    } else {
+        "lamplight".to_owned()
+    }
+}
+
 /// Writes a JSON document to standard output.
 pub fn json(value: &serde_json::Value) {
     line(serde_json::to_string_pretty(value).unwrap_or_default());

@@ -161,21 +161,29 @@ fn find<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
 fn set(table: &mut Table, key: &str, value: Value, source: &str) -> Result<(), Failure> {
     let mut changed = table.clone();
     let shown = value.to_string();
+    let what = if source.starts_with("--") || source.starts_with("LAMPLIGHT_") {
+        format!("{source} is {shown}")
+    } else {
+        format!("{source} sets {key} = {shown}")
+    };
+    if let Some(default) = find(table, key)
+        && !fits(default, &value)
+    {
+        return Err(Failure::usage(what).because(format!("it must be of type {}", default.type_str())));
+    }
     insert(&mut changed, key, value);
     match Config::deserialize(Value::Table(changed.clone())) {
         Ok(_) => {
             *table = changed;
             Ok(())
         }
-        Err(error) => {
-            let what = if source.starts_with("--") || source.starts_with("LAMPLIGHT_") {
-                format!("{source} is {shown}")
-            } else {
-                format!("{source} sets {key} = {shown}")
-            };
-            Err(Failure::usage(what).because(error.message()))
-        }
+        Err(error) => Err(Failure::usage(what).because(error.message())),
     }
+}
+
+/// Whether a value has the type of the default; a whole number is also a price.
+fn fits(default: &Value, value: &Value) -> bool {
+    default.same_type(value) || (default.is_float() && value.is_integer())
 }
 
 fn insert(table: &mut Table, key: &str, value: Value) {

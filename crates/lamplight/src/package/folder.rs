@@ -147,7 +147,11 @@ mod tests {
     use std::io::Read as _;
 
     fn names(bytes: &[u8]) -> Vec<String> {
-        zip::ZipArchive::new(Cursor::new(bytes)).unwrap().file_names().map(str::to_owned).collect()
+        zip::ZipArchive::new(Cursor::new(bytes))
+            .unwrap()
+            .file_names()
+            .map(|name| name.unwrap().into_owned())
+            .collect()
     }
 
     #[test]

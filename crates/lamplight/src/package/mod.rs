@@ -7,7 +7,7 @@ mod dependencies;
 mod folder;
 mod guess;
 
-pub use dependencies::install;
+pub use dependencies::{find_program, install};
 pub use folder::pack;
 pub use guess::{Family, Guess, guess};
 

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 /// Runs it. 0 when every answer was right, 1 when one was not.
-pub fn run(global: &Global, flags: &cli::Quickstart, config: Config) -> Result<u8, Failure> {
+pub fn run(global: &Global, flags: &cli::Quickstart, mut config: Config) -> Result<u8, Failure> {
     config.check()?;
     server::require_root("quickstart")?;
     doctor::require(&config)?;
@@ -35,6 +35,17 @@ pub fn run(global: &Global, flags: &cli::Quickstart, config: Config) -> Result<u
     };
     if let Some(remark) = remark {
         say(&remark);
+    }
+    if let Some(process) = server::holder(&config.data_dir)
+        && global.data_dir.is_none()
+    {
+        let beside = config.data_dir.with_file_name("lamplight-quickstart");
+        say(&format!(
+            "{} is in use by process {process}, so {} is used",
+            config.data_dir.display(),
+            beside.display()
+        ));
+        config.data_dir = beside;
     }
     say(&format!("starting a server, data in {}", config.data_dir.display()));
     let mut server = Server::start(global, &config, listen)?;
@@ -261,14 +272,15 @@ impl Bill {
 }
 
 fn next_steps(endpoint: &str) -> String {
+    let program = output::program();
     format!(
         "\nThe server stays up; Ctrl-C stops it. In another terminal:\n\n  \
          export AWS_ENDPOINT_URL={endpoint}\n  \
          export AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any AWS_DEFAULT_REGION=us-east-1\n\n  \
-         lamplight invoke notes '{{\"httpMethod\": \"GET\"}}' --log\n  \
-         lamplight logs notes --follow\n  \
-         lamplight usage\n  \
-         lamplight deploy ./my-function\n  \
+         {program} invoke notes '{{\"httpMethod\": \"GET\"}}' --log\n  \
+         {program} logs notes --follow\n  \
+         {program} usage\n  \
+         {program} deploy ./my-function\n  \
          aws lambda invoke --function-name notes --cli-binary-format raw-in-base64-out \\\n      \
          --payload '{{\"httpMethod\": \"GET\"}}' /dev/stdout\n"
     )

@@ -155,6 +155,16 @@ fn take_lock(path: &Path) -> Result<File, Failure> {
     Ok(lock)
 }
 
+/// The process that has a data directory now.
+pub fn holder(path: &Path) -> Option<String> {
+    let file = File::open(path.join(LOCK)).ok()?;
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Err(rustix::io::Errno::WOULDBLOCK) => std::fs::read_to_string(path.join(LOCK)).ok(),
+        _ => None,
+    }
+    .map(|process| process.trim().to_owned())
+}
+
 /// Whether the process is there and not only waiting to be reaped.
 fn is_alive(process: &str) -> bool {
     let Ok(number) = process.parse::<u32>() else { return false };
