@@ -3,6 +3,9 @@
 //! Not the usual test harness: the keeper must be started by a process without threads, so `main` becomes the
 //! keeper and the cases run in the daemon it forks.
 
+// Everything here is a test, though not in functions that clippy takes for one: a failed unwrap fails its case.
+#![allow(clippy::unwrap_used)]
+
 use lamplight_sandbox::linux::{self, DaemonSockets, HostConfig, LinuxBackend, Readiness};
 use lamplight_sandbox::{
     Exit, FileSystemMount, Limits, Protocol, RootEntry, Sandbox, SandboxBackend, SandboxError, SandboxSpec,

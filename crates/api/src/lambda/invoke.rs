@@ -166,7 +166,7 @@ fn check_json(payload: &[u8]) -> Result<(), ApiError> {
 /// The answer of a run: 200 whatever the function did, with what it did in the headers.
 async fn answer(running: Running, log_tail: bool) -> Result<Response, ApiError> {
     let lost = || ServiceError::internal("The invocation was lost with its instance.");
-    let Running { executed_version, mut answer } = running;
+    let Running { executed_version, answer } = running;
     let collected = answer.collect(limits::SYNC_PAYLOAD_BYTES).await?;
     let mut response = reply::with_body(StatusCode::OK, "application/json", collected.body);
     set(&mut response, "x-amz-executed-version", &executed_version.to_string());

@@ -119,7 +119,7 @@ pub fn enter(tree: &Tree<'_>) -> Result<(), Failure> {
     devices(&root.join("dev"))?;
     rustix::mount::mount(
         "proc",
-        &root.join("proc"),
+        root.join("proc"),
         "proc",
         MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC,
         None,
