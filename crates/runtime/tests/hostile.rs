@@ -1,4 +1,5 @@
 //! What a function's process may do to its end of the frames: anything, and nobody else notices.
+#![allow(clippy::unwrap_used)] // Helpers of tests are tests, too.
 
 use bytes::Bytes;
 use lamplight_model::RequestId;

@@ -1,4 +1,5 @@
 //! The real Node.js bootstrap under the real interpreter, driven through the real conversation.
+#![allow(clippy::unwrap_used)] // Helpers of tests are tests, too.
 
 mod common;
 

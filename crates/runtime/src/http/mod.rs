@@ -17,16 +17,18 @@ use crate::conversation::{AnswerSink, ConversationError, Event, Reply};
 use exchange::Exchange;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::net::TcpListener;
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::{JoinHandle, JoinSet};
 
-/// Connections one instance may have open. A client uses one, and one more after each broken one.
-const CONNECTIONS: usize = 64;
+/// Connections one instance may have open. Stock clients use one or two; with [`HEAD_BYTES`] this bounds what a
+/// hostile one can make us hold (20 MiB).
+const CONNECTIONS: usize = 16;
 /// Largest head of a request, bytes: the X-Ray cause header alone may be 1 MiB.
-const HEAD_BYTES: usize = 2 * 1024 * 1024;
-/// A head that takes longer to arrive ends its connection.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+const HEAD_BYTES: usize = 1024 * 1024 + 256 * 1024;
+/// Pause when the platform has no descriptor left for a new connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// One custom runtime's conversation.
 #[derive(Debug)]
@@ -96,7 +98,7 @@ async fn accept(listener: tokio::net::TcpListener, exchange: Arc<Exchange>) {
                     connections.spawn(serve_connection(stream, Arc::clone(&exchange)));
                 }
                 // Out of descriptors, or the peer was gone already: let others end first.
-                Err(_) => tokio::task::yield_now().await,
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             },
             Some(_) = connections.join_next() => {}
         }
@@ -104,13 +106,22 @@ async fn accept(listener: tokio::net::TcpListener, exchange: Arc<Exchange>) {
 }
 
 async fn serve_connection(stream: tokio::net::TcpStream, exchange: Arc<Exchange>) {
-    let service = hyper::service::service_fn(move |request| service::answer(Arc::clone(&exchange), request));
+    // A second descriptor of the connection, to look whether the client is still there. Ends with this task.
+    let Ok(line) = stream.as_fd().try_clone_to_owned() else { return };
+    let line = Arc::new(line);
+    let service = hyper::service::service_fn(move |request| {
+        service::answer(Arc::clone(&exchange), Arc::clone(&line), request)
+    });
     // An error ends this connection only; the runtime may make another.
     let _ = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        // None: it would also end connections that idle between two requests, which a frozen client finds out only
+        // when it posts. A client that sends its head slowly holds up nobody but itself.
+        .header_read_timeout(None)
         .max_buf_size(HEAD_BYTES)
         .pipeline_flush(true)
+        // As AWS writes them: a bootstrap in a few lines of shell may look for exactly these names.
+        .title_case_headers(true)
         .serve_connection(TokioIo::new(stream), service)
         .await;
 }

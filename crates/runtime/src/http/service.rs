@@ -1,26 +1,30 @@
 //! The requests of the Runtime API, one function each.
 
 use super::exchange::{Exchange, Refusal};
-use crate::conversation::{InitFailure, Reply, too_large_document};
+use crate::conversation::{InitFailure, Reply, STREAM_BYTES, too_large_document};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::Incoming;
 use std::convert::Infallible;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 const PREFIX: &str = "/2018-06-01/runtime/";
 /// Largest error document, bytes.
-const DOCUMENT_BYTES: usize = 1024 * 1024;
+const DOCUMENT_BYTES: usize = lamplight_model::limits::SYNC_PAYLOAD_BYTES;
 
 type Body = Either<Full<Bytes>, EventBody>;
 
 /// Answers one request. Never fails: what is wrong becomes an answer.
+///
+/// `line` is the connection it came over.
 pub async fn answer(
     exchange: Arc<Exchange>,
+    line: Arc<OwnedFd>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let path = request.uri().path().to_owned();
@@ -32,7 +36,7 @@ pub async fn answer(
         return Ok(foreign(&path));
     };
     let response = match (method, route.split('/').collect::<Vec<_>>().as_slice()) {
-        (Method::GET, ["invocation", "next"]) => next(&exchange).await,
+        (Method::GET, ["invocation", "next"]) => next(&exchange, &line).await,
         (Method::POST, ["invocation", id, "response"]) => response(&exchange, id, request).await,
         (Method::POST, ["invocation", id, "error"]) => error(&exchange, id, request).await,
         (Method::POST, ["init", "error"]) => init_error(&exchange, request).await,
@@ -68,8 +72,22 @@ fn foreign(path: &str) -> Response<Body> {
     refuse(StatusCode::NOT_FOUND, "NotFound", "404 page not found")
 }
 
-async fn next(exchange: &Arc<Exchange>) -> Response<Body> {
+/// Whether the client has hung up, as far as the kernel knows.
+fn hung_up(line: &OwnedFd) -> bool {
+    let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
+    match rustix::net::recv(line, &mut [0_u8; 1], flags) {
+        Ok((_, bytes)) => bytes == 0,
+        Err(error) => error != rustix::io::Errno::AGAIN && error != rustix::io::Errno::INTR,
+    }
+}
+
+async fn next(exchange: &Arc<Exchange>, line: &OwnedFd) -> Response<Body> {
     let (event, serial) = exchange.take().await;
+    if hung_up(line) {
+        // An event handed to a client that is gone would be lost until the deadline.
+        exchange.put_back(serial);
+        return refuse(StatusCode::GONE, "ClientGone", "the client has hung up");
+    }
     let mut builder = Response::builder()
         .header("Content-Type", "application/json")
         .header("Lambda-Runtime-Aws-Request-Id", event.request_id.to_string())
@@ -86,7 +104,9 @@ async fn next(exchange: &Arc<Exchange>) -> Response<Body> {
             builder = builder.header(name, value);
         }
     }
-    let body = EventBody { exchange: Arc::clone(exchange), serial, data: Some(event.payload.clone()) };
+    // An empty body is never asked for its data, so it counts as delivered.
+    let data = Some(event.payload.clone()).filter(|payload| !payload.is_empty());
+    let body = EventBody { exchange: Arc::clone(exchange), serial, data };
     builder.body(Either::Right(body)).unwrap_or_else(|_| {
         exchange.put_back(serial);
         refuse(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", "the event could not be written")
@@ -172,13 +192,24 @@ async fn response(exchange: &Arc<Exchange>, id: &str, request: Request<Incoming>
 /// Forwards pieces as they come. The trailers say whether the function failed in the middle.
 async fn stream(body: super::exchange::Body, mut incoming: Incoming) -> Response<Body> {
     let mut failed = None;
+    let mut streamed = 0;
     while let Some(frame) = incoming.frame().await {
         let Ok(frame) = frame else {
             // Dropping the body tells the caller that it was cut off.
             return refuse(StatusCode::BAD_REQUEST, "Runtime.TruncatedResponse", "Response was truncated");
         };
         match frame.into_data() {
-            Ok(bytes) => body.piece(bytes).await,
+            Ok(bytes) => {
+                streamed += bytes.len();
+                if streamed > STREAM_BYTES {
+                    body.finish(Reply::StreamBroken {
+                        error_type: "Function.ResponseSizeTooLarge".to_owned(),
+                    });
+                    let message = format!("Exceeded maximum allowed payload size ({STREAM_BYTES} bytes).");
+                    return refuse(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", &message);
+                }
+                body.piece(bytes).await;
+            }
             Err(frame) => {
                 failed = frame
                     .trailers_ref()
