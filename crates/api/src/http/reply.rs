@@ -86,7 +86,10 @@ pub fn query_xml(namespace: &str, operation: &str, result: Option<&str>, request
 pub fn query_xml_error(namespace: &str, error: &ApiError, request_id: RequestId) -> Response {
     let kind = if error.status.is_server_error() { "Receiver" } else { "Sender" };
     // The query services write AccessDenied where Lambda writes AccessDeniedException.
-    let code = error.code.strip_suffix("Exception").unwrap_or(&error.code);
+    let code = match error.code.as_ref() {
+        "ServiceException" => "ServiceFailure",
+        code => code.strip_suffix("Exception").unwrap_or(code),
+    };
     let body = format!(
         "<ErrorResponse xmlns=\"{namespace}\"><Error>{}{}{}</Error>{}</ErrorResponse>",
         element("Type", kind),

@@ -1,5 +1,8 @@
 //! A front door in this process: the real store in a directory of its own, scripted workers, a loopback port.
 
+// Each test program uses a part of it.
+#![allow(dead_code)]
+
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
