@@ -1,5 +1,7 @@
 //! The commands against a real server: what a user types, and what comes back.
 
+#![allow(clippy::unwrap_used)] // What fails here fails the test.
+
 mod support;
 
 use serde_json::{Value, json};
@@ -159,6 +161,23 @@ fn quickstart_works_from_a_copied_binary() {
     ] {
         assert!(text.contains(expected), "{expected} is not in {text}");
     }
+}
+
+#[test]
+fn a_killed_server_starts_again_at_once_and_a_note_survives() {
+    let Some(server) = Server::start("a_killed_server_starts_again_at_once_and_a_note_survives") else {
+        return;
+    };
+    let program = Program::new().with("LAMPLIGHT_ENDPOINT", &server.endpoint);
+    let runtime = server.python(&program);
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/notes");
+    done(&program.run(&["deploy", example, "--runtime", &runtime, "--file-system", "notes:/mnt/notes"]));
+    let post = "{\"httpMethod\": \"POST\", \"body\": \"{\\\"text\\\": \\\"kept\\\"}\"}";
+    assert_eq!(as_json(&program.run(&["invoke", "notes", post]))["statusCode"], 201);
+    let server = server.kill_and_start_again();
+    let answer = as_json(&program.run(&["invoke", "notes", "{\"httpMethod\": \"GET\"}"]));
+    assert!(answer["body"].as_str().unwrap().contains("kept"), "{answer}");
+    drop(server);
 }
 
 fn has_npm() -> bool {

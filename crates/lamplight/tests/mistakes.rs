@@ -123,7 +123,7 @@ fn without_root() {
     if !support::root_or_skip("without_root") {
         return;
     }
-    let program = Program::new().as_nobody();
+    let program = Program::new().without_privileges();
     program.check("serve_without_root", &["serve"]);
     program.check("quickstart_without_root", &["quickstart"]);
 }

@@ -31,7 +31,9 @@ pub struct DataDirectory {
     pub first_uid: u32,
     /// Name of the parent cgroup, unique on the host.
     pub cgroup_name: String,
-    _lock: File,
+    /// Whether a server was killed here: its last processes may still be on their way out.
+    pub predecessor_was_killed: bool,
+    lock: File,
 }
 
 impl DataDirectory {
@@ -51,7 +53,7 @@ impl DataDirectory {
         std::fs::create_dir_all(path).map_err(context)?;
         let path = std::fs::canonicalize(path).map_err(context)?;
         check_reachable(&path)?;
-        let lock = take_lock(&path)?;
+        let (lock, predecessor_was_killed) = take_lock(&path)?;
         let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
         let number = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
         let group = std::fs::metadata(&path).map_err(context)?.gid();
@@ -63,7 +65,14 @@ impl DataDirectory {
         }
         std::os::unix::fs::chown(&path, Some(0), Some(first_uid)).map_err(context)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o1770)).map_err(context)?;
-        Ok(Self { first_uid, cgroup_name: format!("lamplight-{number:08x}"), _lock: lock })
+        Ok(Self { first_uid, cgroup_name: format!("lamplight-{number:08x}"), predecessor_was_killed, lock })
+    }
+}
+
+impl Drop for DataDirectory {
+    fn drop(&mut self) {
+        // An empty file says that this server ended by itself. Best effort: a full one costs the next a moment.
+        let _ = self.lock.set_len(0);
     }
 }
 
@@ -109,7 +118,8 @@ fn check_reachable(path: &Path) -> Result<(), Failure> {
 }
 
 /// One server per directory. A predecessor that was killed is waited for; one that lives is named.
-fn take_lock(path: &Path) -> Result<File, Failure> {
+/// Also says whether the last one did not end by itself.
+fn take_lock(path: &Path) -> Result<(File, bool), Failure> {
     let file = path.join(LOCK);
     let context =
         |error: std::io::Error| Failure::usage(format!("failed to lock {}", file.display())).because(error);
@@ -150,9 +160,10 @@ fn take_lock(path: &Path) -> Result<File, Failure> {
             Err(error) => return Err(context(error.into())),
         }
     }
+    let was_killed = lock.metadata().map_err(context)?.len() > 0;
     lock.set_len(0).map_err(context)?;
     writeln!(lock, "{}", std::process::id()).map_err(context)?;
-    Ok(lock)
+    Ok((lock, was_killed))
 }
 
 /// The process that has a data directory now.
@@ -215,10 +226,12 @@ mod tests {
     #[test]
     fn the_second_server_is_refused_and_a_link_is_not_followed() {
         let directory = tempfile::tempdir().unwrap();
-        let first = take_lock(directory.path()).unwrap();
+        let (first, was_killed) = take_lock(directory.path()).unwrap();
+        assert!(!was_killed);
         let refused = take_lock(directory.path()).unwrap_err();
         assert!(refused.text().contains(&format!("process {}", std::process::id())), "{}", refused.text());
         drop(first);
+        assert!(take_lock(directory.path()).unwrap().1);
         std::fs::remove_file(directory.path().join(LOCK)).unwrap();
         std::os::unix::fs::symlink("/tmp/elsewhere", directory.path().join(LOCK)).unwrap();
         assert!(take_lock(directory.path()).unwrap_err().text().contains("failed to lock"));

@@ -21,13 +21,19 @@ use crate::doctor;
 use crate::failure::Failure;
 use lamplight_sandbox::linux::{HostConfig, keeper};
 use lamplight_sandbox::network::{EgressConfig, Resolver};
+use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::str::FromStr;
+use std::time::{Duration, Instant};
 
 /// Processes that build sandboxes. Two, so that one goes on while the other is in a slow system call.
 const SPAWNERS: usize = 2;
 /// Descriptors the daemon may have open: about twenty for each instance.
 const DESCRIPTORS: u64 = 1 << 20;
+
+/// How long a killed predecessor may hold the port.
+const PORT_TIME: Duration = Duration::from_secs(3);
+const PORT_POLL: Duration = Duration::from_millis(10);
 
 /// Runs the platform until it is told to stop. Gives the exit status.
 pub fn serve(config: Config) -> Result<u8, Failure> {
@@ -35,8 +41,8 @@ pub fn serve(config: Config) -> Result<u8, Failure> {
     require_root("serve")?;
     telemetry::check(&config)?;
     doctor::require(&config)?;
-    let listener = bind(&config)?;
     let data = DataDirectory::prepare(&config.data_dir, config.first_uid)?;
+    let listener = bind(&config, data.predecessor_was_killed)?;
     let runtimes = find_runtimes(&runtimes_file(&config.data_dir))?;
     publish(&config.data_dir, &runtimes)?;
     raise_descriptor_limit();
@@ -81,17 +87,26 @@ pub fn require_root(command: &str) -> Result<(), Failure> {
     )))
 }
 
-/// Opens the port while that may still need privileges.
-pub fn bind(config: &Config) -> Result<TcpListener, Failure> {
+/// Opens the port while that may still need privileges. A predecessor that was killed may hold it a moment longer.
+fn bind(config: &Config, wait: bool) -> Result<TcpListener, Failure> {
     let address = config.listen;
-    let listener = TcpListener::bind(address).and_then(|listener| {
+    let started = Instant::now();
+    let listener = loop {
+        match TcpListener::bind(address) {
+            Err(error) if wait && error.kind() == ErrorKind::AddrInUse && started.elapsed() < PORT_TIME => {
+                std::thread::sleep(PORT_POLL);
+            }
+            bound => break bound,
+        }
+    };
+    let listener = listener.and_then(|listener| {
         listener.set_nonblocking(true)?;
         Ok(listener)
     });
     listener.map_err(|error| {
         let failure = Failure::usage(format!("failed to listen on {address}")).because(&error);
         match error.kind() {
-            std::io::ErrorKind::AddrInUse => failure
+            ErrorKind::AddrInUse => failure
                 .then("see who has it:   ss -ltnp")
                 .then("or take another:  lamplight serve --listen 127.0.0.1:0   (0 is any free port)"),
             _ => failure,

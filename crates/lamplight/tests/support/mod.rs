@@ -1,6 +1,7 @@
 //! The binary in a folder of its own, its words made the same on every host, and a real server.
 
-#![allow(dead_code)] // Each test file uses its own part.
+// Each test file uses its own part; what fails here fails the test.
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
@@ -56,7 +57,7 @@ impl Program {
     }
 
     /// Runs as a user without privileges (needs root).
-    pub fn as_nobody(mut self) -> Self {
+    pub fn without_privileges(mut self) -> Self {
         self.nobody = true;
         self
     }
@@ -173,7 +174,7 @@ pub fn root_or_skip(test: &str) -> bool {
 /// A real server on a free port, with a data directory of its own.
 pub struct Server {
     child: Child,
-    data: tempfile::TempDir,
+    data: Option<tempfile::TempDir>,
     pub endpoint: String,
 }
 
@@ -184,21 +185,21 @@ impl Server {
             return None;
         }
         let data = tempfile::Builder::new().prefix(".tmp").tempdir_in("/tmp").unwrap();
-        let mut child = Command::new(BINARY)
-            .args(["serve", "--listen", "127.0.0.1:0", "--log", "error", "--data-dir"])
-            .arg(data.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let endpoint = line.trim().strip_prefix("lamplight: listening on ").unwrap_or_default().to_owned();
-        assert!(!endpoint.is_empty(), "the server said {line:?}");
-        Some(Self { child, data, endpoint })
+        let (child, endpoint) = serve(&data, "127.0.0.1:0");
+        Some(Self { child, data: Some(data), endpoint })
     }
 
     pub fn data_directory(&self) -> String {
-        self.data.path().display().to_string()
+        self.data.as_ref().unwrap().path().display().to_string()
+    }
+
+    /// Kills the first process without warning, and starts another at once on the same port and directory.
+    pub fn kill_and_start_again(mut self) -> Self {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let data = self.data.take().unwrap();
+        let (child, endpoint) = serve(&data, self.endpoint.trim_start_matches("http://"));
+        Self { child, data: Some(data), endpoint }
     }
 
     /// A Python this host has.
@@ -213,8 +214,25 @@ impl Server {
     }
 }
 
+fn serve(data: &tempfile::TempDir, listen: &str) -> (Child, String) {
+    let mut child = Command::new(BINARY)
+        .args(["serve", "--listen", listen, "--log", "error", "--data-dir"])
+        .arg(data.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let endpoint = line.trim().strip_prefix("lamplight: listening on ").unwrap_or_default().to_owned();
+    assert!(!endpoint.is_empty(), "the server said {line:?}");
+    (child, endpoint)
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
+        if self.data.is_none() {
+            return; // It was killed, and another took its place.
+        }
         let process = rustix::process::Pid::from_raw(self.child.id().cast_signed()).unwrap();
         let _ = rustix::process::kill_process(process, rustix::process::Signal::TERM);
         let status = self.child.wait().unwrap();
