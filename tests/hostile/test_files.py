@@ -38,7 +38,7 @@ def test_files_of_the_host_are_not_there(attack, server, work_directory):
     marker.write_text("a secret of the host")
     marker.chmod(0o644)
     paths = [
-        str(marker), "/etc/shadow", "/etc/hostname", "/etc/ssh/sshd_config", "/root/.bashrc", "/root/.profile",
+        str(marker), "/etc/shadow", "/etc/machine-id", "/etc/debian_version", "/etc/ssh/sshd_config", "/root/.bashrc", "/root/.profile",
         str(server.data_directory / "key"), str(server.data_directory / "metadata.sqlite"), str(server.log_path),
         "/var/log/dpkg.log", "/home", "/boot/config-" + os.uname().release, "/sys/fs/cgroup/cgroup.procs", "/sys/kernel/security",
         "/proc/kcore", "/proc/1/root/etc/shadow", "/proc/self/root/../../etc/shadow", "/proc/1/environ", "/proc/kallsyms",
@@ -59,9 +59,10 @@ def test_the_root_is_an_explicit_list(attack):
     answer = attack(LIST, {"tops": ["/"]})
     assert answer.error is None, answer.body
     seen = answer.json
-    allowed = {"bin", "dev", "etc", "lib", "lib32", "lib64", "libx32", "mnt", "opt", "proc", "sbin", "tmp", "usr", "var"}
+    allowed = {"bin", "dev", "etc", "lib", "lib32", "lib64", "libx32", "mnt", "opt", "proc", "run", "sbin", "tmp", "usr", "var"}
     assert set(seen["/"]) <= allowed, seen["/"]
     assert set(seen["/var"]) <= {"task", "runtime", "lang", "tmp"}, seen["/var"]
+    assert seen.get("/run", []) == [], "a place for sockets of the host, and so empty"
     etc = set(seen["/etc"])
     assert etc <= {"passwd", "group", "hosts", "resolv.conf", "ssl", "ca-certificates", "nsswitch.conf", "pki", "alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "timezone", "mime.types", "services", "protocols", "host.conf", "hostname"}, etc
 
@@ -150,7 +151,7 @@ def test_devices(attack):
             for directory, names, files in os.walk("/dev"):
                 for name in files:
                     path = os.path.join(directory, name)
-                    information = os.stat(path)
+                    information = os.lstat(path)
                     if stat.S_ISCHR(information.st_mode) or stat.S_ISBLK(information.st_mode):
                         found[path] = [os.major(information.st_rdev), os.minor(information.st_rdev)]
             open("/dev/null", "w").write("x")

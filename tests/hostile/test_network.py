@@ -5,6 +5,8 @@ import threading
 
 import pytest
 
+from support.functions import custom_runtime
+
 CONNECT = """
     import socket
     def attempt(address, port, kind):
@@ -118,8 +120,9 @@ def test_two_instances_do_not_share_loopback(deploy, neighbour):
 
 
 @pytest.mark.covers("wall:runtime API abuse")
-def test_the_platforms_ports_cannot_be_taken(attack):
-    answer = attack("""
+def test_the_platforms_ports_cannot_be_taken(deploy, neighbour):
+    """A custom runtime, whose Runtime API listens; our own bootstraps speak frames and leave port 9001 free."""
+    function = deploy(custom_runtime("""
         import socket
         def attempt(port, option):
             with socket.socket() as s:
@@ -133,6 +136,5 @@ def test_the_platforms_ports_cannot_be_taken(attack):
                     return error.errno
         def handler(event, context):
             return [attempt(port, option) for port in (9001, 9002) for option in (0, socket.SO_REUSEADDR, socket.SO_REUSEPORT)]
-    """)
-    assert answer.error is None, answer.body
-    assert "bound" not in answer.json
+    """), runtime="provided.al2023", handler="app.handler")
+    assert set(function.ok()) == {98}

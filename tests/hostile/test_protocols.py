@@ -3,6 +3,7 @@
 import pytest
 
 from support import host
+from support.functions import custom_runtime
 
 RAW = """
     import os, socket, threading
@@ -20,9 +21,9 @@ RAW = """
 
 
 @pytest.mark.covers("wall:runtime API abuse", client="raw HTTP")
-def test_garbage_on_the_runtime_api(attack):
-    """A function with our own bootstrap that also talks to the HTTP Runtime API: refused, and its own call is unharmed."""
-    answer = attack(RAW + """
+def test_garbage_on_the_runtime_api(deploy, neighbour):
+    """From beside the runtime client: each is refused by an answer of its own, and the call goes on unharmed."""
+    function = deploy(custom_runtime(RAW + """
     def post(path, body=b"{}"):
         return talk(b"POST " + path.encode() + b" HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: " + str(len(body)).encode() + b"\\r\\n\\r\\n" + body)
     def handler(event, context):
@@ -36,10 +37,11 @@ def test_garbage_on_the_runtime_api(attack):
             "huge length": talk(b"POST " + base.encode() + b"/invocation/x/response HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 99999999999999\\r\\n\\r\\n{}"),
             "negative length": talk(b"POST " + base.encode() + b"/invocation/x/response HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: -1\\r\\n\\r\\n{}"),
         }
-    """, Timeout=60)
-    assert answer.error is None, f"{answer.body}\n{answer.log}"
-    for name, said in answer.json.items():
-        assert not said.startswith(("HTTP/1.1 2", "HTTP/1.1 5")), (name, said)
+    """), runtime="provided.al2023", handler="app.handler", Timeout=60)
+    for name, said in function.ok().items():
+        # Garbage may also have its connection closed; whatever is answered is a client's error.
+        assert said.startswith("HTTP/1.1 4") or (said in ("", "errno 104", "errno 32") and name in ("garbage", "endless header", "negative length")), (name, said)
+    assert set(function.ok()) == set(function.ok()), "it goes on"
 
 
 @pytest.mark.covers("wall:runtime API abuse", client="raw HTTP")
@@ -47,7 +49,7 @@ def test_garbage_on_the_runtime_api(attack):
 def test_hundreds_of_stalled_connections(deploy, neighbour, server, port):
     daemon = server.tree().daemon
     before = host.descriptors(daemon.pid)
-    function = deploy({"app.py": RAW + f"""
+    function = deploy(custom_runtime(RAW + f"""
     kept = []
     def handler(event, context):
         try:
@@ -59,8 +61,8 @@ def test_hundreds_of_stalled_connections(deploy, neighbour, server, port):
         except OSError as error:
             return [len(kept), str(error)]
         return [len(kept), ""]
-    """}, Timeout=30)
-    function.invoke()
+    """), runtime="provided.al2023", handler="app.handler", Timeout=30)
+    assert function.invoke().status == 200
     assert function.invoke().status == 200
     open_now = host.descriptors(daemon.pid)
     assert open_now - before < 600, f"one instance holds {open_now - before} descriptors of the daemon"

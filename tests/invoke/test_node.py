@@ -39,14 +39,14 @@ def test_context_environment_and_top_level_await(deploy, node):
             memory: context.memoryLimitInMB, group: context.logGroupName, stream: context.logStreamName,
             remaining: context.getRemainingTimeInMillis(), cwd: process.cwd(), environment: process.env,
         });
-    """}, runtime=node, Timeout=9, variables={"A": "b"})
+    """}, runtime=node, Timeout=9, variables={"SOME": "b"})
     seen = function.ok()
     assert seen["ready"] == "awaited"
     assert seen["name"] == function.name and seen["version"] == "$LATEST"
     assert seen["arn"].endswith(f":function:{function.name}")
     assert int(seen["memory"]) == 128 and 7000 < seen["remaining"] <= 9000
     assert seen["cwd"] == "/var/task"
-    assert seen["environment"]["A"] == "b"
+    assert seen["environment"]["SOME"] == "b"
     assert seen["environment"]["AWS_EXECUTION_ENV"] == f"AWS_Lambda_{node}"
     assert "/var/runtime" in seen["environment"]["NODE_PATH"]
 

@@ -13,8 +13,8 @@ def post(path, document, headers={}):
         assert answer.status == 202, answer.status
 while True:
     with urllib.request.urlopen(base + "/invocation/next", timeout=None) as answer:
-        event, headers = json.load(answer), dict(answer.headers)
-    request_id = headers["Lambda-Runtime-Aws-Request-Id"]
+        event, request_id = json.load(answer), answer.headers["Lambda-Runtime-Aws-Request-Id"]
+        headers = dict(answer.headers)
     if event.get("fail"):
         post(f"/invocation/{request_id}/error", {"errorMessage": "asked to", "errorType": "Asked", "stackTrace": []}, {"Lambda-Runtime-Function-Error-Type": "Runtime.Asked"})
         continue

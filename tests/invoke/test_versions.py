@@ -57,13 +57,13 @@ def test_every_form_of_the_name(deploy, client):
 @pytest.mark.covers("operation:UpdateFunctionCode")
 @pytest.mark.covers("operation:UpdateFunctionConfiguration")
 def test_an_update_is_seen_by_the_next_call(deploy):
-    function = deploy({"app.py": SAYS.format("before")}, variables={"A": "1"})
+    function = deploy({"app.py": SAYS.format("before")}, variables={"SOME": "1"})
     for n in range(5):
         function.update({"app.py": SAYS.format(n)})
         assert function.ok()[0] == str(n)
-    function.update({"app.py": "import os\ndef handler(e, c): return [os.environ['A'], c.memory_limit_in_mb]"})
+    function.update({"app.py": "import os\ndef handler(e, c): return [os.environ['SOME'], c.memory_limit_in_mb]"})
     assert [str(value) for value in function.ok()] == ["1", "128"]
-    function.update(Environment={"Variables": {"A": "2"}}, MemorySize=256)
+    function.update(Environment={"Variables": {"SOME": "2"}}, MemorySize=256)
     assert [str(value) for value in function.ok()] == ["2", "256"]
 
 

@@ -12,30 +12,60 @@ pub const INSIDE_GROUP: u32 = 990;
 
 /// Makes a user namespace that maps only the inside user and group to `host_id`, and keeps just its descriptor.
 ///
+/// The namespace belongs to `host_id` itself: what the kernel counts per user (inotify instances, processes, pending
+/// signals, locked memory) is counted for the owner of each enclosing namespace too, and an owner shared by all
+/// sandboxes, root, would let one of them use up everybody's share. Source: kernel/ucount.c, user_namespaces(7).
+///
 /// A short-lived child holds it while its maps are written by this process, which is root outside.
 pub fn make_user_namespace(host_id: u32) -> Result<OwnedFd, Failure> {
-    match sys::fork_into(libc::CLONE_NEWUSER as u64).doing(|| "create a user namespace".to_owned())? {
-        Forked::Child => loop {
-            // The parent kills this process as soon as it holds the namespace.
-            let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-            let _ = rustix::event::poll(&mut [], None);
-        },
+    let (made_reader, made_writer) =
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).doing(|| "make a pipe".to_owned())?;
+    match sys::fork_into(0).doing(|| "start a process".to_owned())? {
+        Forked::Child => {
+            drop(made_reader);
+            let failure = own_user_namespace(host_id)
+                .err()
+                .map_or(0, |error| error.raw_os_error().unwrap_or(libc::EIO));
+            if rustix::io::write(&made_writer, &failure.to_ne_bytes()).is_err() {
+                sys::exit_now(1); // The parent ended before its death could signal us.
+            }
+            loop {
+                // The parent kills this process as soon as it holds the namespace.
+                let _ = rustix::event::poll(&mut [], None);
+            }
+        }
         Forked::Parent(pid, _pidfd) => {
+            drop(made_writer);
             let process = pid.as_raw_nonzero();
-            let made =
+            let mut failure = [0_u8; 4];
+            let made = match rustix::io::read(&made_reader, &mut failure) {
+                Ok(4) if failure == [0; 4] => Ok(()),
+                Ok(4) => Err(std::io::Error::from_raw_os_error(i32::from_ne_bytes(failure))),
+                _ => Err(std::io::Error::other("its process ended early")),
+            }
+            .and_then(|()| {
                 std::fs::write(format!("/proc/{process}/uid_map"), format!("{INSIDE_USER} {host_id} 1\n"))
-                    .and_then(|()| {
-                        std::fs::write(
-                            format!("/proc/{process}/gid_map"),
-                            format!("{INSIDE_GROUP} {host_id} 1\n"),
-                        )
-                    })
-                    .and_then(|()| std::fs::File::open(format!("/proc/{process}/ns/user")));
+            })
+            .and_then(|()| {
+                std::fs::write(format!("/proc/{process}/gid_map"), format!("{INSIDE_GROUP} {host_id} 1\n"))
+            })
+            .and_then(|()| std::fs::File::open(format!("/proc/{process}/ns/user")));
             let _ = rustix::process::kill_process(pid, Signal::KILL);
             let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
-            made.map(OwnedFd::from).doing(|| format!("map user {host_id} into a user namespace"))
+            made.map(OwnedFd::from).doing(|| format!("make a user namespace for user {host_id}"))
         }
     }
+}
+
+/// In the child: becomes `host_id`, then makes the namespace that so belongs to it. The capabilities stay, because hosts
+/// may allow new user namespaces to the privileged only.
+fn own_user_namespace(host_id: u32) -> std::io::Result<()> {
+    sys::keep_capabilities_over_user_changes()?;
+    sys::become_user(host_id, host_id, true)?;
+    sys::unshare(libc::CLONE_NEWUSER)?;
+    // Last, because a change of user clears it.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    Ok(())
 }
 
 /// Becomes the inside user for good: enters the user namespace, drops to its one user, gives up everything.

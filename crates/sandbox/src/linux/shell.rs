@@ -61,6 +61,8 @@ pub fn run(context: &SpawnerContext, birth: &ShellBirth) -> ! {
 fn live(context: &SpawnerContext, birth: &ShellBirth) -> Result<i32, Failure> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .doing(|| "tie the shell to its spawner".to_owned())?;
+    // Inherited from the server's start: they name directories of the host.
+    sys::erase_arguments().doing(|| "erase the command line".to_owned())?;
     birth.cgroups.attach_self().doing(|| "enter the cgroups".to_owned())?;
     sys::unshare(libc::CLONE_NEWCGROUP).doing(|| "make a cgroup namespace".to_owned())?;
     rustix::system::sethostname(b"sandbox").doing(|| "set the host name".to_owned())?;

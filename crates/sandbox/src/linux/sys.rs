@@ -254,6 +254,35 @@ pub fn become_user(user: u32, group: u32, clear_groups: bool) -> io::Result<()> 
     Ok(())
 }
 
+/// Lets changes of the user id leave the capabilities alone, from now on in this process. Source: capabilities(7).
+pub fn keep_capabilities_over_user_changes() -> io::Result<()> {
+    const SECBIT_NO_SETUID_FIXUP: libc::c_ulong = 1 << 2;
+    // SAFETY: prctl with integer arguments.
+    if unsafe { libc::prctl(libc::PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Overwrites this process's command line with zeroes, as `/proc/PID/cmdline` shows it to everybody in its pid
+/// namespace. Nothing here reads the arguments again.
+pub fn erase_arguments() -> io::Result<()> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    // The second field, the name, may hold anything but ends with the last parenthesis; the third comes after it.
+    let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    let mut fields = after_name.split_ascii_whitespace().skip(45).map(str::parse::<usize>);
+    let (Some(Ok(start)), Some(Ok(end))) = (fields.next(), fields.next()) else {
+        return Err(io::Error::other("/proc/self/stat names no arguments"));
+    };
+    if start != 0 && end > start {
+        // SAFETY: arg_start..arg_end (proc_pid_stat(5), fields 48 and 49) is the part of this process's own stack that
+        // holds the argument strings: mapped writable for its whole life, used by nothing else in this process.
+        unsafe { std::ptr::write_bytes(std::ptr::with_exposed_provenance_mut::<u8>(start), 0, end - start) };
+    }
+    Ok(())
+}
+
 /// `unshare` of this single-threaded process.
 pub fn unshare(flags: i32) -> io::Result<()> {
     // SAFETY: takes an integer; descriptor-table unsharing is not requested by any caller.
