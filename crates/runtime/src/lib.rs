@@ -6,6 +6,7 @@
 
 pub mod conversation;
 pub mod frames;
+pub mod fuzz;
 mod http;
 pub mod managed;
 

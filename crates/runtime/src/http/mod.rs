@@ -17,9 +17,10 @@ use crate::conversation::{AnswerSink, ConversationError, Event, Reply};
 use exchange::Exchange;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::net::TcpListener;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::{JoinHandle, JoinSet};
 
 /// Connections one instance may have open. Stock clients use one or two; with [`HEAD_BYTES`] this bounds what a
@@ -108,7 +109,13 @@ async fn accept(listener: tokio::net::TcpListener, exchange: Arc<Exchange>) {
 async fn serve_connection(stream: tokio::net::TcpStream, exchange: Arc<Exchange>) {
     // A second descriptor of the connection, to look whether the client is still there. Ends with this task.
     let Ok(line) = stream.as_fd().try_clone_to_owned() else { return };
-    let line = Arc::new(line);
+    serve_bytes(stream, Arc::new(line), exchange).await;
+}
+
+async fn serve_bytes<Stream>(stream: Stream, line: Arc<OwnedFd>, exchange: Arc<Exchange>)
+where
+    Stream: AsyncRead + AsyncWrite + Unpin,
+{
     let service = hyper::service::service_fn(move |request| {
         service::answer(Arc::clone(&exchange), Arc::clone(&line), request)
     });
@@ -124,4 +131,39 @@ async fn serve_connection(stream: tokio::net::TcpStream, exchange: Arc<Exchange>
         .title_case_headers(true)
         .serve_connection(TokioIo::new(stream), service)
         .await;
+}
+
+/// Serves one connection on which a client sends `data` and hangs up, while an event waits. For fuzzing.
+pub(crate) async fn serve_once(data: &[u8]) -> std::io::Result<()> {
+    use tokio::io::AsyncWriteExt as _;
+    let exchange = Arc::new(Exchange::default());
+    let (body, mut pieces) = tokio::sync::mpsc::channel(4);
+    let (content_type, _named) = tokio::sync::oneshot::channel();
+    let event = Event {
+        request_id: lamplight_model::RequestId(uuid::Uuid::nil()),
+        deadline_ms: 0,
+        invoked_arn: "arn".to_owned(),
+        trace_header: None,
+        client_context: None,
+        payload: bytes::Bytes::from_static(b"{}"),
+    };
+    let _reply = exchange.offer(event, AnswerSink { body, content_type }, 1000);
+    let (line, _other_end) = std::os::unix::net::UnixStream::pair()?;
+    let (mut client, server) = tokio::io::duplex(1024 * 1024);
+    let serve = serve_bytes(server, Arc::new(line.into()), exchange);
+    let talk = async {
+        client.write_all(data).await?;
+        client.shutdown().await?;
+        // Turns enough for all requests; one that waits for another event would wait for ever.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+            while pieces.try_recv().is_ok() {}
+        }
+        Ok(())
+    };
+    tokio::pin!(talk);
+    tokio::select! {
+        () = serve => talk.await,
+        told = &mut talk => told,
+    }
 }

@@ -6,10 +6,12 @@
 mod bootstraps;
 mod discover;
 mod roots;
+mod size;
 
 pub use bootstraps::{Bootstrap, bootstraps};
 pub use discover::{SearchPaths, discover, examine};
 pub use roots::{Entry, base_entries, root_entries};
+pub use size::sized_command;
 
 use lamplight_model::managed_runtime::{RuntimeFamily, family, is_known};
 use serde::{Deserialize, Serialize};

@@ -1,11 +1,13 @@
 //! Starts one of our bootstraps as a plain process with a socket as descriptor 3, no wall around it.
 
+#![allow(dead_code)] // Not every test file uses all of it.
+
 use bytes::Bytes;
 use lamplight_model::RequestId;
 use lamplight_runtime::{AnswerSink, Conversation, ConversationError, Event, Init, LogRecord, Reply};
 use rustix::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
@@ -48,12 +50,18 @@ impl Bootstrap {
             ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
             ("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/hello"),
         ];
-        Self::spawn(runtime, files, &[&named, environment].concat(), Conversation::frames)
+        Self::spawn(runtime, None, files, &[&named, environment].concat(), Conversation::frames)
+    }
+
+    /// One of the host's interpreters rather than the first on the path.
+    pub fn with_interpreter(runtime: &str, program: &Path, files: &[(&str, &str)], handler: &str) -> Self {
+        let environment = [("_HANDLER", handler), ("AWS_LAMBDA_FUNCTION_NAME", "hello")];
+        Self::spawn(runtime, Some(program), files, &environment, Conversation::frames)
     }
 
     /// An interpreter that belongs to no function yet.
     pub fn blank(runtime: &str, files: &[(&str, &str)]) -> Self {
-        Self::spawn(runtime, files, &[], Conversation::blank)
+        Self::spawn(runtime, None, files, &[], Conversation::blank)
     }
 
     pub async fn specialise(&mut self, environment: &[(&str, &str)]) {
@@ -65,6 +73,7 @@ impl Bootstrap {
 
     fn spawn(
         runtime: &str,
+        program: Option<&Path>,
         files: &[(&str, &str)],
         environment: &[(&str, &str)],
         converse: fn(UnixStream) -> std::io::Result<Conversation>,
@@ -77,7 +86,7 @@ impl Bootstrap {
         }
         let (ours, theirs) = UnixStream::pair().unwrap();
         let bootstraps = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("bootstraps");
-        let (program, script) = match runtime {
+        let (found, script) = match runtime {
             "python" => {
                 (interpreter("python3", &["-c", "import sys; print(sys.executable)"]), "python/bootstrap.py")
             }
@@ -88,7 +97,7 @@ impl Bootstrap {
         let mut command = Command::new("sh");
         command
             .args(["-c", "exec 3<&0 0</dev/null; exec \"$@\"", "sh"])
-            .arg(program)
+            .arg(program.unwrap_or(Path::new(&found)))
             .args(options)
             .arg(bootstraps.join(script))
             .stdin(theirs.as_fd().try_clone_to_owned().unwrap())
