@@ -238,7 +238,6 @@ def test_lists_page_by_opaque_tokens(server):
     try:
         for name in names:
             create(client, name)
-        client.publish_version  # noqa: B018
         pages = list(client.get_paginator("list_functions").paginate(PaginationConfig={"PageSize": 3}))
         assert [len(page["Functions"]) for page in pages] == [3, 3, 1]
         rows = [row for page in pages for row in page["Functions"]]
@@ -292,6 +291,21 @@ def test_update_of_the_configuration(client, created, name):
     assert error_of(client.update_function_configuration, FunctionName=name, RevisionId=answer["RevisionId"])[0] == "PreconditionFailedException"
     assert error_of(client.update_function_configuration, FunctionName=name, Timeout=901)[0] == "InvalidParameterValueException"
     assert client.get_function_configuration(FunctionName=name)["RevisionId"] == cleared["RevisionId"]
+
+
+@pytest.mark.covers("operation:UpdateFunctionConfiguration")
+def test_update_of_the_logging_keeps_what_is_not_given(client, created, name):
+    def update(**logging):
+        answer = client.update_function_configuration(FunctionName=name, LoggingConfig=logging)["LoggingConfig"]
+        updated(client, name)
+        return answer
+
+    group = f"/aws/lambda/{name}"
+    assert error_of(client.update_function_configuration, FunctionName=name, LoggingConfig={"SystemLogLevel": "WARN"})[0] == "InvalidParameterValueException"
+    assert update(LogFormat="JSON", SystemLogLevel="WARN") == {"LogFormat": "JSON", "ApplicationLogLevel": "INFO", "SystemLogLevel": "WARN", "LogGroup": group}
+    assert update(ApplicationLogLevel="DEBUG") == {"LogFormat": "JSON", "ApplicationLogLevel": "DEBUG", "SystemLogLevel": "WARN", "LogGroup": group}
+    assert update(LogGroup="/mine") == {"LogFormat": "JSON", "ApplicationLogLevel": "DEBUG", "SystemLogLevel": "WARN", "LogGroup": "/mine"}
+    assert update(LogFormat="Text") == {"LogFormat": "Text", "LogGroup": "/mine"}
 
 
 @pytest.mark.covers("operation:DeleteFunction")

@@ -57,7 +57,7 @@ pub async fn create(state: &ApiState, context: &Context, body: &Bytes) -> Result
             "PackageType Image is not supported by Lamplight yet. Send the package as ZipFile.",
         ));
     }
-    settings.check(&members)?;
+    settings.check(&members, false)?;
     let egress = tags::check(&tags)?;
     let architecture = check_architecture(state, architecture)?;
     let (Some(runtime), Some(handler)) = (&settings.runtime, &settings.handler) else {

@@ -77,7 +77,8 @@ pub struct Settings {
 
 #[derive(Debug)]
 struct Logging {
-    json: bool,
+    /// `LogFormat`; what the function has stays when it is not given.
+    json: Option<bool>,
     application_log_level: Option<String>,
     system_log_level: Option<String>,
     log_group: Option<String>,
@@ -178,8 +179,9 @@ impl Settings {
     /// Checks what the service checks after the shapes: known runtime, sizes of ordinary functions, reserved and
     /// too large environments, layers.
     ///
-    /// Fails with `InvalidParameterValueException`. Changes nothing.
-    pub fn check(&self, members: &Members<'_>) -> Result<(), ApiError> {
+    /// `logs_json` says whether the function writes JSON logs so far. Fails with
+    /// `InvalidParameterValueException`. Changes nothing.
+    pub fn check(&self, members: &Members<'_>, logs_json: bool) -> Result<(), ApiError> {
         if let Some(name) = UNSERVED.iter().find(|name| members.has(name)) {
             return Err(ApiError::invalid_parameter(format!("{name} is not supported by Lamplight yet.")));
         }
@@ -208,7 +210,7 @@ impl Settings {
                 )));
             }
         }
-        if self.logging.as_ref().is_some_and(Logging::has_level_without_json) {
+        if self.logging.as_ref().is_some_and(|logging| logging.has_level_without_json(logs_json)) {
             return Err(ApiError::invalid_parameter(
                 "Log level is not supported when LogFormat is set to 'Text'. Remove log level from your request \
                  or change the LogFormat to 'JSON' and try again.",
@@ -275,18 +277,24 @@ impl Logging {
         }
     }
 
-    fn has_level_without_json(&self) -> bool {
-        !self.json && (self.application_log_level.is_some() || self.system_log_level.is_some())
+    fn has_level_without_json(&self, logs_json: bool) -> bool {
+        !self.json.unwrap_or(logs_json)
+            && (self.application_log_level.is_some() || self.system_log_level.is_some())
     }
 
     fn apply(self, version: &mut FunctionVersion) {
-        let level =
-            |given: Option<String>| self.json.then(|| given.unwrap_or_else(|| DEFAULT_LEVEL.to_owned()));
-        version.logging.application_log_level = level(self.application_log_level);
-        version.logging.system_log_level = level(self.system_log_level);
-        version.logging.json = self.json;
+        let logging = &mut version.logging;
+        logging.json = self.json.unwrap_or(logging.json);
+        let json = logging.json;
+        // JSON logs always have levels, text logs never.
+        let level = |given: Option<String>, stored: Option<String>| {
+            json.then(|| given.or(stored).unwrap_or_else(|| DEFAULT_LEVEL.to_owned()))
+        };
+        logging.application_log_level =
+            level(self.application_log_level, logging.application_log_level.take());
+        logging.system_log_level = level(self.system_log_level, logging.system_log_level.take());
         if let Some(group) = self.log_group {
-            version.logging.log_group = group;
+            logging.log_group = group;
         }
     }
 }
@@ -354,7 +362,7 @@ fn read_logging(members: &Members<'_>) -> Result<Option<Logging>, ApiError> {
     }
     violations.finish()?;
     Ok(Some(Logging {
-        json: format.as_deref() == Some("JSON"),
+        json: format.map(|format| format == "JSON"),
         application_log_level: block.string("ApplicationLogLevel")?,
         system_log_level: block.string("SystemLogLevel")?,
         log_group: block.string("LogGroup")?,
@@ -416,7 +424,7 @@ mod tests {
         let mut violations = Violations::default();
         let got = Settings::read(&members, &mut violations)
             .and_then(|settings| violations.finish().map(|()| settings))
-            .and_then(|settings| settings.check(&members));
+            .and_then(|settings| settings.check(&members, false));
         match (got, expected) {
             (Ok(()), Ok(())) => {}
             (Err(error), Err((code, part))) => {

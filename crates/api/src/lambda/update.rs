@@ -72,8 +72,8 @@ pub async fn configuration(
     let mut violations = Violations::default();
     let settings = Settings::read(&members, &mut violations)?;
     violations.finish()?;
-    settings.check(&members)?;
     let latest = target.load_latest(state).await?;
+    settings.check(&members, latest.logging.json)?;
     check_revision(members.string("RevisionId")?.as_deref(), &latest)?;
     check_changeable(&latest)?;
     let mut changed = FunctionVersion::clone(&latest);
