@@ -28,6 +28,7 @@ pub struct Arguments {
 
 /// Flags every command takes.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Common options")]
 pub struct Global {
     /// Write JSON for programs instead of text for people.
     #[arg(long, global = true)]

@@ -208,6 +208,10 @@ impl Refusal {
             Some("AccessDeniedException") => {
                 self.failure.then("functions may only invoke functions; use the server's own endpoint")
             }
+            Some("ServiceException") => self
+                .failure
+                .then("the server's own log says why (standard error of lamplight serve)")
+                .then("functions with egress need a server that allows it: LAMPLIGHT_NETWORK_EGRESS=true"),
             _ => self.failure,
         }
     }

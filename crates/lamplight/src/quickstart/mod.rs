@@ -281,8 +281,8 @@ fn next_steps(endpoint: &str) -> String {
          {program} logs notes --follow\n  \
          {program} usage\n  \
          {program} deploy ./my-function\n  \
-         aws lambda invoke --function-name notes --cli-binary-format raw-in-base64-out \\\n      \
-         --payload '{{\"httpMethod\": \"GET\"}}' /dev/stdout\n"
+         echo '{{\"httpMethod\": \"GET\"}}' > event.json\n  \
+         aws lambda invoke --function-name notes --payload fileb://event.json /dev/stdout\n"
     )
 }
 

@@ -11,7 +11,12 @@ use tokio_util::sync::CancellationToken;
 const ROUND: Duration = Duration::from_secs(3_600);
 
 /// Deletes what is too old or unreferenced, once an hour.
-pub async fn collect(opened: Opened, clock: lamplight_store::Clock, stop: CancellationToken) {
+pub async fn collect(
+    opened: Opened,
+    pool: Arc<Pool>,
+    clock: lamplight_store::Clock,
+    stop: CancellationToken,
+) {
     let mut rounds = tokio::time::interval(ROUND);
     rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -24,7 +29,7 @@ pub async fn collect(opened: Opened, clock: lamplight_store::Clock, stop: Cancel
             Ok(bytes) => tracing::info!(bytes, "deleted old logs"),
             Err(error) => tracing::warn!(%error, "failed to delete old logs"),
         }
-        match collect_code(&*opened.store, &*opened.code).await {
+        match collect_code(&*opened.store, &*opened.code, &pool).await {
             Ok(0) => {}
             Ok(bytes) => tracing::info!(bytes, "deleted unreferenced code"),
             Err(error) => tracing::warn!(%error, "failed to delete unreferenced code"),
@@ -32,8 +37,12 @@ pub async fn collect(opened: Opened, clock: lamplight_store::Clock, stop: Cancel
     }
 }
 
-async fn collect_code(store: &dyn Store, code: &dyn CodeStore) -> Result<u64, StoreError> {
-    let referenced = store.referenced_code().await?;
+async fn collect_code(store: &dyn Store, code: &dyn CodeStore, pool: &Pool) -> Result<u64, StoreError> {
+    // An instance may still run what no version refers to any more. Asked before the store: an instance that
+    // starts meanwhile is of a version that the store knows.
+    let mounted = pool.snapshot().versions.into_iter().map(|version| version.code).collect::<Vec<_>>();
+    let mut referenced = store.referenced_code().await?;
+    referenced.extend(mounted);
     code.collect(&referenced).await
 }
 

@@ -92,7 +92,7 @@ pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> 
         Arc::new(move |identifier| runtimes.warning(identifier)),
         stop.clone(),
     ));
-    tokio::spawn(housekeeping::collect(opened.clone(), clock, stop.clone()));
+    tokio::spawn(housekeeping::collect(opened.clone(), Arc::clone(&pool), clock, stop.clone()));
     tokio::spawn(housekeeping::retire_deleted(Arc::clone(&opened.store), Arc::clone(&pool), stop.clone()));
     let closing = stop.clone();
     let limits = ServeLimits { grace: Duration::from_secs(config.drain_seconds), ..ServeLimits::public() };
