@@ -2,7 +2,7 @@
 
 use crate::instance::Instance;
 use crate::registry::{Counters, PhaseCounts, Registry};
-use lamplight_model::{FunctionName, Scope, VersionNumber};
+use lamplight_model::{CodeDigest, FunctionName, Scope, VersionNumber};
 
 /// The state and the counts of a pool.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -32,6 +32,8 @@ pub struct VersionSnapshot {
     pub version: VersionNumber,
     /// Which revision of it.
     pub revision_id: String,
+    /// The package its instances have mounted.
+    pub code: CodeDigest,
     /// Instances by phase.
     pub instances: PhaseCounts,
     /// Idle ones that stand still.
@@ -55,6 +57,7 @@ impl Snapshot {
                     name: version.name.clone(),
                     version: version.version,
                     revision_id: version.revision_id.clone(),
+                code: version.code.clone(),
                     instances,
                     frozen,
                 });
