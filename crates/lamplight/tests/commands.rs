@@ -164,6 +164,33 @@ fn quickstart_works_from_a_copied_binary() {
 }
 
 #[test]
+fn a_running_server_sees_runtimes_named_later() {
+    let Some(server) = Server::start("a_running_server_sees_runtimes_named_later") else { return };
+    let program = Program::new().with("LAMPLIGHT_ENDPOINT", &server.endpoint);
+    let runtime = server.python(&program);
+    program.write("f/app.py", "import sys\ndef handler(event, context): return sys.version_info[1]\n");
+    done(&program.run(&["deploy", "./f", "--runtime", "python3.15"]));
+    assert_eq!(program.run(&["invoke", "f"]).status, 2);
+    let data = server.data_directory();
+    done(&program.run(&["runtime", "alias", &format!("python3.15={runtime}"), "--data-dir", &data]));
+    let minor: u64 = runtime.trim_start_matches("python3.").parse().unwrap();
+    assert_eq!(as_json(&program.run(&["invoke", "f"])), json!(minor));
+
+    let listed = as_json(&program.run(&["runtime", "list", "--json"]));
+    let row = listed["Runtimes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|row| row["Identifier"] == runtime.as_str())
+        .unwrap();
+    let interpreter = row["Interpreter"].as_str().unwrap().to_owned();
+    let added = program.run(&["runtime", "add", &runtime, &interpreter, "--data-dir", &data]);
+    assert!(done(&added).contains(&interpreter), "{}", added.text());
+    done(&program.run(&["deploy", "./f", "--name", "g", "--runtime", &runtime]));
+    assert_eq!(as_json(&program.run(&["invoke", "g"])), json!(minor));
+}
+
+#[test]
 fn a_killed_server_starts_again_at_once_and_a_note_survives() {
     let Some(server) = Server::start("a_killed_server_starts_again_at_once_and_a_note_survives") else {
         return;

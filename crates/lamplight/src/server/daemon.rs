@@ -6,12 +6,12 @@ use lamplight_sandbox::linux::DaemonSockets;
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// A second signal counts as "now" only after this time: Ctrl-C comes from the terminal and from the keeper.
 const SAME_SIGNAL: Duration = Duration::from_millis(500);
 
-/// Runs until SIGTERM or SIGINT. Gives the exit status: 0 after a drain, 2 when it could not start.
+/// Runs until SIGTERM, SIGINT or SIGHUP. Gives the exit status: 0 after a drain, 2 when it could not start.
 pub fn run(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> i32 {
     telemetry::start(config);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -29,10 +29,12 @@ pub fn run(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> i3
 
 async fn serve(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> i32 {
     let address = listener.local_addr().unwrap_or(config.listen);
-    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
-        tracing::error!("failed to listen to signals");
-        return 2;
+    let mut stop_signals = match StopSignals::listen() {
+        Ok(signals) => signals,
+        Err(error) => {
+            tracing::error!(%error, "failed to listen to signals");
+            return 2;
+        }
     };
     let server = match wiring::start(config, listener, sockets) {
         Ok(server) => server,
@@ -46,17 +48,11 @@ async fn serve(config: &Config, listener: TcpListener, sockets: DaemonSockets) -
     let _ = writeln!(output, "lamplight: listening on http://{address}").and_then(|()| output.flush());
     drop(output);
     tracing::info!(%address, data = %config.data_dir.display(), "listening");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    stop_signals.next().await;
     tracing::info!(seconds = config.drain_seconds, "stopping: invocations in flight may finish");
     let again = async {
         tokio::time::sleep(SAME_SIGNAL).await;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        stop_signals.next().await;
     };
     tokio::select! {
         finished = server.drain(Duration::from_secs(config.drain_seconds)) => {
@@ -66,6 +62,31 @@ async fn serve(config: &Config, listener: TcpListener, sockets: DaemonSockets) -
         () = again => {
             tracing::warn!("stopped at once");
             0
+        }
+    }
+}
+
+/// The signals that mean "stop": a service manager's, Ctrl-C, and the end of the terminal.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl StopSignals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.hang_up.recv() => {}
         }
     }
 }

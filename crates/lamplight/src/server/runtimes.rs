@@ -6,14 +6,16 @@ use lamplight_api::RuntimeRow;
 use lamplight_model::managed_runtime::{RuntimeFamily, family};
 use lamplight_model::{ErrorCode, ServiceError};
 use lamplight_pool::RuntimePlan;
-use lamplight_runtime::ManagedRuntimes;
 use lamplight_runtime::managed::{Entry, SearchPaths, base_entries, bootstraps, discover, root_entries};
+use lamplight_runtime::{InstalledRuntime, ManagedRuntimes};
 use lamplight_sandbox::RootEntry;
+use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 /// The table's file.
 pub fn runtimes_file(data_directory: &Path) -> PathBuf {
@@ -48,7 +50,11 @@ pub fn publish(data_directory: &Path, runtimes: &ManagedRuntimes) -> Result<(), 
     let directory = data_directory.join("bootstraps");
     for file in bootstraps() {
         let family = directory.join(file.directory);
-        std::fs::create_dir_all(&family).map_err(context)?;
+        for created in [&directory, &family] {
+            std::fs::create_dir_all(created).map_err(context)?;
+            // Read inside sandboxes by users of their own, whatever the umask of whoever started us.
+            std::fs::set_permissions(created, std::fs::Permissions::from_mode(0o755)).map_err(context)?;
+        }
         write_whole(&family.join(file.name), file.content).map_err(context)?;
     }
     let mut roots: BTreeMap<String, Vec<RootEntry>> = BTreeMap::new();
@@ -59,7 +65,7 @@ pub fn publish(data_directory: &Path, runtimes: &ManagedRuntimes) -> Result<(), 
             .find(|file| file.family == family(&runtime.identifier))
             .map_or("", |file| file.directory);
         let entries = root_entries(runtime, &directory.join(name)).into_iter().map(root_entry).collect();
-        roots.insert(runtime.identifier.clone(), entries);
+        roots.insert(root_name(runtime), entries);
     }
     let json = |value: serde_json::Result<Vec<u8>>| value.map_err(|error| context(error.into()));
     write_whole(&data_directory.join("roots.json"), &json(serde_json::to_vec_pretty(&roots))?)
@@ -67,15 +73,24 @@ pub fn publish(data_directory: &Path, runtimes: &ManagedRuntimes) -> Result<(), 
     write_whole(&runtimes_file(data_directory), &json(serde_json::to_vec_pretty(runtimes))?).map_err(context)
 }
 
+/// A root's name changes with what is in it: spawners keep the roots they have read, by name.
+fn root_name(runtime: &InstalledRuntime) -> String {
+    let digest = Sha256::digest(runtime.interpreter.as_os_str().as_encoded_bytes());
+    format!("{}-{:02x}{:02x}{:02x}{:02x}", runtime.identifier, digest[0], digest[1], digest[2], digest[3])
+}
+
 fn root_entry(entry: Entry) -> RootEntry {
     RootEntry { host: entry.host, inside: entry.inside, hide: entry.hide }
 }
+
+/// Which writing of the file was read: inode and time of change.
+type Written = (u64, Option<SystemTime>);
 
 /// The table as the daemon sees it: read again when root has written it anew.
 #[derive(Debug)]
 pub struct RuntimeTable {
     file: PathBuf,
-    read: Mutex<Option<(u64, Arc<ManagedRuntimes>)>>,
+    read: Mutex<Option<(Written, Arc<ManagedRuntimes>)>>,
 }
 
 impl RuntimeTable {
@@ -87,17 +102,18 @@ impl RuntimeTable {
     /// The table now. A file that cannot be read leaves what was read before.
     pub fn now(&self) -> Arc<ManagedRuntimes> {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        // Every write makes a new file, so its inode tells the versions apart.
-        let inode = std::fs::metadata(&self.file).map(|metadata| metadata.ino()).unwrap_or_default();
+        let written = std::fs::metadata(&self.file)
+            .map(|metadata| (metadata.ino(), metadata.modified().ok()))
+            .unwrap_or_default();
         if let Some((known, table)) = read.as_ref()
-            && *known == inode
+            && *known == written
         {
             return Arc::clone(table);
         }
         match ManagedRuntimes::load(&self.file) {
             Ok(table) => {
                 let table = Arc::new(table);
-                *read = Some((inode, Arc::clone(&table)));
+                *read = Some((written, Arc::clone(&table)));
                 table
             }
             Err(error) => {
@@ -116,7 +132,10 @@ impl RuntimeTable {
         let installed = table
             .resolve(identifier)
             .map_err(|text| ServiceError::new(ErrorCode::InvalidRuntimeException, text))?;
-        Ok(RuntimePlan::managed(&installed.identifier, installed.command.clone(), &installed.version))
+        Ok(RuntimePlan {
+            root: root_name(installed),
+            ..RuntimePlan::managed(&installed.identifier, installed.command.clone(), &installed.version)
+        })
     }
 
     /// The warning at create, when an identifier cannot run here.
