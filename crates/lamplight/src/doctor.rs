@@ -38,6 +38,7 @@ struct Facts {
     loop_control: bool,
     mkfs: Option<String>,
     nft: Option<String>,
+    egress: bool,
     controllers: Vec<&'static str>,
     cgroup_version: &'static str,
     freezer: bool,
@@ -249,7 +250,7 @@ fn rows(facts: &Facts) -> Vec<Row> {
             "nft",
             "functions with egress",
             facts.nft.is_some(),
-            false,
+            facts.egress,
             facts.nft.clone().unwrap_or_else(|| present(false)),
             "apt-get install nftables",
         ),
@@ -288,6 +289,7 @@ fn facts(config: &Config) -> Facts {
         loop_control: Path::new("/dev/loop-control").exists(),
         mkfs: find_program("mkfs.ext4"),
         nft: find_program("nft"),
+        egress: config.network.egress || config.instances.egress,
         controllers,
         cgroup_version,
         freezer: mounts.contains(" - cgroup2 ") || mounts.contains("freezer"),
@@ -347,6 +349,7 @@ mod tests {
             loop_control: true,
             mkfs: Some("/sbin/mkfs.ext4".to_owned()),
             nft: None,
+            egress: false,
             controllers: CONTROLLERS.to_vec(),
             cgroup_version: "version 2",
             freezer: true,
@@ -389,6 +392,7 @@ mod tests {
         check_missing(|facts| facts.controllers = vec!["cpu", "pids"], "cgroups", "cgroup_enable=memory");
         check_missing(|facts| facts.seccomp = false, "seccomp", "CONFIG_SECCOMP_FILTER");
         check_missing(|facts| facts.freezer = false, "freezer", "cgroup2");
+        check_missing(|facts| facts.egress = true, "nft", "nftables");
     }
 
     #[test]

@@ -218,6 +218,9 @@ fn serve(data: &tempfile::TempDir, listen: &str) -> (Child, String) {
     let mut child = Command::new(BINARY)
         .args(["serve", "--listen", listen, "--log", "error", "--data-dir"])
         .arg(data.path())
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", "/root")
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
