@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -51,7 +52,7 @@ def clean_host():
     """Nothing of an earlier run may be there, or every count below would be wrong."""
     if os.geteuid() != 0:
         pytest.skip("needs root: the wall is made of namespaces and control groups (run: sudo -E cargo xtask test)")
-    assert not host.server_processes(BINARY), "a server of an earlier run is still there"
+    assert not host.processes_of(BINARY), "a server of an earlier run is still there"
 
 
 @pytest.fixture(scope="session")
@@ -64,13 +65,16 @@ def work_directory():
         shutil.rmtree(directory, ignore_errors=True)
 
 
+numbers = itertools.count(1)
+
+
 @pytest.fixture
-def new_server(work_directory, request):
+def new_server(work_directory):
     """Makes servers of the test's own; each is stopped at the end and must leave nothing."""
     made: list[Server] = []
 
     def make(**options) -> Server:
-        directory = options.pop("data_directory", None) or work_directory / f"{request.node.name[:40]}-{len(made)}".replace("[", "-").replace("]", "").replace("/", "-")
+        directory = options.pop("data_directory", None) or work_directory / f"server-{next(numbers)}"
         server = Server(directory, **options)
         made.append(server)
         return server

@@ -56,7 +56,7 @@ def test_scale_to_zero_after_the_keep_alive(new_server):
     from support.functions import create
     from support.host import eventually
 
-    server = new_server(environment={"LAMPLIGHT_KEEP_ALIVE": "2s"}).start()
+    server = new_server(environment={"LAMPLIGHT_INSTANCES_KEEP_ALIVE_SECONDS": "2"}).start()
     function = create(server, {"app.py": "import uuid\nme = uuid.uuid4().hex\ndef handler(e, c): return me"})
     first = function.ok()
     assert function.ok() == first
@@ -69,7 +69,7 @@ def test_a_call_that_meets_freezing_or_stopping_never_fails(new_server):
     """Calls at every distance from the last answer, with a keep-alive as short as it can be."""
     from support.functions import create
 
-    server = new_server(environment={"LAMPLIGHT_KEEP_ALIVE": "1s"}).start()
+    server = new_server(environment={"LAMPLIGHT_INSTANCES_KEEP_ALIVE_SECONDS": "1"}).start()
     function = create(server, {"app.py": "def handler(e, c): return e"})
     for pause_ms in [*range(0, 240, 12), *range(900, 1140, 12)]:
         time.sleep(pause_ms / 1000)

@@ -8,7 +8,7 @@ import pytest
 
 from support import host
 from support.functions import create
-from support.server import BINARY
+from support.server import BINARY, PLAIN_ENVIRONMENT
 
 
 @pytest.mark.covers("wall:capabilities")
@@ -37,7 +37,7 @@ def test_only_keeper_spawners_and_waiting_shells_hold_capabilities(server, deplo
 @pytest.mark.covers("instance:second server")
 def test_a_second_server_on_the_same_directory_is_refused(server):
     second = subprocess.run(
-        [BINARY, "serve", "--listen", "127.0.0.1:0", "--data-dir", str(server.data_directory)], capture_output=True, text=True, timeout=30
+        [BINARY, "serve", "--listen", "127.0.0.1:0", "--data-dir", str(server.data_directory)], capture_output=True, text=True, timeout=30, env=PLAIN_ENVIRONMENT
     )
     assert second.returncode == 2, second
     assert str(server.data_directory) in second.stderr + second.stdout
@@ -46,7 +46,7 @@ def test_a_second_server_on_the_same_directory_is_refused(server):
 
 def test_a_port_in_use_is_said(server, work_directory):
     second = subprocess.run(
-        [BINARY, "serve", "--listen", f"127.0.0.1:{server.port}", "--data-dir", str(work_directory / "other")], capture_output=True, text=True, timeout=30
+        [BINARY, "serve", "--listen", f"127.0.0.1:{server.port}", "--data-dir", str(work_directory / "other")], capture_output=True, text=True, timeout=30, env=PLAIN_ENVIRONMENT
     )
     assert second.returncode == 2, second
     assert str(server.port) in second.stderr

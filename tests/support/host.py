@@ -24,6 +24,8 @@ class Process:
     name: str
     uid: int
     inner_pids: tuple[int, ...]
+    started: int
+    """Clock ticks since boot: tells a process from a later one with its number."""
     capabilities: dict[str, int] = field(hash=False, compare=False)
     status: dict[str, str] = field(hash=False, compare=False)
 
@@ -33,13 +35,17 @@ class Process:
 
     def alive(self) -> bool:
         seen = read_process(self.pid)
-        return seen is not None and seen.name == self.name and not seen.status["State"].startswith("Z")
+        return seen is not None and seen.started == self.started and not seen.status["State"].startswith("Z")
+
+    def __str__(self) -> str:
+        return f"{self.pid} {self.name} (parent {self.parent}, user {self.uid:#x}, {self.status['State']})"
 
 
 def read_process(pid: int) -> Process | None:
     """The process, or None when it is gone."""
     try:
         text = Path(f"/proc/{pid}/status").read_text(errors="replace")
+        started = int(Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(") ")[2].split()[19])
     except OSError:
         return None
     status = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
@@ -49,6 +55,7 @@ def read_process(pid: int) -> Process | None:
         name=status["Name"],
         uid=int(status["Uid"].split()[1]),
         inner_pids=tuple(int(number) for number in status.get("NSpid", str(pid)).split()),
+        started=started,
         capabilities={name: int(status[name], 16) for name in CAPABILITY_SETS},
         status=status,
     )
@@ -103,8 +110,8 @@ class Tree:
         )
 
 
-def server_processes(binary: str, uids: range = range(0)) -> set[int]:
-    """Processes that can only be a server's: they run the program, or under one of its uids."""
+def processes_of(binary: str) -> set[int]:
+    """Processes that run this program."""
     real = os.path.realpath(binary)
     found = set()
     for process in processes():
@@ -114,7 +121,7 @@ def server_processes(binary: str, uids: range = range(0)) -> set[int]:
             executable = os.readlink(f"/proc/{process.pid}/exe")
         except OSError:
             executable = ""
-        if process.uid in uids or executable == real:
+        if executable == real:
             found.add(process.pid)
     return found
 

@@ -15,6 +15,8 @@ from botocore.config import Config
 from support import host
 
 BINARY = os.environ.get("LAMPLIGHT_BINARY", "target/debug/lamplight")
+# Nothing of the caller's: every LAMPLIGHT_ variable is configuration.
+PLAIN_ENVIRONMENT = {"PATH": os.environ["PATH"], "HOME": "/root", "NO_COLOR": "1"}
 # A debug build on a busy two-core machine that makes its first /tmp template.
 READY_SECONDS = 60
 STOP_SECONDS = 40
@@ -36,6 +38,7 @@ class Server:
         self._clients: dict[tuple[str, str], object] = {}
         self._cgroup_names: set[str] = set()
         self._uids = range(0)
+        self._processes: set[host.Process] = set()
         self._links_before = host.links()
 
     def start(self) -> "Server":
@@ -48,7 +51,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={"PATH": os.environ["PATH"], "HOME": "/root", "LAMPLIGHT_LOG": "info", "NO_COLOR": "1", **self.environment},
+                env={**PLAIN_ENVIRONMENT, "LAMPLIGHT_LOG": "info", **self.environment},
             )
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
@@ -81,6 +84,7 @@ class Server:
         if tree.daemon:
             self._uids = range(tree.daemon.uid, tree.daemon.uid + host.UIDS_OF_A_SERVER)
         self._cgroup_names |= host.server_cgroups(tree)
+        self._processes = set(host.descendants(self.pid))
 
     def log(self) -> str:
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
@@ -111,7 +115,8 @@ class Server:
     def leftovers(self) -> list[str]:
         """What is still there of a server that has ended: processes, control groups, mounts, loop devices, links."""
         directory = str(self.data_directory)
-        found = [f"process {pid} ({host.read_process(pid)})" for pid in host.server_processes(BINARY, self._uids)]
+        found = [f"process {process}" for process in self._processes if process.alive()]
+        found += [f"process {process}" for process in host.processes() if process.uid in self._uids and process.alive()]
         found += [f"cgroup {path}" for path in sorted(host.cgroups_named(self._cgroup_names))]
         found += [f"mount {line}" for line in host.mounts() if directory in line]
         found += [f"loop device {name} on {path}" for name, path in host.loop_files().items() if directory in path]
