@@ -57,7 +57,7 @@ impl Snapshot {
                     name: version.name.clone(),
                     version: version.version,
                     revision_id: version.revision_id.clone(),
-                code: version.code.clone(),
+                    code: version.code.clone(),
                     instances,
                     frozen,
                 });

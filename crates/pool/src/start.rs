@@ -7,6 +7,7 @@ use crate::plan::RuntimePlan;
 use crate::pool::Pool;
 use lamplight_model::managed_runtime::RuntimeFamily;
 use lamplight_model::{Caller, ColdStart, FunctionVersion, ServiceError};
+use lamplight_runtime::managed::sized_command;
 use lamplight_runtime::{Conversation, ConversationError, InitFailure};
 use lamplight_sandbox::{
     Exit, FileSystemMount, Protocol, Sandbox, SandboxError, SandboxSpec, Started, Temporary, TemporaryVolume,
@@ -262,7 +263,7 @@ impl StartRequest<'_> {
             },
             limits: Instance::limits(version.memory_mib, config.processes, config.open_files),
             egress: version.egress.unwrap_or(config.egress_by_default),
-            command: self.plan.command.clone(),
+            command: sized_command(&self.plan.command, self.plan.family, version.memory_mib),
             environment: environment(version, self.plan, self.journal.stream(), &credentials),
             protocol: self.plan.protocol,
         }

@@ -25,6 +25,12 @@ pub fn bootstraps() -> &'static [Bootstrap] {
             content: include_bytes!("../../bootstraps/python/bootstrap.py"),
         },
         Bootstrap {
+            family: RuntimeFamily::Python,
+            directory: "python",
+            name: "faults_and_logs.py",
+            content: include_bytes!("../../bootstraps/python/faults_and_logs.py"),
+        },
+        Bootstrap {
             family: RuntimeFamily::Node,
             directory: "node",
             name: "bootstrap.mjs",
