@@ -306,7 +306,12 @@ impl StartRequest<'_> {
             {
                 Attempt::Failed(StartFailure::Entrypoint(text))
             }
-            SandboxError::Invalid(_) | SandboxError::Step { .. } => {
+            // What the function's own configuration asks for and this host does not allow; it names no host path.
+            SandboxError::Invalid(_) => {
+                warn!(function = %self.version.name, error = text, "refused to build a sandbox");
+                failed(&format!("The instance could not be started: {text}"))
+            }
+            SandboxError::Step { .. } => {
                 warn!(function = %self.version.name, error = text, "failed to build a sandbox");
                 failed("The instance could not be started")
             }
