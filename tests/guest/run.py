@@ -86,8 +86,8 @@ def harness(name: str, *filters: str) -> None:
 
 def end_to_end() -> None:
     report = Path("/tmp/report.jsonl")
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-x" if FILTER else "-q", "--maxfail=12"]
-    command += [f"/guest/tests/{suite}" for suite in SUITES if FILTER in suite or FILTER == "pytest"] if FILTER else [f"/guest/tests/{suite}" for suite in SUITES]
+    chosen = [suite for suite in SUITES if FILTER in suite or FILTER == "pytest"]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-o", "timeout=900", *(f"/guest/tests/{suite}" for suite in chosen)]
     environment = {
         **os.environ,
         "PYTHONPATH": "/guest/site",
@@ -95,12 +95,16 @@ def end_to_end() -> None:
         "LAMPLIGHT_BINARY": str(BIN / "lamplight"),
         "LAMPLIGHT_REPORT": str(report),
         "LAMPLIGHT_SLOWNESS": SLOWNESS,
+        "LAMPLIGHT_KEEP": "1",
     }
     run = subprocess.run(command, env=environment, stdout=sys.stdout, stderr=sys.stdout, timeout=2000, cwd="/guest/tests")
     lines = report.read_text().splitlines() if report.exists() else []
     for line in lines:
         seen = json.loads(line)
         result(seen["name"], seen["result"], seen["reason"])
+    if run.returncode != 0:
+        for log in sorted(Path("/var/tmp").glob("lamplight-test-*/*.log")):
+            say(f"{log}:\n" + "\n".join(log.read_text(errors="replace").splitlines()[-40:]))
     if not lines:
         result(f"pytest (status {run.returncode})", "failed")
 

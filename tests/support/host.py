@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+# How much more patience an emulated machine needs (tests/guest/run.py sets it).
+SLOWNESS = float(os.environ.get("LAMPLIGHT_SLOWNESS", "1"))
 # First of the host uids that servers give to their daemon and sandboxes (ARCHITECTURE.md, "Processes").
 FIRST_UID = 0x7000_0000
 UIDS_OF_A_SERVER = 65_536
@@ -205,7 +207,7 @@ def descriptors(pid: int) -> int:
 
 def eventually(condition: Callable[[], object], what: str, seconds: float = 15.0) -> object:
     """Waits until `condition` holds and gives its value. For state of the kernel that sends no event."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds * SLOWNESS
     while True:
         value = condition()
         if value:

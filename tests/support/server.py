@@ -18,8 +18,8 @@ BINARY = os.environ.get("LAMPLIGHT_BINARY", "target/debug/lamplight")
 # Nothing of the caller's: every LAMPLIGHT_ variable is configuration.
 PLAIN_ENVIRONMENT = {"PATH": os.environ["PATH"], "HOME": "/root", "NO_COLOR": "1"}
 # A debug build on a busy two-core machine that makes its first /tmp template.
-READY_SECONDS = 60
-STOP_SECONDS = 40
+READY_SECONDS = 60 * host.SLOWNESS
+STOP_SECONDS = 40 * host.SLOWNESS
 READY = re.compile(rb"listening on (http://\S+)")
 
 
@@ -125,7 +125,7 @@ class Server:
 
     def assert_nothing_left(self, seconds: float = 15.0) -> None:
         """The kernel takes namespaces and loop devices down a moment after the last process; later is a leak."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * host.SLOWNESS
         while found := self.leftovers():
             if time.monotonic() > deadline:
                 raise AssertionError("left behind:\n  " + "\n  ".join(found))

@@ -8,10 +8,9 @@ use anyhow::{Context as _, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Clients and the test runner of the end-to-end suites. `awscli` pins botocore itself, hence a folder of its own.
+/// Clients and the test runner of the end-to-end suites. The AWS command line is Debian's package: version 2.
 const PYTHON_PACKAGES: &[&str] =
     &["boto3==1.44.5", "awslambdaric==4.2.2", "pytest==9.2.0", "pytest-timeout==2.4.0"];
-const COMMAND_LINE_PACKAGES: &[&str] = &["awscli==1.46.2"];
 /// npm 11 runs the install scripts of named packages only; older ones run all of them and skip the field.
 const NODE_PACKAGE_JSON: &str = r#"{
   "private": true,
@@ -31,7 +30,6 @@ pub fn install_all() -> Vec<String> {
     [
         ("cargo-nextest", nextest()),
         ("Python clients", python_packages()),
-        ("AWS command line", command_line()),
         ("Node runtime client", node_packages()),
         ("Rust runtime client", rust_runtime()),
     ]
@@ -57,10 +55,6 @@ pub fn nextest() -> anyhow::Result<()> {
 /// boto3, pytest and the stock Python runtime client.
 pub fn python_packages() -> anyhow::Result<()> {
     virtual_environment(&paths::cache().join("python"), PYTHON_PACKAGES)
-}
-
-fn command_line() -> anyhow::Result<()> {
-    virtual_environment(&paths::cache().join("awscli"), COMMAND_LINE_PACKAGES)
 }
 
 /// A virtual environment with exactly `packages`, made anew when the list or the interpreter has changed.
