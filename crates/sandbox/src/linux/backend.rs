@@ -56,7 +56,9 @@ pub(super) struct Shared {
     state: Mutex<State>,
     /// Woken when a shell or a volume became ready, or hope for one ended.
     changed: Notify,
-    next_spawner: AtomicUsize,
+    /// Counted apart, so that each spawner makes its share of both.
+    next_for_shell: AtomicUsize,
+    next_for_volume: AtomicUsize,
     next_request: AtomicU64,
 }
 
@@ -106,7 +108,8 @@ impl LinuxBackend {
             readiness,
             state: Mutex::new(State::default()),
             changed: Notify::new(),
-            next_spawner: AtomicUsize::new(0),
+            next_for_shell: AtomicUsize::new(0),
+            next_for_volume: AtomicUsize::new(0),
             next_request: AtomicU64::new(0),
         });
         let handle = tokio::runtime::Handle::current();
@@ -209,10 +212,10 @@ impl Shared {
     }
 
     /// The next spawner that lives, round robin.
-    fn choose_spawner(&self) -> Option<usize> {
+    fn choose_spawner(&self, counter: &AtomicUsize) -> Option<usize> {
         let state = self.lock();
         let count = state.links.len();
-        let first = self.next_spawner.fetch_add(1, Ordering::Relaxed);
+        let first = counter.fetch_add(1, Ordering::Relaxed);
         (0..count).map(|offset| (first + offset) % count).find(|index| state.links[*index].socket.is_some())
     }
 
@@ -237,7 +240,7 @@ impl Shared {
     /// Makes sure that `wanted` shells are ready or coming.
     fn request_shells(&self, wanted: usize) {
         loop {
-            let Some(spawner) = self.choose_spawner() else { return };
+            let Some(spawner) = self.choose_spawner(&self.next_for_shell) else { return };
             let id = sandbox_id(spawner);
             {
                 let mut state = self.lock();
@@ -262,7 +265,7 @@ impl Shared {
         size_mib: u32,
         answer: Option<oneshot::Sender<Result<OwnedFd, String>>>,
     ) -> bool {
-        let Some(spawner) = self.choose_spawner() else { return false };
+        let Some(spawner) = self.choose_spawner(&self.next_for_volume) else { return false };
         let request = self.next_request.fetch_add(1, Ordering::Relaxed);
         self.lock().volume_requests.insert(request, VolumeRequest { spawner, answer });
         let sent = self.send(&SpawnerRequest::MakeVolume { request, size_mib }, spawner);
