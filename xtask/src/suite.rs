@@ -66,7 +66,8 @@ fn rust(arguments: &TestArguments) -> anyhow::Result<Vec<TestResult>> {
     let mut nextest = Command::new("cargo");
     nextest.args(["nextest", "run", "--workspace", "--locked", "--no-tests=pass"]).current_dir(paths::root());
     if arguments.long {
-        nextest.env("LAMPLIGHT_LONG", "1");
+        // Fuzzing of the ZIP reader, the frames, the Runtime API and the front door: many more cases of each.
+        nextest.env("LAMPLIGHT_LONG", "1").env("PROPTEST_CASES", "10000");
     }
     if let Some(filter) = &arguments.filter {
         nextest.arg(filter);
