@@ -41,7 +41,7 @@ pub fn run(arguments: &TestArguments) -> anyhow::Result<ExitCode> {
     report::save(&results)?;
 
     if arguments.filter.is_none() {
-        for row in coverage::check_and_write()? {
+        for row in coverage::check_and_write(arguments.long)? {
             results.push(TestResult {
                 name: format!("docs/coverage.md {row}"),
                 result: Result::Failed,
