@@ -72,8 +72,10 @@ fn rust(arguments: &TestArguments) -> anyhow::Result<Vec<TestResult>> {
     if let Some(filter) = &arguments.filter {
         nextest.arg(filter);
     }
+    // Nextest keeps its store below the workspace, wherever the target directory is. An old file is not this run's.
+    let junit = paths::root().join("target/nextest/default/junit.xml");
+    let _ = std::fs::remove_file(&junit);
     let succeeded = command::succeeds(&mut nextest)?;
-    let junit = paths::target()?.join("nextest/default/junit.xml");
     let mut results = if junit.exists() { report::read_junit(&junit)? } else { Vec::new() };
     if !succeeded && Counts::of(&results).failed == 0 {
         results.push(failed("cargo nextest (did not build, or ended early)"));
