@@ -146,10 +146,6 @@ impl Invoker {
         resolve(&*self.store, scope, name, qualifier).await
     }
 
-    /// Front doors call this after they changed a function. On one node there is nothing to forget: the store's
-    /// cache has passed every acknowledged write. It is where a cache for stores on other nodes would be told.
-    pub fn functions_changed(&self) {}
-
     /// Makes the queue's worker look again at the clock and the queue: after a manual clock was moved.
     pub fn wake_queue(&self) {
         self.queue.wake();

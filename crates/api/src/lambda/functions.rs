@@ -124,7 +124,6 @@ pub async fn create(state: &ApiState, context: &Context, body: &Bytes) -> Result
         version.revision_id = new_revision();
         version = FunctionVersion::clone(&*state.store.publish_version(version, &revision).await?);
     }
-    state.invoker.functions_changed();
     let shown = configuration(&version, Form { qualified: false, status: true });
     Ok(reply::json(StatusCode::CREATED, &Value::Object(shown)))
 }
@@ -235,7 +234,6 @@ pub async fn delete(state: &ApiState, context: &Context, label: &str) -> Result<
     if !deleted {
         return Err(target.not_found());
     }
-    state.invoker.functions_changed();
     Ok(reply::empty(StatusCode::NO_CONTENT))
 }
 

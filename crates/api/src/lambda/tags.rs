@@ -112,10 +112,7 @@ async fn change(
         changed.egress = check(&changed.tags)?;
         let expected = Expect::Revision(latest.revision_id.clone());
         match state.store.put_version(changed, expected).await {
-            Ok(()) => {
-                state.invoker.functions_changed();
-                return Ok(reply::empty(StatusCode::NO_CONTENT));
-            }
+            Ok(()) => return Ok(reply::empty(StatusCode::NO_CONTENT)),
             Err(StoreError::RevisionMismatch(_)) => {}
             Err(other) => return Err(other.into()),
         }

@@ -54,7 +54,6 @@ pub async fn code(
         let latest_revision = changed.revision_id.clone();
         changed.revision_id = new_revision();
         let published = state.store.publish_version(changed, &latest_revision).await?;
-        state.invoker.functions_changed();
         changed = FunctionVersion::clone(&published);
     }
     Ok(answer(&changed, publish))
@@ -101,7 +100,6 @@ async fn write(
         StoreError::RevisionMismatch(_) => update_in_progress(latest),
         other => other.into(),
     })?;
-    state.invoker.functions_changed();
     Ok(changed)
 }
 

@@ -58,7 +58,6 @@ pub async fn publish(
                 snapshot.description = description;
             }
             let published = state.store.publish_version(snapshot, &latest.revision_id).await;
-            state.invoker.functions_changed();
             published.map_err(|error| match error {
                 StoreError::RevisionMismatch(_) => ApiError::conflict(format!(
                     "The operation cannot be performed at this time. An update is in progress for resource: {}",

@@ -8,7 +8,7 @@ use super::message::{Build, KeeperNotice, ShellNotice, SpawnerReply, SpawnerRequ
 use super::{channel, sandbox::LinuxSandbox, sys};
 use crate::backend::{SandboxBackend, SandboxError, Started, Timings};
 use crate::cgroup::ControlFiles;
-use crate::spec::{Limits, Protocol, SandboxSpec, Temporary, TemporaryVolume};
+use crate::spec::{Protocol, SandboxSpec, Temporary, TemporaryVolume};
 use async_trait::async_trait;
 use rustix::fd::{AsFd, OwnedFd};
 use std::collections::{HashMap, VecDeque};
@@ -23,7 +23,7 @@ use tokio::sync::{Notify, oneshot};
 
 /// A start that has not got its shell, or its answer from the shell, by then is given up.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
-/// Memory a shell and the build of a wall may use, bytes, before the specification's limit applies.
+/// Processor time while a wall is built and its command starts: a quota of less multiplies the start's time.
 const PROCESSOR_DURING_START_MILLIS: u32 = 1_000;
 
 /// How much is kept ready.
@@ -133,11 +133,6 @@ impl LinuxBackend {
         })?;
         shared.refill();
         Ok(Self { shared })
-    }
-
-    /// How many shells wait for work right now.
-    pub fn ready_shells(&self) -> usize {
-        self.shared.lock().shells.len()
     }
 }
 
@@ -593,9 +588,4 @@ impl Drop for KillOnDrop {
             let _ = files.kill();
         }
     }
-}
-
-/// The limits a sandbox runs under once its start is over.
-pub(super) fn apply_limits(files: &ControlFiles, limits: Limits) -> io::Result<()> {
-    files.set_cpu(limits.cpu_millis)
 }

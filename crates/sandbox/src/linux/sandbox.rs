@@ -1,6 +1,6 @@
 //! One live sandbox in the daemon's hands.
 
-use super::backend::{Shared, apply_limits, receive_notice};
+use super::backend::{Shared, receive_notice};
 use super::message::ShellNotice;
 use super::sys;
 use crate::backend::{Exit, Sandbox, SandboxError, Usage};
@@ -84,7 +84,8 @@ impl Sandbox for LinuxSandbox {
     }
 
     fn apply_limits(&self, limits: Limits) -> Result<(), SandboxError> {
-        apply_limits(&self.files, limits).map_err(|error| Self::failed("apply the limits", error))
+        // Memory, processes and open files have been limited since before the command started.
+        self.files.set_cpu(limits.cpu_millis).map_err(|error| Self::failed("apply the limits", error))
     }
 
     fn freeze(&self) -> Result<(), SandboxError> {

@@ -43,7 +43,7 @@ pub struct SpawnerContext {
     pub first_uid: u32,
     /// How many it may hand out.
     pub uid_count: u32,
-    /// The daemon's end closes; ours.
+    /// Our end of the socket to the daemon.
     pub daemon: OwnedFd,
 }
 
