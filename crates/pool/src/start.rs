@@ -248,7 +248,7 @@ impl StartRequest<'_> {
         let credentials = Credentials::from_random(&rand::random());
         SandboxSpec {
             root: self.plan.root.clone(),
-            code,
+            code: Some(code),
             file_systems: version
                 .file_systems
                 .iter()

@@ -73,8 +73,9 @@ pub struct Limits {
 pub struct SandboxSpec {
     /// Name of a root registered with the privileged side (`roots.json`).
     pub root: String,
-    /// Name of a directory beneath the host's code directory, bound at `/var/task`.
-    pub code: String,
+    /// Name of a directory beneath the host's code directory, bound at `/var/task`; with `None` that is empty until
+    /// [`bind_code`](crate::Sandbox::bind_code).
+    pub code: Option<String>,
     /// Durable directories.
     pub file_systems: Vec<FileSystemMount>,
     /// `/tmp`.

@@ -104,6 +104,7 @@ fn daemon(sockets: DaemonSockets, data: &Path) -> i32 {
             out_of_memory_is_told_from_other_deaths,
             processes_are_limited,
             temporary_has_its_size_and_is_not_memory,
+            code_is_bound_late,
             temporary_is_carried_on,
             file_systems_are_durable_and_shared,
             frozen_means_no_progress_and_still_dies,
@@ -125,7 +126,7 @@ fn limits() -> Limits {
 fn spec(script: &str) -> SandboxSpec {
     SandboxSpec {
         root: "base".to_owned(),
-        code: CODE.to_owned(),
+        code: Some(CODE.to_owned()),
         file_systems: Vec::new(),
         temporary: Temporary::New { size_mib: 64 },
         limits: limits(),
@@ -134,6 +135,30 @@ fn spec(script: &str) -> SandboxSpec {
         environment: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
         protocol: Protocol::HttpRuntimeApi,
     }
+}
+
+async fn code_is_bound_late(backend: LinuxBackend, _data: PathBuf) {
+    let script = r#"
+        ls /var/task; echo blank >&3; read -r _ <&3; cd /var/task; cat hello.txt
+        echo mine > hello.txt; grep -c ' /var/task ro,nosuid,nodev' /proc/self/mountinfo; umount /var/task; ls
+    "#;
+    let mut blank = spec(script);
+    (blank.code, blank.protocol) = (None, Protocol::Frames);
+    let mut started = start(&backend, blank).await;
+    let frames = started.frames.take().unwrap();
+    frames.set_nonblocking(true).unwrap();
+    let mut frames = tokio::net::UnixStream::from_std(frames).unwrap();
+    let mut word = [0; 6];
+    tokio::io::AsyncReadExt::read_exact(&mut frames, &mut word).await.unwrap();
+    let refused = started.sandbox.bind_code("../../etc", 64 * MIB).await.unwrap_err();
+    assert!(matches!(refused, SandboxError::Invalid(_)), "{refused}");
+    started.sandbox.bind_code(CODE, 64 * MIB).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut frames, b"go\n").await.unwrap();
+    let printed = output(started.output).await;
+    let lines: Vec<&str> = printed.lines().filter(|line| !line.contains(": ")).collect();
+    assert_eq!(lines, ["hello from the code", "1", "hello.txt"], "{printed}");
+    assert!(printed.contains("Read-only file system"), "{printed}");
+    started.sandbox.stop().await;
 }
 
 async fn start(backend: &LinuxBackend, spec: SandboxSpec) -> Started {
@@ -199,7 +224,7 @@ async fn what_is_not_there_is_refused(backend: LinuxBackend, _: PathBuf) {
     };
     let error = refused(|spec| spec.root = "nonsense".to_owned()).await;
     assert!(matches!(error, SandboxError::Invalid(_)), "{error}");
-    let error = refused(|spec| spec.code = "../../file-systems".to_owned()).await;
+    let error = refused(|spec| spec.code = Some("../../file-systems".to_owned())).await;
     assert!(matches!(error, SandboxError::Invalid(_)), "{error}");
     let error = refused(|spec| spec.command = vec!["/var/task/bootstrap".to_owned()]).await;
     assert!(matches!(&error, SandboxError::Invalid(text) if text.contains("No such file")), "{error}");

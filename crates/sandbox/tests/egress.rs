@@ -140,7 +140,7 @@ fn prepare_host(data: &Path, configured: bool) -> HostConfig {
 fn spec(script: &str, egress: bool) -> SandboxSpec {
     SandboxSpec {
         root: "base".to_owned(),
-        code: CODE.to_owned(),
+        code: Some(CODE.to_owned()),
         file_systems: Vec::new(),
         temporary: Temporary::New { size_mib: 64 },
         limits: Limits { memory_bytes: 128 << 20, cpu_millis: 1_000, processes: 64, open_files: 1024 },

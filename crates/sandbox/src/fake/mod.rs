@@ -93,7 +93,10 @@ impl SandboxBackend for FakeBackend {
             let step = step.to_owned();
             move |error: std::io::Error| SandboxError::Step { step, message: error.to_string() }
         };
-        let task = self.host.code.join(&spec.code);
+        let Some(code) = &spec.code else {
+            return Err(SandboxError::Invalid("this backend binds no code late".to_owned()));
+        };
+        let task = self.host.code.join(code);
         let inside = spec.command.first().cloned().unwrap_or_default();
         let command: Vec<String> = spec.command.iter().map(|part| self.resolve(part, &task)).collect();
         if !is_executable(Path::new(command.first().map_or("", String::as_str))) {

@@ -77,6 +77,10 @@ impl Sandbox for FakeSandbox {
         &self.id
     }
 
+    async fn bind_code(&self, _code: &str, _memory_bytes: u64) -> Result<(), SandboxError> {
+        Err(SandboxError::Invalid("this backend binds no code late".to_owned()))
+    }
+
     fn apply_limits(&self, _limits: Limits) -> Result<(), SandboxError> {
         Ok(())
     }

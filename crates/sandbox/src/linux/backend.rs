@@ -71,6 +71,8 @@ struct State {
     volumes: VecDeque<OwnedFd>,
     volumes_coming: usize,
     volume_requests: HashMap<u64, VolumeRequest>,
+    /// Waiting for `Bound` or `BindFailed`, by sandbox id.
+    binds: HashMap<String, BindRequest>,
     /// Waiting for `Gone`, by sandbox id, with the spawner that will say it.
     leaving: HashMap<String, (usize, oneshot::Sender<()>)>,
     /// Sandboxes and shells that exist.
@@ -88,6 +90,11 @@ struct VolumeRequest {
     spawner: usize,
     /// `None` fills the pool.
     answer: Option<oneshot::Sender<Result<OwnedFd, String>>>,
+}
+
+struct BindRequest {
+    spawner: usize,
+    answer: oneshot::Sender<Result<(), SandboxError>>,
 }
 
 /// A shell that said `Ready`.
@@ -194,7 +201,8 @@ impl Shared {
             .partition::<HashMap<_, _>, _>(|(_, request)| request.spawner == index);
         state.volume_requests = kept;
         state.volumes_coming -= lost.values().filter(|request| request.answer.is_none()).count();
-        // Dropping the senders of `leaving` and `lost` wakes whoever waits: the sandboxes died with the spawner.
+        state.binds.retain(|_, request| request.spawner != index);
+        // Dropping the senders of `leaving`, `binds` and `lost` wakes whoever waits: the sandboxes died with the spawner.
         state.leaving.retain(|_, (spawner, _)| *spawner != index);
         "a spawner ended".clone_into(&mut state.last_failure);
         drop(state);
@@ -296,6 +304,15 @@ impl Shared {
                     let _ = waiting.send(());
                 }
             }
+            SpawnerReply::Bound { id } => self.take_bound(&id, Ok(())),
+            SpawnerReply::BindFailed { id, step, message, invalid } => {
+                let error = if invalid {
+                    SandboxError::Invalid(format!("failed to {step}: {message}"))
+                } else {
+                    SandboxError::Step { step, message }
+                };
+                self.take_bound(&id, Err(error));
+            }
             SpawnerReply::VolumeMade { request } => {
                 let device = descriptors.into_iter().next().ok_or_else(|| "no descriptor came".to_owned());
                 self.take_volume(request, device);
@@ -321,6 +338,33 @@ impl Shared {
                 }
             }
             None => {}
+        }
+    }
+
+    fn take_bound(&self, id: &str, result: Result<(), SandboxError>) {
+        if let Some(request) = self.lock().binds.remove(id) {
+            let _ = request.answer.send(result);
+        }
+    }
+
+    /// Lets the sandbox's spawner bind code in it.
+    pub(super) async fn bind(&self, id: &str, code: &str) -> Result<(), SandboxError> {
+        let gone = || SandboxError::Interrupted("the spawner of the sandbox ended".to_owned());
+        let (answer, receiver) = oneshot::channel();
+        let spawner = {
+            let mut state = self.lock();
+            let spawner = *state.existing.get(id).ok_or_else(gone)?;
+            state.binds.insert(id.to_owned(), BindRequest { spawner, answer });
+            spawner
+        };
+        if !self.send(&SpawnerRequest::Bind { id: id.to_owned(), code: code.to_owned() }, spawner) {
+            self.lock().binds.remove(id);
+            return Err(gone());
+        }
+        match tokio::time::timeout(START_TIMEOUT, receiver).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(gone()),
+            Err(_) => Err(SandboxError::Interrupted("binding the code took too long".to_owned())),
         }
     }
 

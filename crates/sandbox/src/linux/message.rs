@@ -23,6 +23,13 @@ pub enum SpawnerRequest {
         /// Size, MiB.
         size_mib: u32,
     },
+    /// Bind code in a sandbox built without any. Answered by `Bound` or `BindFailed`.
+    Bind {
+        /// The sandbox.
+        id: String,
+        /// Directory beneath the code directory.
+        code: String,
+    },
 }
 
 /// Spawner to daemon.
@@ -50,6 +57,22 @@ pub enum SpawnerReply {
         /// As requested.
         request: u64,
     },
+    /// The code is there.
+    Bound {
+        /// The sandbox.
+        id: String,
+    },
+    /// It is not.
+    BindFailed {
+        /// The sandbox.
+        id: String,
+        /// What was being done, to what.
+        step: String,
+        /// The operating system's text.
+        message: String,
+        /// Whether the request itself was at fault.
+        invalid: bool,
+    },
     /// No volume.
     VolumeFailed {
         /// As requested.
@@ -74,8 +97,8 @@ pub enum KeeperNotice {
 pub struct Build {
     /// Name in `roots.json`.
     pub root: String,
-    /// Directory beneath the code directory.
-    pub code: String,
+    /// Directory beneath the code directory; `None` leaves `/var/task` empty for a later `Bind`.
+    pub code: Option<String>,
     /// Durable directories.
     pub file_systems: Vec<FileSystemMount>,
     /// Open-file limit is applied here; the others are cgroup files of the daemon.

@@ -83,6 +83,11 @@ impl Sandbox for LinuxSandbox {
         &self.id
     }
 
+    async fn bind_code(&self, code: &str, memory_bytes: u64) -> Result<(), SandboxError> {
+        self.files.set_memory(memory_bytes).map_err(|error| Self::failed("apply the limits", error))?;
+        self.shared.bind(&self.id, code).await
+    }
+
     fn apply_limits(&self, limits: Limits) -> Result<(), SandboxError> {
         // Memory, processes and open files have been limited since before the command started.
         self.files.set_cpu(limits.cpu_millis).map_err(|error| Self::failed("apply the limits", error))

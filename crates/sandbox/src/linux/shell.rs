@@ -119,7 +119,7 @@ fn become_sandbox(
         empty: empty.as_fd(),
         entries: &entries,
         code_directory: code.as_fd(),
-        code: &build.code,
+        code: build.code.as_deref(),
         file_system_directory: file_systems.as_fd(),
         file_systems: &build.file_systems,
         temporary: temporary.as_fd(),
@@ -159,7 +159,7 @@ fn let_out(context: &SpawnerContext, uid: u32) -> Result<(), Failure> {
     egress.connect(number).doing(|| "link a sandbox to the public internet".to_owned())
 }
 
-fn open(directory: &Path) -> Result<OwnedFd, Failure> {
+pub(super) fn open(directory: &Path) -> Result<OwnedFd, Failure> {
     rustix::fs::open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .doing(|| format!("open {}", directory.display()))
 }

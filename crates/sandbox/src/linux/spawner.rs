@@ -4,6 +4,7 @@
 //! directories it opened itself. When it dies, everything it made dies with it (parent-death signals).
 
 use super::message::{SpawnerReply, SpawnerRequest};
+use super::mounts::{self, BindFailure, Binding, Doing as _, Failure, invalid};
 use super::shell::{self, ShellBirth};
 use super::sys::{self, Forked};
 use super::{channel, identity};
@@ -12,9 +13,11 @@ use crate::network::Egress;
 use crate::spec::RootEntry;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -66,6 +69,22 @@ struct Shell {
     id: String,
     uid: u32,
     cgroups: cgroup::Set,
+    pidfd: OwnedFd,
+}
+
+/// What binding code late needs, opened in the spawner's own mount namespace.
+struct BindSources {
+    home: OwnedFd,
+    code: OwnedFd,
+    empty: OwnedFd,
+}
+
+impl BindSources {
+    fn open(directories: &Directories) -> Result<Self, Failure> {
+        let home = rustix::fs::open("/proc/self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .doing(|| "open the mount namespace".to_owned())?;
+        Ok(Self { home, code: shell::open(&directories.code)?, empty: shell::open(&directories.empty)? })
+    }
 }
 
 /// The life of a spawner. Gives its exit status.
@@ -75,8 +94,13 @@ pub fn run(context: &SpawnerContext) -> i32 {
         Ok(signals) => signals,
         Err(_) => return 1,
     };
+    let sources = match BindSources::open(&context.directories) {
+        Ok(sources) => sources,
+        Err(_) => return 1,
+    };
     let mut spawner = Spawner {
         context,
+        sources,
         shells: HashMap::new(),
         ended: Vec::new(),
         next_uid: 0,
@@ -95,7 +119,11 @@ pub fn run(context: &SpawnerContext) -> i32 {
         spawner.remove_ended();
         if asked {
             match channel::receive::<SpawnerRequest>(context.daemon.as_fd()) {
-                Ok(Some((request, _))) => spawner.serve(request),
+                Ok(Some((request, _))) => {
+                    if spawner.serve(request).is_break() {
+                        return 1;
+                    }
+                }
                 Ok(None) | Err(_) => return 0, // The daemon is gone; parent-death signals do the rest.
             }
         }
@@ -104,6 +132,7 @@ pub fn run(context: &SpawnerContext) -> i32 {
 
 struct Spawner<'a> {
     context: &'a SpawnerContext,
+    sources: BindSources,
     shells: HashMap<Pid, Shell>,
     /// Ended, but their cgroups could not be removed yet.
     ended: Vec<Shell>,
@@ -113,7 +142,8 @@ struct Spawner<'a> {
 }
 
 impl Spawner<'_> {
-    fn serve(&mut self, request: SpawnerRequest) {
+    /// Breaks when the process must end: the keeper starts another.
+    fn serve(&mut self, request: SpawnerRequest) -> ControlFlow<()> {
         match request {
             SpawnerRequest::MakeShell { id } => {
                 if let Err(message) = self.make_shell(&id) {
@@ -130,7 +160,29 @@ impl Spawner<'_> {
                     &[],
                 ),
             },
+            SpawnerRequest::Bind { id, code } => match self.bind(&id, &code) {
+                Ok(()) => self.reply(&SpawnerReply::Bound { id }, &[]),
+                Err(BindFailure::Failed(Failure { step, message, invalid })) => {
+                    self.reply(&SpawnerReply::BindFailed { id, step, message, invalid }, &[]);
+                }
+                Err(BindFailure::Stranded) => return ControlFlow::Break(()),
+            },
         }
+        ControlFlow::Continue(())
+    }
+
+    fn bind(&self, id: &str, code: &str) -> Result<(), BindFailure> {
+        let shell = self.shells.values().find(|shell| shell.id == id);
+        let shell = shell.ok_or_else(|| {
+            BindFailure::Failed(invalid("bind code", "this spawner has no sandbox of that id"))
+        })?;
+        mounts::bind_code(&Binding {
+            process: shell.pidfd.as_fd(),
+            home: self.sources.home.as_fd(),
+            code_directory: self.sources.code.as_fd(),
+            code,
+            empty: self.sources.empty.as_fd(),
+        })
     }
 
     fn reply(&self, reply: &SpawnerReply, descriptors: &[BorrowedFd<'_>]) {
@@ -207,7 +259,7 @@ impl Spawner<'_> {
                 let mut descriptors = vec![daemon_end.as_fd(), pidfd.as_fd()];
                 descriptors.extend(files.iter().map(AsFd::as_fd));
                 self.reply(&SpawnerReply::ShellMade { id: id.to_owned() }, &descriptors);
-                self.shells.insert(pid, Shell { id: id.to_owned(), uid, cgroups: birth.cgroups });
+                self.shells.insert(pid, Shell { id: id.to_owned(), uid, cgroups: birth.cgroups, pidfd });
                 Ok(())
             }
             Err(error) => {
