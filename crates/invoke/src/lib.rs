@@ -20,7 +20,7 @@ pub mod workers;
 
 pub use asynchronous::AsynchronousConfig;
 pub use invoker::{Clock, Invoker, InvokerConfig};
-pub use lifecycle::{MissingInterpreter, converge_functions};
+pub use lifecycle::{GetReady, converge_functions};
 pub use metrics::{FunctionMetrics, MetricsSnapshot};
 pub use request::{InvokeRequest, Running};
 pub use workers::Workers;

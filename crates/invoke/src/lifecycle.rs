@@ -18,8 +18,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-/// A warning when the interpreter of a runtime identifier is absent on this host; `None` when it is there.
-pub type MissingInterpreter = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+/// Told of every version that is about to be `Active`: the node gets ready for its first call. Gives a warning when the
+/// interpreter of its runtime is absent on this host.
+pub type GetReady = Arc<dyn Fn(&FunctionVersion) -> Option<String> + Send + Sync>;
 
 /// Functions whose code is made present at the same time.
 const PARALLEL_FUNCTIONS: usize = 8;
@@ -32,7 +33,7 @@ type Key = (Scope, FunctionName, VersionNumber);
 pub async fn converge_functions(
     store: Arc<dyn Store>,
     code: Arc<dyn CodeStore>,
-    missing_interpreter: MissingInterpreter,
+    get_ready: GetReady,
     stop: CancellationToken,
 ) {
     let mut changes = store.watch();
@@ -68,9 +69,9 @@ pub async fn converge_functions(
             }
             keys.insert(key.clone());
             let (store, code) = (Arc::clone(&store), Arc::clone(&code));
-            let missing_interpreter = Arc::clone(&missing_interpreter);
+            let get_ready = Arc::clone(&get_ready);
             working.spawn(async move {
-                converge(&*store, &*code, &missing_interpreter, &key).await;
+                converge(&*store, &*code, &get_ready, &key).await;
                 key
             });
         }
@@ -94,14 +95,14 @@ pub async fn converge_functions(
 async fn converge(
     store: &dyn Store,
     code: &dyn CodeStore,
-    missing_interpreter: &MissingInterpreter,
+    get_ready: &GetReady,
     (scope, name, number): &Key,
 ) {
     let (mut delay, longest) = RETRY_DELAYS;
     loop {
         let failure = match store.get_version(scope, name, *number).await {
             Ok(Some(version)) if is_unfinished(&version.lifecycle) => {
-                match finish(store, code, missing_interpreter, &version).await {
+                match finish(store, code, get_ready, &version).await {
                     Ok(()) => return,
                     // Changed while the code was made present: look at what it is now.
                     Err(StoreError::RevisionMismatch(_)) => continue,
@@ -120,7 +121,7 @@ async fn converge(
 async fn finish(
     store: &dyn Store,
     code: &dyn CodeStore,
-    missing_interpreter: &MissingInterpreter,
+    get_ready: &GetReady,
     version: &Arc<FunctionVersion>,
 ) -> Result<(), StoreError> {
     let unpacked = match code.unpacked(&version.code).await {
@@ -132,8 +133,7 @@ async fn finish(
         Err(error) => return Err(error),
     };
     let mut finished = FunctionVersion::clone(version);
-    finished.lifecycle =
-        finished_lifecycle(&version.lifecycle, unpacked, missing_interpreter(&version.runtime));
+    finished.lifecycle = finished_lifecycle(&version.lifecycle, unpacked, get_ready(version));
     let lifecycle = finished.lifecycle.clone();
     store.put_version(finished, Expect::Revision(version.revision_id.clone())).await?;
     info!(

@@ -1,6 +1,7 @@
 //! The bounds of the pool, each with its reason.
 
-use crate::policy::Budget;
+use crate::blanks::BlanksConfig;
+use crate::policy::{BlankBounds, Budget};
 use std::time::Duration;
 
 const MIB: u64 = 1024 * 1024;
@@ -27,6 +28,8 @@ pub struct PoolConfig {
     pub waiting_time: Duration,
     /// Sandboxes being built at once: more only contend for the processors and the kernel's mount lock.
     pub concurrent_builds: usize,
+    /// Interpreters that wait for a function.
+    pub blanks: BlanksConfig,
     /// `/tmp` volumes of poisoned instances kept for the next instance of their version, on the whole node.
     pub carried_volumes: usize,
     /// How long such a volume is kept.
@@ -55,6 +58,10 @@ impl PoolConfig {
             waiting_calls: 1_000,
             waiting_time: Duration::from_secs(10),
             concurrent_builds: 8,
+            blanks: BlanksConfig {
+                kind: BlankBounds { least: 2, most: 16, unused_after: Duration::from_secs(3_600) },
+                most: 32,
+            },
             carried_volumes: 32,
             carried_for: Duration::from_secs(600),
             billing_granularity_ms: 1,

@@ -38,6 +38,23 @@ const RESERVED_ABSENT: &[&str] = &[
     "AWS_CONTAINER_AUTHORIZATION_TOKEN",
 ];
 
+/// What an interpreter itself reads when it starts, of the variables the platform sets.
+const READ_AT_START: &[&str] = &[
+    "AWS_LAMBDA_RUNTIME_API",
+    "LAMBDA_RUNTIME_DIR",
+    "LAMBDA_TASK_ROOT",
+    "LANG",
+    "LD_LIBRARY_PATH",
+    "NODE_PATH",
+    "PATH",
+    "PYTHONPATH",
+    "TZ",
+];
+
+/// Beginnings of names that interpreters and their libraries read when they start, and not again.
+const START_TIME_PREFIXES: &[&str] =
+    &["PYTHON", "NODE_", "LD_", "LC_", "LANG", "GLIBC_", "MALLOC_", "OPENSSL_", "SSL_", "ICU_", "UV_", "V8_"];
+
 /// Credentials that identify nobody: the instance's own listener knows who calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
@@ -84,6 +101,26 @@ pub fn environment(
         }
     }
     variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// The environment an interpreter may be started with before it is known which function it will run; the rest is told
+/// later. `None` when the function sets what must be there at the start.
+pub fn startup_environment(version: &FunctionVersion, plan: &RuntimePlan) -> Option<Vec<(String, String)>> {
+    let mut own = version.environment.iter().flatten().map(|(name, _)| name.as_str());
+    let needs_own_start = |name: &str| {
+        name == "AWS_LAMBDA_EXEC_WRAPPER" || START_TIME_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    };
+    if own.any(needs_own_start) {
+        return None;
+    }
+    let nobody = Credentials::from_random(&[0; 64]);
+    let variables = platform_variables(version, plan, "", &nobody).into_iter();
+    Some(
+        variables
+            .filter(|(name, _)| READ_AT_START.contains(name))
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
+    )
 }
 
 fn platform_variables(
@@ -203,6 +240,30 @@ mod tests {
             )],
         );
         check("provided.al2023", &[], &[("AWS_EXECUTION_ENV", None), ("NODE_PATH", None)]);
+    }
+
+    #[test]
+    fn what_an_interpreter_is_started_with_before_it_has_a_function() {
+        let check = |name: &str, possible: bool| {
+            let mut version = version("hello", "python3.13");
+            version.environment = Some([(name.to_owned(), "x".to_owned())].into());
+            let plan = RuntimePlan::managed("python3.13", vec![], "1.2.3");
+            let started_with = startup_environment(&version, &plan);
+            assert_eq!(started_with.is_some(), possible, "{name}");
+            for (variable, value) in started_with.into_iter().flatten() {
+                assert_ne!(variable, name);
+                assert!(!value.contains("hello"), "{variable} tells the function: {value}");
+                let whole = environment(&version, &plan, "stream", &Credentials::from_random(&[7; 64]));
+                assert_eq!(get(&whole, &variable), Some(value), "{variable}");
+            }
+        };
+        check("TABLE", true);
+        check("HOME", true);
+        for name in
+            ["PYTHONHASHSEED", "NODE_OPTIONS", "LD_PRELOAD", "LC_ALL", "LANG", "AWS_LAMBDA_EXEC_WRAPPER"]
+        {
+            check(name, false);
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod pool;
 pub mod registry;
 pub mod snapshot;
 
+mod blanks;
 mod carried;
 mod environment;
 mod instance;
@@ -23,6 +24,7 @@ mod start;
 mod testing;
 
 pub use answer::{Answer, Collected, Finished};
+pub use blanks::BlanksConfig;
 pub use config::PoolConfig;
 pub use plan::{RuntimePlan, RuntimeSource};
 pub use pool::{PlatformEndpoint, Pool};

@@ -1,6 +1,7 @@
 //! The pool: finds or starts an instance for an invocation, takes it back, keeps the node within its bounds.
 
 use crate::answer::Answer;
+use crate::blanks::{self, Blanks};
 use crate::carried::CarriedVolumes;
 use crate::config::PoolConfig;
 use crate::instance::{Instance, Room};
@@ -37,13 +38,14 @@ pub struct Pool {
     pub(crate) platform: PlatformEndpoint,
     pub(crate) target: JournalTarget,
     pub(crate) carried: CarriedVolumes,
+    pub(crate) blanks: Arc<Blanks>,
     pub(crate) builds: Semaphore,
     /// Cancelled when runs in flight are to end at once.
     pub(crate) abort: CancellationToken,
-    runtimes: RuntimeSource,
+    pub(crate) runtimes: RuntimeSource,
     registry: Mutex<Registry<Instance>>,
-    /// Runs and teardowns.
-    tasks: TaskTracker,
+    /// Runs, teardowns, and blanks being made.
+    pub(crate) tasks: TaskTracker,
     pub(crate) maintenance: maintenance::Wake,
     busy_changed: Notify,
 }
@@ -73,6 +75,7 @@ impl Pool {
             platform,
             target: JournalTarget { logs, clock },
             carried: CarriedVolumes::default(),
+            blanks: Arc::new(Blanks::new(config.blanks)),
             abort: CancellationToken::new(),
             runtimes,
             registry: Mutex::new(Registry::new(bounds)),
@@ -82,6 +85,7 @@ impl Pool {
             config,
         });
         tokio::spawn(maintenance::run(Arc::downgrade(&pool)));
+        tokio::spawn(blanks::run(Arc::downgrade(&pool)));
         pool
     }
 
@@ -164,6 +168,9 @@ impl Pool {
         for instance in idle {
             self.stop(instance);
         }
+        for blank in self.blanks.close() {
+            self.stop_blank(blank);
+        }
         let quiet = async {
             loop {
                 let changed = self.busy_changed.notified();
@@ -182,7 +189,7 @@ impl Pool {
 
     /// What there is now, for `doctor` and metrics.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::of(&self.registry())
+        Snapshot { blanks: self.blanks.ready(), ..Snapshot::of(&self.registry()) }
     }
 
     /// The state. Never held across an await, and nothing that owns a `Room` is dropped while it is held.

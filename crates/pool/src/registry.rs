@@ -402,6 +402,11 @@ impl<I> Registry<I> {
         self.closed
     }
 
+    /// Memory that no instance claims, bytes.
+    pub fn room_bytes(&self) -> u64 {
+        self.bounds.budget.memory_bytes.saturating_sub(self.used.memory_bytes)
+    }
+
     /// Instances starting or running.
     pub fn busy(&self) -> usize {
         self.entries.values().map(|entry| entry.counts.starting + entry.counts.running).sum()

@@ -64,6 +64,15 @@ struct Measured {
     billable: bool,
 }
 
+/// How the instance of an invocation came to be, when it was started for it.
+#[derive(Clone, Copy)]
+struct Cold {
+    /// Init duration to bill, if any.
+    init: Option<Duration>,
+    kind: StartKind,
+    breakdown: ColdStart,
+}
+
 /// How the conversation about one event ended.
 enum Conversed {
     /// The runtime answered.
@@ -90,10 +99,9 @@ impl Run {
         let failure = match request.start(volume, pool.config.init_limit, None).await {
             Ok(ready) => {
                 self.queued += ready.waited;
-                let (init, cold_start) = (ready.init(), ready.cold_start);
+                let cold = Cold { init: Some(ready.init()), kind: ready.kind, breakdown: ready.cold_start };
                 let instance = self.instance(id, ready, &journal, room);
-                self.on_instance(instance, Some((Some(init), cold_start)), Instant::now(), true, sender)
-                    .await;
+                self.on_instance(instance, Some(cold), Instant::now(), true, sender).await;
                 return;
             }
             Err(failure) => failure,
@@ -117,9 +125,9 @@ impl Run {
         let ended = request.start(volume, limit, Some(begun + limit)).await;
         match ended {
             Ok(ready) => {
-                let cold_start = ready.cold_start;
+                let cold = Cold { init: None, kind: ready.kind, breakdown: ready.cold_start };
                 let instance = self.instance(id, ready, &journal, room);
-                self.on_instance(instance, Some((None, cold_start)), begun, false, sender).await;
+                self.on_instance(instance, Some(cold), begun, false, sender).await;
             }
             Err(StartFailure::Platform(error)) => self.no_instance(&id, error, Some(&journal), sender),
             Err(StartFailure::Entrypoint(reason)) => {
@@ -151,12 +159,11 @@ impl Run {
         Instance { id, body: ready.body, journal: journal.clone(), room, frozen: false }
     }
 
-    /// `cold` is the init duration to bill, if any, and the breakdown. `begun` is when the invocation's time
-    /// began, `announce` whether START is still to be written.
+    /// `begun` is when the invocation's time began, `announce` whether START is still to be written.
     async fn on_instance(
         self,
         mut instance: Instance,
-        cold: Option<(Option<Duration>, ColdStart)>,
+        cold: Option<Cold>,
         begun: Instant,
         announce: bool,
         sender: AnswerSender,
@@ -213,10 +220,10 @@ impl Run {
             Measured {
                 outcome,
                 duration,
-                init: cold.and_then(|(init, _)| init),
-                cold_start: cold.map(|(_, breakdown)| breakdown),
+                init: cold.and_then(|cold| cold.init),
+                cold_start: cold.map(|cold| cold.breakdown),
                 memory_peak_bytes,
-                start: if cold.is_some() { StartKind::FromNothing } else { StartKind::Warm },
+                start: cold.map_or(StartKind::Warm, |cold| cold.kind),
                 billable,
             },
         );

@@ -13,6 +13,8 @@ pub struct Snapshot {
     pub instances: PhaseCounts,
     /// Idle instances whose processes stand still.
     pub frozen: usize,
+    /// Interpreters that wait for a function.
+    pub blanks: usize,
     /// Memory all instances count for, bytes.
     pub claimed_bytes: u64,
     /// Calls waiting for room.

@@ -1,19 +1,23 @@
-//! Starting an instance: code, sandbox, interpreter, init.
+//! Starting an instance: code, then a blank that becomes it or sandbox and interpreter, then init.
 
+use crate::blanks::{Blank, BlankKind};
 use crate::environment::{Credentials, environment};
 use crate::instance::{Body, Instance, OwnedTask};
 use crate::log::{Journal, Output, Records};
 use crate::plan::RuntimePlan;
 use crate::pool::Pool;
 use lamplight_model::managed_runtime::RuntimeFamily;
-use lamplight_model::{Caller, ColdStart, FunctionVersion, ServiceError};
+use lamplight_model::{Caller, ColdStart, FunctionVersion, ServiceError, StartKind};
 use lamplight_runtime::managed::sized_command;
-use lamplight_runtime::{Conversation, ConversationError, InitFailure};
+use lamplight_runtime::{Conversation, ConversationError, Init, InitFailure};
 use lamplight_sandbox::{
     Exit, FileSystemMount, Protocol, Sandbox, SandboxError, SandboxSpec, Started, Temporary, TemporaryVolume,
 };
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, warn};
 
@@ -46,6 +50,8 @@ pub struct StartRequest<'a> {
 pub struct Ready {
     /// The sandbox and what belongs to it.
     pub body: Body,
+    /// Which way it came to be.
+    pub kind: StartKind,
     /// Where the time went.
     pub cold_start: ColdStart,
     /// Waiting for a place among the builds.
@@ -87,6 +93,18 @@ pub enum InitEnding {
     TimedOut,
     /// It does not speak the protocol.
     Protocol,
+}
+
+/// A sandbox with an interpreter in it, before init.
+struct Begun<'a> {
+    body: Body,
+    kind: StartKind,
+    /// What a blank is still to be told.
+    init: Option<Init>,
+    sandbox_us: u64,
+    /// The place among the builds, and how long it was waited for.
+    build: Option<SemaphorePermit<'a>>,
+    waited: Duration,
 }
 
 enum Attempt {
@@ -139,34 +157,25 @@ impl StartRequest<'_> {
         };
         let code_us = micros(begun.elapsed());
 
-        let begun = Instant::now();
-        let Ok(build) = self.pool.builds.acquire().await else { return failed("The server is stopping") };
-        let waited = begun.elapsed();
-        if self.pool.abort.is_cancelled() {
-            return failed("The server is stopping");
-        }
-
-        let begun = Instant::now();
-        let started = match self.pool.backend.start(self.spec(code, volume)).await {
-            Ok(started) => started,
-            Err(error) => return self.refused(error),
+        let blank = if volume.is_none() { self.specialise(&code).await } else { None };
+        let begun = match blank {
+            Some(begun) => begun,
+            None => match self.build(code, volume).await {
+                Ok(begun) => begun,
+                Err(attempt) => return attempt,
+            },
         };
-        let sandbox_us = micros(begun.elapsed());
-
+        let Begun { mut body, kind, init: told, sandbox_us, build, waited } = begun;
         let process_started = Instant::now();
-        let mut body = match self.attach(started) {
-            Ok(body) => body,
-            Err(error) => {
-                warn!(function = %self.version.name, %error, "failed to attach to a sandbox");
-                return failed("The instance could not be reached");
-            }
-        };
         let until =
             deadline.map_or(process_started + limit, |deadline| deadline.min(process_started + limit));
         let mut interpreter = Duration::ZERO;
         let ending = {
             let conversation = &mut body.conversation;
             let init = async {
+                if let Some(told) = &told {
+                    conversation.specialise(told).await?;
+                }
                 let first_word = async {
                     let word = conversation.first_word().await;
                     interpreter = process_started.elapsed();
@@ -216,7 +225,7 @@ impl StartRequest<'_> {
                     ?cold_start,
                     "an instance is ready"
                 );
-                return Attempt::Ready(Box::new(Ready { body, cold_start, waited }));
+                return Attempt::Ready(Box::new(Ready { body, kind, cold_start, waited }));
             }
             Err(stopped) => stopped,
         };
@@ -243,9 +252,82 @@ impl StartRequest<'_> {
         }
     }
 
+    /// A waiting blank that belongs to this version from now on. `None` when it must be built.
+    async fn specialise(&self, code: &str) -> Option<Begun<'_>> {
+        let begun = Instant::now();
+        let (version, pool) = (self.version, self.pool);
+        let kind = BlankKind::of(version, self.plan, pool.egress_of(version))?;
+        let blank = pool.blanks.take(&kind)?;
+        let memory_bytes = u64::from(version.memory_mib) * 1024 * 1024;
+        if let Err(error) = blank.sandbox.bind_code(code, memory_bytes).await {
+            warn!(function = %version.name, %error, "failed to bind code in a blank instance, starting from nothing");
+            pool.stop_blank(blank);
+            return None;
+        }
+        let Blank { sandbox, conversation, platform_api, output, .. } = blank;
+        let body = match self.attach(sandbox, conversation, platform_api, output) {
+            Ok(body) => body,
+            Err(error) => {
+                warn!(function = %version.name, %error, "failed to attach to a blank instance, starting from nothing");
+                return None;
+            }
+        };
+        Some(Begun {
+            body,
+            kind: StartKind::Blank,
+            init: Some(Init { environment: self.environment().into_iter().collect() }),
+            sandbox_us: micros(begun.elapsed()),
+            build: None,
+            waited: Duration::ZERO,
+        })
+    }
+
+    /// A new sandbox with the interpreter started in it.
+    async fn build(&self, code: String, volume: Option<TemporaryVolume>) -> Result<Begun<'_>, Attempt> {
+        let begun = Instant::now();
+        let Ok(build) = self.pool.builds.acquire().await else {
+            return Err(failed("The server is stopping"));
+        };
+        let waited = begun.elapsed();
+        if self.pool.abort.is_cancelled() {
+            return Err(failed("The server is stopping"));
+        }
+        let begun = Instant::now();
+        let started = self.pool.backend.start(self.spec(code, volume)).await;
+        let Started { sandbox, frames, runtime_api, platform_api, output, .. } =
+            started.map_err(|error| self.refused(error))?;
+        let sandbox_us = micros(begun.elapsed());
+        let attached = match (self.plan.protocol, frames) {
+            (Protocol::Frames, Some(frames)) => Conversation::frames(frames),
+            (Protocol::Frames, None) => {
+                Err(std::io::Error::other("the sandbox came without its frame socket"))
+            }
+            (Protocol::HttpRuntimeApi, _) => Conversation::http(runtime_api),
+        }
+        .and_then(|conversation| self.attach(sandbox, conversation, platform_api, output));
+        match attached {
+            Ok(body) => Ok(Begun {
+                body,
+                kind: StartKind::FromNothing,
+                init: None,
+                sandbox_us,
+                build: Some(build),
+                waited,
+            }),
+            Err(error) => {
+                warn!(function = %self.version.name, %error, "failed to attach to a sandbox");
+                Err(failed("The instance could not be reached"))
+            }
+        }
+    }
+
+    fn environment(&self) -> Vec<(String, String)> {
+        let credentials = Credentials::from_random(&rand::random());
+        environment(self.version, self.plan, self.journal.stream(), &credentials)
+    }
+
     fn spec(&self, code: String, volume: Option<TemporaryVolume>) -> SandboxSpec {
         let (version, config) = (self.version, &self.pool.config);
-        let credentials = Credentials::from_random(&rand::random());
         SandboxSpec {
             root: self.plan.root.clone(),
             code: Some(code),
@@ -262,23 +344,21 @@ impl StartRequest<'_> {
                 None => Temporary::New { size_mib: version.ephemeral_storage_mib },
             },
             limits: Instance::limits(version.memory_mib, config.processes, config.open_files),
-            egress: version.egress.unwrap_or(config.egress_by_default),
+            egress: self.pool.egress_of(version),
             command: sized_command(&self.plan.command, self.plan.family, version.memory_mib),
-            environment: environment(version, self.plan, self.journal.stream(), &credentials),
+            environment: self.environment(),
             protocol: self.plan.protocol,
         }
     }
 
-    fn attach(&self, started: Started) -> std::io::Result<Body> {
-        let Started { sandbox, frames, runtime_api, platform_api, output, .. } = started;
+    fn attach(
+        &self,
+        sandbox: Box<dyn Sandbox>,
+        mut conversation: Conversation,
+        platform_api: TcpListener,
+        output: OwnedFd,
+    ) -> std::io::Result<Body> {
         let output = Output::new(output, self.journal.clone())?;
-        let mut conversation = match (self.plan.protocol, frames) {
-            (Protocol::Frames, Some(frames)) => Conversation::frames(frames)?,
-            (Protocol::Frames, None) => {
-                return Err(std::io::Error::other("the sandbox came without its frame socket"));
-            }
-            (Protocol::HttpRuntimeApi, _) => Conversation::http(runtime_api)?,
-        };
         let caller = Caller::Function {
             scope: self.version.scope.clone(),
             arn: self.version.unqualified_arn(),

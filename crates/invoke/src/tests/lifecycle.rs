@@ -34,7 +34,9 @@ async fn check_converges(version: FunctionVersion, code: MemoryCode) -> Function
     let task = tokio::spawn(converge_functions(
         Arc::clone(&store) as Arc<dyn Store>,
         Arc::new(code) as Arc<dyn CodeStore>,
-        Arc::new(|runtime| (runtime == "python3.13").then(|| "python3.13 is not on this host".to_owned())),
+        Arc::new(|version| {
+            (version.runtime == "python3.13").then(|| "python3.13 is not on this host".to_owned())
+        }),
         stop.clone(),
     ));
     let mut changes = store.watch();

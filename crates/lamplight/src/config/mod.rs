@@ -57,6 +57,8 @@ pub struct Instances {
     pub keep_alive_seconds: u64,
     /// Sandboxes kept ready to be filled.
     pub ready: usize,
+    /// Most interpreters kept waiting for a function, of all kinds together; 0 starts every instance from nothing.
+    pub blanks: usize,
     /// Whether functions that do not say so reach the public internet.
     pub egress: bool,
 }
@@ -109,6 +111,7 @@ impl Default for Config {
                 memory_mib: 0,
                 keep_alive_seconds: 600,
                 ready: 6,
+                blanks: 32,
                 egress: false,
             },
             network: Networking::default(),

@@ -1,5 +1,6 @@
 //! What must be done from time to time: old logs and unreferenced code go, instances of deleted functions stop.
 
+use lamplight_model::Scope;
 use lamplight_pool::Pool;
 use lamplight_store::{CodeStore, Opened, Store, StoreError};
 use std::collections::BTreeSet;
@@ -7,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
+/// Functions looked at after a start: there are only so many kinds of interpreters to get ready.
+const EXPECTED_FUNCTIONS: usize = 256;
 /// Time between two rounds.
 const ROUND: Duration = Duration::from_secs(3_600);
 
@@ -33,6 +36,16 @@ pub async fn collect(
             Ok(0) => {}
             Ok(bytes) => tracing::info!(bytes, "deleted unreferenced code"),
             Err(error) => tracing::warn!(%error, "failed to delete unreferenced code"),
+        }
+    }
+}
+
+/// After a start, gets ready for the first calls of the functions that are there.
+pub async fn expect_calls(store: Arc<dyn Store>, pool: Arc<Pool>) {
+    match store.list_functions(&Scope::default(), None, EXPECTED_FUNCTIONS).await {
+        Ok(functions) => functions.iter().for_each(|version| pool.expect(version)),
+        Err(error) => {
+            tracing::warn!(%error, "failed to read the functions, their first calls start from nothing")
         }
     }
 }

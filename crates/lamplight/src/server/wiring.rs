@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
-/// Sandboxes beside the instances: those being built or torn down.
+/// Sandboxes beside the instances and blanks: those being built or torn down.
 const SPARE_SANDBOXES: usize = 64;
 
 /// A running server.
@@ -36,7 +36,7 @@ pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> 
     let readiness = Readiness {
         shells: config.instances.ready,
         volumes: config.instances.ready,
-        sandboxes: config.instances.most + config.instances.ready + SPARE_SANDBOXES,
+        sandboxes: config.instances.most + config.instances.blanks + config.instances.ready + SPARE_SANDBOXES,
         ..Readiness::default()
     };
     let backend = LinuxBackend::new(sockets, readiness)
@@ -89,9 +89,16 @@ pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> 
     tokio::spawn(converge_functions(
         Arc::clone(&opened.store),
         Arc::clone(&opened.code),
-        Arc::new(move |identifier| runtimes.warning(identifier)),
+        {
+            let pool = Arc::clone(&pool);
+            Arc::new(move |version| {
+                pool.expect(version);
+                runtimes.warning(&version.runtime)
+            })
+        },
         stop.clone(),
     ));
+    tokio::spawn(housekeeping::expect_calls(Arc::clone(&opened.store), Arc::clone(&pool)));
     tokio::spawn(housekeeping::collect(opened.clone(), Arc::clone(&pool), clock, stop.clone()));
     tokio::spawn(housekeeping::retire_deleted(Arc::clone(&opened.store), Arc::clone(&pool), stop.clone()));
     let closing = stop.clone();
@@ -158,6 +165,7 @@ fn pool_config(config: &Config) -> PoolConfig {
     pool.budget.instances = config.instances.most;
     pool.billing_granularity_ms = config.prices.granularity_ms;
     pool.egress_by_default = config.instances.egress;
+    pool.blanks.most = config.instances.blanks;
     pool
 }
 

@@ -451,6 +451,8 @@ function invoke(handler, header, payload) {
 /** Completes the environment; from here on it is the function's. */
 function applyInit(payload) {
   Object.assign(process.env, JSON.parse(payload.toString("utf8")).environment);
+  // Code may have been bound over the directory this process has stood in since its start.
+  process.chdir(process.env.LAMBDA_TASK_ROOT ?? "/var/task");
   JSON_LOG = (process.env.AWS_LAMBDA_LOG_FORMAT ?? "").toUpperCase() === "JSON";
   LEVEL = LEVELS[(process.env.AWS_LAMBDA_LOG_LEVEL ?? "").toUpperCase()] ?? LEVELS.TRACE;
 }

@@ -453,6 +453,8 @@ def apply_init(payload):
         os.environ[name] = value
         if name == "TZ":
             time.tzset()
+    # Code may have been bound over the directory this process has stood in since its start.
+    os.chdir(os.environ.get("LAMBDA_TASK_ROOT", "/var/task"))
     JSON_LOG = os.environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
 
 
