@@ -136,6 +136,8 @@ async fn finish(
     finished.lifecycle = finished_lifecycle(&version.lifecycle, unpacked, get_ready(version));
     let lifecycle = finished.lifecycle.clone();
     store.put_version(finished, Expect::Revision(version.revision_id.clone())).await?;
+    // Read once, so that the first call finds it in memory. Whatever goes wrong here goes wrong again there.
+    let _ = store.get_version(&version.scope, &version.name, version.version).await;
     info!(
         function = %version.name, version = %version.version, state = ?lifecycle.state,
         reason = lifecycle.state_reason.as_deref(), "finished a function"

@@ -5,6 +5,7 @@ The frame format is described in crates/runtime/src/frames/codec.rs.
 """
 
 import _thread
+import importlib
 import os
 import sys
 import time
@@ -295,8 +296,6 @@ def load_handler(name):
                 "Runtime.BuiltInModuleConflict",
                 f"Cannot use built-in module {module_path} as a handler module",
             )
-        import importlib
-
         module = importlib.import_module(module_path.replace("/", "."))
     except ImportError as error:
         raise Fault("Runtime.ImportModuleError", f"Unable to import module '{module_path}': {error}") from None
@@ -417,6 +416,20 @@ def invoke(handler, header, payload):
         send((RESPONSE, body))
 
 
+def wait_for_init(frames):
+    """The payload of INIT. While it is not there, gets done what its handling would only then begin."""
+    os.set_blocking(FRAMES, False)
+    try:
+        frames.buffer += os.read(FRAMES, 65536)
+    except BlockingIOError:
+        compile("", "warm", "exec")  # The first one makes the types of the syntax tree, half a millisecond.
+    os.set_blocking(FRAMES, True)
+    while True:
+        kind, payload = frames.receive()
+        if kind == INIT:
+            return payload
+
+
 def set_up_path():
     """The function's modules first, then layers, then the runtime's own."""
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
@@ -483,15 +496,11 @@ def main():
     send((HELLO, bytes((PROTOCOL_VERSION,))))
     OUTPUTS = Outputs()
     frames = Frames()
-    while True:
-        kind, payload = frames.receive()
-        if kind == INIT:
-            break
-    apply_init(payload)
     set_up_path()
     add_site_builtins()
     sys.meta_path.insert(0, LoggingHook())
     sys.argv = [sys.argv[0]]
+    apply_init(wait_for_init(frames))
     try:
         handler = start()
         OUTPUTS.finish()
