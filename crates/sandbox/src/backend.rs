@@ -103,9 +103,30 @@ pub trait Sandbox: Send + Sync {
     async fn stop(self: Box<Self>) -> Option<TemporaryVolume>;
 }
 
+/// A program that has done what many start with, and forks.
+#[async_trait]
+pub trait Zygote: Send + Sync {
+    /// Starts a sandbox whose command is a fork of this program: root, `/tmp`, egress, limits and code are the
+    /// specification's, command, environment and protocol (frames) the zygote's.
+    ///
+    /// # Errors
+    /// `Interrupted` when the zygote ended: what it forked before lives on.
+    async fn fork(&self, spec: SandboxSpec) -> Result<Started, SandboxError>;
+    /// Resolves when the program has ended.
+    async fn exited(&self);
+}
+
 /// Starts sandboxes.
 #[async_trait]
 pub trait SandboxBackend: Send + Sync + 'static {
     /// Starts one. Either everything in `Started` exists, or nothing is left.
     async fn start(&self, spec: SandboxSpec) -> Result<Started, SandboxError>;
+    /// Starts a program that speaks the zygote's protocol on descriptor 3 (`linux/zygote.rs`), and waits until it is ready to
+    /// fork. Dropping the handle ends the program, and nothing it has forked.
+    ///
+    /// # Errors
+    /// `Invalid` when this backend has no zygotes.
+    async fn start_zygote(&self, _spec: SandboxSpec) -> Result<Box<dyn Zygote>, SandboxError> {
+        Err(SandboxError::Invalid("this backend has no zygotes".to_owned()))
+    }
 }

@@ -86,7 +86,34 @@ const NEW_NAMESPACES: u32 = (libc::CLONE_NEWNS
 
 /// Compiles the filter for this architecture. Done once; installing it is cheap to repeat.
 pub fn compile() -> Filter {
-    Filter { program: assemble(&segments()) }
+    Filter { program: assemble(&segments(&[])) }
+}
+
+/// The filter of a zygote: its children enter namespaces prepared for them, then install [`closing`].
+pub fn compile_for_zygote() -> Filter {
+    Filter { program: assemble(&segments(&[libc::SYS_setns])) }
+}
+
+/// The program that makes of the zygote's filter the common one, as the kernel takes it: `sock_filter`s in native order.
+///
+/// Filters add up and the strictest wins, so this one needs to name only what the zygote may do and its child may not.
+pub fn closing() -> Vec<u8> {
+    let plain = |code, value| Instruction { code, jump_true: 0, jump_false: 0, value };
+    let setns = u32::try_from(libc::SYS_setns).unwrap_or(0);
+    let program = [
+        plain(LOAD_WORD, OFFSET_NUMBER),
+        Instruction { code: JUMP_EQUAL, jump_true: 0, jump_false: 1, value: setns },
+        plain(RETURN, RETURN_ERRNO | libc::EPERM.unsigned_abs()),
+        plain(RETURN, RETURN_ALLOW),
+    ];
+    program
+        .iter()
+        .flat_map(|one| {
+            let [code_low, code_high] = one.code.to_ne_bytes();
+            let [a, b, c, d] = one.value.to_ne_bytes();
+            [code_low, code_high, one.jump_true, one.jump_false, a, b, c, d]
+        })
+        .collect()
 }
 
 /// Installs the filter for the calling process and all it starts, for good.
@@ -110,7 +137,7 @@ pub fn install(filter: &Filter) -> io::Result<()> {
 }
 
 /// The number line cut where the action changes: `(first number, action)`, ascending from 0.
-fn segments() -> Vec<(u32, Action)> {
+fn segments(also_allowed: &[libc::c_long]) -> Vec<(u32, Action)> {
     let mut actions = std::collections::BTreeMap::new();
     let mut set = |numbers: &[libc::c_long], action: Action| {
         for number in numbers {
@@ -121,6 +148,7 @@ fn segments() -> Vec<(u32, Action)> {
     };
     set(calls::ALLOWED, Action::Allow);
     set(calls::FORBIDDEN, Action::Forbid);
+    set(also_allowed, Action::Allow);
     set(&[libc::SYS_clone], Action::Clone);
     set(&[libc::SYS_socket], Action::Socket);
     set(&[libc::SYS_socketpair], Action::SocketPair);

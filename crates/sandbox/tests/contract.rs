@@ -9,7 +9,7 @@
 use lamplight_sandbox::linux::{self, DaemonSockets, HostConfig, LinuxBackend, Readiness};
 use lamplight_sandbox::{
     Exit, FileSystemMount, Limits, Protocol, RootEntry, Sandbox, SandboxBackend, SandboxError, SandboxSpec,
-    Started, Temporary, TemporaryVolume,
+    Started, Temporary, TemporaryVolume, Zygote,
 };
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -45,6 +45,9 @@ fn prepare_host(data: &Path) -> HostConfig {
     let hidden = data.join("hidden");
     std::fs::create_dir_all(&hidden).unwrap();
     std::fs::write(hidden.join("bootstrap.sh"), "echo from the bootstrap\n").unwrap();
+    let zygote = include_str!("../../runtime/bootstraps/python/zygote.py");
+    std::fs::write(hidden.join("zygote.py"), zygote).unwrap();
+    std::fs::write(hidden.join("forker.py"), FORKER).unwrap();
     let entry = |host: &str, hide| RootEntry { host: host.into(), inside: host.into(), hide };
     let entries = vec![
         entry("/usr/bin", false),
@@ -105,6 +108,8 @@ fn daemon(sockets: DaemonSockets, data: &Path) -> i32 {
             processes_are_limited,
             temporary_has_its_size_and_is_not_memory,
             code_is_bound_late,
+            a_zygotes_child_has_a_wall_of_its_own,
+            children_outlive_their_zygote,
             temporary_is_carried_on,
             file_systems_are_durable_and_shared,
             frozen_means_no_progress_and_still_dies,
@@ -159,6 +164,128 @@ async fn code_is_bound_late(backend: LinuxBackend, _data: PathBuf) {
     assert_eq!(lines, ["hello from the code", "1", "hello.txt"], "{printed}");
     assert!(printed.contains("Read-only file system"), "{printed}");
     started.sandbox.stop().await;
+}
+
+/// A zygote whose children evaluate the lines they are sent.
+const FORKER: &str = r#"
+import json, sys
+sys.path.insert(0, "/var/runtime")
+import zygote
+zygote.serve(json.loads)
+import os
+for line in os.fdopen(3, "r"):
+    try:
+        answer = repr(eval(line))
+    except BaseException as error:
+        answer = f"{type(error).__name__}: {error}"
+    os.write(3, (answer + "\n").encode())
+"#;
+
+/// A forked child and the conversation with it.
+struct Child {
+    started: Started,
+    frames: tokio::io::BufReader<tokio::net::UnixStream>,
+}
+
+impl Child {
+    async fn of(zygote: &dyn Zygote) -> Self {
+        let mut blank = spec("");
+        blank.code = None;
+        let mut started = zygote.fork(blank).await.unwrap();
+        let frames = started.frames.take().unwrap();
+        frames.set_nonblocking(true).unwrap();
+        let frames = tokio::io::BufReader::new(tokio::net::UnixStream::from_std(frames).unwrap());
+        Self { started, frames }
+    }
+
+    async fn ask(&mut self, expression: &str) -> String {
+        use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
+        self.frames.get_mut().write_all(format!("{expression}\n").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        self.frames.read_line(&mut answer).await.unwrap();
+        answer.trim_end().to_owned()
+    }
+}
+
+async fn zygote(backend: &LinuxBackend) -> Box<dyn Zygote> {
+    let mut spec = spec("");
+    let command = ["/usr/bin/python3", "-I", "-S", "/var/runtime/forker.py"];
+    (spec.code, spec.command) = (None, command.map(str::to_owned).into());
+    backend.start_zygote(spec).await.unwrap()
+}
+
+async fn a_zygotes_child_has_a_wall_of_its_own(backend: LinuxBackend, _data: PathBuf) {
+    let zygote = zygote(&backend).await;
+    let mut one = Child::of(&*zygote).await;
+    let mut other = Child::of(&*zygote).await;
+    for child in [&mut one, &mut other] {
+        let check = async |child: &mut Child, expression: &str, expected: &str| {
+            assert_eq!(child.ask(expression).await, expected, "{expression}");
+        };
+        check(child, "os.getuid(), os.getgid(), os.getgroups()", "(993, 990, [])").await;
+        check(child, "sorted(os.listdir('/proc/self/fd'))", "['0', '1', '2', '3', '4']").await;
+        check(
+            child,
+            "[line.split()[1] for line in open('/proc/self/status') if line.startswith('Cap')]",
+            &format!("[{}]", [format!("'{:016}'", 0).as_str(); 5].join(", ")),
+        )
+        .await;
+        check(child, "[line.split()[1] for line in open('/proc/self/status') if line[:10] in ('NoNewPrivs', 'Seccomp:\\t2')]", "['1', '2']").await;
+        check(
+            child,
+            "sorted(int(name) for name in os.listdir('/proc') if name.isdigit())[0], os.getppid()",
+            "(1, 1)",
+        )
+        .await;
+        check(child, "os.listdir('/var/task'), os.getcwd()", "([], '/var/task')").await;
+        check(child, "open('/tmp/x', 'w').write('mine')", "4").await;
+        check(child, "open('/usr/lib/x', 'w')", "OSError: [Errno 30] Read-only file system: '/usr/lib/x'")
+            .await;
+        check(
+            child,
+            "__import__('ctypes').CDLL(None, use_errno=True).setns(3, 0), __import__('ctypes').get_errno()",
+            "(-1, 1)",
+        )
+        .await;
+        check(child, "__import__('ctypes').CDLL(None, use_errno=True).unshare(0x10000000)", "-1").await;
+        let members = child.ask("open('/proc/self/cgroup').read()").await;
+        assert!(!members.contains("lamplight"), "{members}");
+    }
+    for property in ["os.readlink('/proc/self/ns/' + name)".to_owned(), "os.urandom(8)".to_owned()] {
+        let names = ["mnt", "net", "ipc", "uts", "pid", "user", "cgroup"];
+        for name in names {
+            let expression = property.replace("name", &format!("'{name}'"));
+            assert_ne!(one.ask(&expression).await, other.ask(&expression).await, "{expression}");
+        }
+    }
+    one.started.sandbox.bind_code(CODE, 64 * MIB).await.unwrap();
+    assert_eq!(one.ask("os.chdir('/var/task'), os.listdir('.')").await, "(None, ['hello.txt'])");
+    assert_eq!(other.ask("os.listdir('/var/task')").await, "[]");
+    // The limit is the child's, and it is killed alone.
+    other
+        .frames
+        .get_mut()
+        .try_write(b"len(bytes(1 << 30)) and [bytearray(1 << 20) for _ in range(1 << 10)]\n")
+        .unwrap();
+    let exit = other.started.sandbox.exited().await;
+    assert!(exit.out_of_memory, "{exit:?}");
+    assert_eq!(one.ask("1 + 1").await, "2");
+    other.started.sandbox.stop().await;
+    one.ask("os._exit(7)").await;
+    assert_eq!(one.started.sandbox.exited().await.status, Some(7));
+    one.started.sandbox.stop().await;
+}
+
+async fn children_outlive_their_zygote(backend: LinuxBackend, _data: PathBuf) {
+    let zygote = zygote(&backend).await;
+    let mut child = Child::of(&*zygote).await;
+    drop(zygote);
+    assert_eq!(child.ask("6 * 7").await, "42");
+    child.started.sandbox.freeze().unwrap();
+    child.started.sandbox.thaw().unwrap();
+    assert_eq!(child.ask("6 * 7").await, "42");
+    assert!(child.started.sandbox.usage().unwrap().memory_peak_bytes > 0);
+    child.started.sandbox.stop().await.unwrap();
 }
 
 async fn start(backend: &LinuxBackend, spec: SandboxSpec) -> Started {

@@ -416,13 +416,18 @@ def invoke(handler, header, payload):
         send((RESPONSE, body))
 
 
+def warm_up():
+    """Does what the first handler would pay for. Leaves nothing behind that a program could see."""
+    compile("", "warm", "exec")  # The first one makes the types of the syntax tree, half a millisecond.
+
+
 def wait_for_init(frames):
     """The payload of INIT. While it is not there, gets done what its handling would only then begin."""
     os.set_blocking(FRAMES, False)
     try:
         frames.buffer += os.read(FRAMES, 65536)
     except BlockingIOError:
-        compile("", "warm", "exec")  # The first one makes the types of the syntax tree, half a millisecond.
+        warm_up()
     os.set_blocking(FRAMES, True)
     while True:
         kind, payload = frames.receive()
@@ -491,6 +496,11 @@ def serve(frames, handler):
 
 def main():
     global OUTPUTS
+    if sys.argv[1:] == ["zygote"]:
+        import zygote
+
+        warm_up()
+        zygote.serve(decode)
     # Python makes descriptors it did not open inheritable; children of the function must not get this one.
     os.set_inheritable(FRAMES, False)
     send((HELLO, bytes((PROTOCOL_VERSION,))))

@@ -31,6 +31,12 @@ pub fn bootstraps() -> &'static [Bootstrap] {
             content: include_bytes!("../../bootstraps/python/faults_and_logs.py"),
         },
         Bootstrap {
+            family: RuntimeFamily::Python,
+            directory: "python",
+            name: "zygote.py",
+            content: include_bytes!("../../bootstraps/python/zygote.py"),
+        },
+        Bootstrap {
             family: RuntimeFamily::Node,
             directory: "node",
             name: "bootstrap.mjs",

@@ -13,6 +13,7 @@ mod hierarchy;
 pub use files::ControlFiles;
 pub use hierarchy::{Hierarchy, Version};
 
+use rustix::fd::OwnedFd;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io;
@@ -189,6 +190,16 @@ impl Set {
     /// Moves the calling process into the set. Takes milliseconds when no attach happened lately.
     pub fn attach_self(&self) -> io::Result<()> {
         self.directories.iter().try_for_each(|directory| write(directory, "cgroup.procs", "0"))
+    }
+
+    /// Opens the files through which a process that holds them becomes a member: whoever writes `0` to all of them.
+    pub fn open_member_files(&self) -> io::Result<Vec<OwnedFd>> {
+        let open = |directory: &PathBuf| {
+            let path = directory.join("cgroup.procs");
+            let file = fs::File::options().write(true).open(&path).map_err(|error| at(&path, error))?;
+            Ok(OwnedFd::from(file))
+        };
+        self.directories.iter().map(open).collect()
     }
 
     /// Opens what the daemon needs to limit, measure, freeze and kill.

@@ -4,11 +4,12 @@
 //! reads its replies; a task per sandbox reads its init's notices.
 
 use super::keeper::DaemonSockets;
-use super::message::{Build, KeeperNotice, ShellNotice, SpawnerReply, SpawnerRequest};
+use super::message::{Build, KeeperNotice, Role, ShellNotice, SpawnerReply, SpawnerRequest};
+use super::zygote::LinuxZygote;
 use super::{channel, sandbox::LinuxSandbox, sys};
-use crate::backend::{SandboxBackend, SandboxError, Started, Timings};
+use crate::backend::{SandboxBackend, SandboxError, Started, Timings, Zygote};
 use crate::cgroup::ControlFiles;
-use crate::spec::{Protocol, SandboxSpec, Temporary, TemporaryVolume};
+use crate::spec::{Limits, Protocol, SandboxSpec, Temporary, TemporaryVolume};
 use async_trait::async_trait;
 use rustix::fd::{AsFd, OwnedFd};
 use std::collections::{HashMap, VecDeque};
@@ -22,7 +23,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, oneshot};
 
 /// A start that has not got its shell, or its answer from the shell, by then is given up.
-const START_TIMEOUT: Duration = Duration::from_secs(20);
+pub(super) const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// Processor time while a wall is built and its command starts: a quota of less multiplies the start's time.
 const PROCESSOR_DURING_START_MILLIS: u32 = 1_000;
 
@@ -71,6 +72,8 @@ struct State {
     volumes: VecDeque<OwnedFd>,
     volumes_coming: usize,
     volume_requests: HashMap<u64, VolumeRequest>,
+    /// Nests that are being made, with their spawners.
+    nests: HashMap<String, (usize, oneshot::Sender<NewNest>)>,
     /// Waiting for `Bound` or `BindFailed`, by sandbox id.
     binds: HashMap<String, BindRequest>,
     /// Waiting for `Gone`, by sandbox id, with the spawner that will say it.
@@ -90,6 +93,14 @@ struct VolumeRequest {
     spawner: usize,
     /// `None` fills the pool.
     answer: Option<oneshot::Sender<Result<OwnedFd, String>>>,
+}
+
+/// A nest's maker, as its spawner announces it.
+pub(super) struct NewNest {
+    /// To the maker, later the init.
+    pub(super) control: OwnedFd,
+    /// Its cgroups.
+    pub(super) files: ControlFiles,
 }
 
 struct BindRequest {
@@ -202,6 +213,7 @@ impl Shared {
         state.volume_requests = kept;
         state.volumes_coming -= lost.values().filter(|request| request.answer.is_none()).count();
         state.binds.retain(|_, request| request.spawner != index);
+        state.nests.retain(|_, (spawner, _)| *spawner != index);
         // Dropping the senders of `leaving`, `binds` and `lost` wakes whoever waits: the sandboxes died with the spawner.
         state.leaving.retain(|_, (spawner, _)| *spawner != index);
         "a spawner ended".clone_into(&mut state.last_failure);
@@ -223,7 +235,7 @@ impl Shared {
     }
 
     /// Asks for as many shells and volumes as are wanted and not under way.
-    fn refill(self: &Arc<Self>) {
+    pub(super) fn refill(self: &Arc<Self>) {
         self.request_shells(self.readiness.shells);
         loop {
             {
@@ -287,6 +299,11 @@ impl Shared {
                 };
                 match ControlFiles::from_fds(descriptors.collect()) {
                     Ok(files) => {
+                        let nest = self.lock().nests.remove(&id);
+                        if let Some((_, nest)) = nest {
+                            let _ = nest.send(NewNest { control, files });
+                            return;
+                        }
                         tokio::spawn(Arc::clone(self).await_ready(id, spawner, control, pidfd, files));
                     }
                     Err(error) => self.lose_shell(&id, format!("its cgroup files are incomplete: {error}")),
@@ -347,6 +364,40 @@ impl Shared {
         }
     }
 
+    /// Asks a spawner for a nest of one of its zygotes. Gives its id.
+    pub(super) async fn make_nest(
+        &self,
+        spawner: usize,
+        zygote: &str,
+    ) -> Result<(String, NewNest), SandboxError> {
+        let id = sandbox_id(spawner);
+        let (sender, receiver) = oneshot::channel();
+        {
+            let mut state = self.lock();
+            if state.existing.len() >= self.readiness.sandboxes {
+                return Err(SandboxError::Exhausted(format!(
+                    "{} sandboxes exist, the configured most",
+                    self.readiness.sandboxes
+                )));
+            }
+            state.existing.insert(id.clone(), spawner);
+            state.nests.insert(id.clone(), (spawner, sender));
+        }
+        if !self.send(&SpawnerRequest::MakeNest { id: id.clone(), zygote: zygote.to_owned() }, spawner) {
+            let mut state = self.lock();
+            state.existing.remove(&id);
+            state.nests.remove(&id);
+        }
+        match tokio::time::timeout(START_TIMEOUT, receiver).await {
+            Ok(Ok(nest)) => Ok((id, nest)),
+            Ok(Err(_)) => {
+                let last = self.lock().last_failure.clone();
+                Err(SandboxError::Interrupted(format!("no nest came: {last}")))
+            }
+            Err(_) => Err(SandboxError::Interrupted("no nest came in time".to_owned())),
+        }
+    }
+
     /// Lets the sandbox's spawner bind code in it.
     pub(super) async fn bind(&self, id: &str, code: &str) -> Result<(), SandboxError> {
         let gone = || SandboxError::Interrupted("the spawner of the sandbox ended".to_owned());
@@ -371,6 +422,7 @@ impl Shared {
     fn lose_shell(&self, id: &str, message: String) {
         let mut state = self.lock();
         state.shells_coming.remove(id);
+        state.nests.remove(id);
         state.last_failure = message;
         drop(state);
         self.changed.notify_waiters();
@@ -453,7 +505,7 @@ impl Shared {
         }
     }
 
-    async fn take_device(&self, temporary: Temporary) -> Result<TemporaryVolume, SandboxError> {
+    pub(super) async fn take_device(&self, temporary: Temporary) -> Result<TemporaryVolume, SandboxError> {
         let size_mib = match temporary {
             Temporary::Carried(volume) => return Ok(volume),
             Temporary::New { size_mib } => size_mib,
@@ -513,14 +565,69 @@ pub(super) async fn receive_notice(control: &AsyncFd<OwnedFd>) -> io::Result<(Sh
     }
 }
 
-#[async_trait]
-impl SandboxBackend for LinuxBackend {
-    async fn start(&self, spec: SandboxSpec) -> Result<Started, SandboxError> {
+fn failed(step: &str, error: impl std::fmt::Display) -> SandboxError {
+    SandboxError::Step { step: step.to_owned(), message: error.to_string() }
+}
+
+/// Applies the limits of a sandbox that is being started: it has at least a whole processor until it is up.
+pub(super) fn limit(files: &ControlFiles, limits: Limits) -> Result<(), SandboxError> {
+    files
+        .set_memory(limits.memory_bytes)
+        .and_then(|()| files.set_processes(limits.processes))
+        .and_then(|()| files.set_cpu(PROCESSOR_DURING_START_MILLIS.max(limits.cpu_millis)))
+        .map_err(|error| failed("set the limits", error))
+}
+
+/// The pipe of a command's output: our end does not block.
+pub(super) fn output_pipe() -> Result<(OwnedFd, OwnedFd), SandboxError> {
+    let made = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK)
+        .and_then(|(output, writer)| {
+            // The function's end must block like any program's standard output; only ours does not.
+            rustix::fs::fcntl_setfl(&writer, rustix::fs::OFlags::empty())?;
+            Ok((output, writer))
+        });
+    made.map_err(|error| failed("make the output pipe", error))
+}
+
+/// The next notice of a process that builds a sandbox.
+pub(super) async fn building(
+    control: &AsyncFd<OwnedFd>,
+    files: &ControlFiles,
+) -> Result<(ShellNotice, Vec<OwnedFd>), SandboxError> {
+    match tokio::time::timeout(START_TIMEOUT, receive_notice(control)).await {
+        Ok(Ok((ShellNotice::Failed { step, message, invalid }, _))) => Err(if invalid {
+            SandboxError::Invalid(format!("failed to {step}: {message}"))
+        } else {
+            SandboxError::Step { step, message }
+        }),
+        Ok(Ok(notice)) => Ok(notice),
+        Ok(Err(_)) if files.oom_kills().is_ok_and(|kills| kills > 0) => {
+            Err(failed("build the sandbox", "it ran out of memory"))
+        }
+        Ok(Err(error)) => Err(SandboxError::Interrupted(format!("the shell ended: {error}"))),
+        Err(_) => Err(SandboxError::Interrupted("the shell took too long".to_owned())),
+    }
+}
+
+/// What a shell became.
+struct BuiltShell {
+    sandbox: LinuxSandbox,
+    runtime_api: TcpListener,
+    platform_api: TcpListener,
+    output: OwnedFd,
+    timings: Timings,
+    spawner: usize,
+}
+
+impl LinuxBackend {
+    /// Makes a shell the sandbox of a command whose descriptor 3 is `third`.
+    async fn build(
+        &self,
+        spec: SandboxSpec,
+        role: Role,
+        third: Option<OwnedFd>,
+    ) -> Result<BuiltShell, SandboxError> {
         let asked_at = Instant::now();
-        let step = |step: &str, error: &dyn std::fmt::Display| SandboxError::Step {
-            step: step.to_owned(),
-            message: error.to_string(),
-        };
         let shell = self.shared.take_shell().await?;
         self.shared.refill();
         let killer = KillOnDrop(Some(shell.files));
@@ -528,25 +635,10 @@ impl SandboxBackend for LinuxBackend {
         let shell_us = u64::try_from(asked_at.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.shared.refill();
 
-        let files = killer.files();
-        let limited = files
-            .set_memory(spec.limits.memory_bytes)
-            .and_then(|()| files.set_processes(spec.limits.processes))
-            .and_then(|()| files.set_cpu(PROCESSOR_DURING_START_MILLIS.max(spec.limits.cpu_millis)));
-        limited.map_err(|error| step("set the limits", &error))?;
-        let (output, output_writer) =
-            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK)
-                .map_err(|error| step("make the output pipe", &error))?;
-        // The function's end must block like any program's standard output; only ours does not.
-        rustix::fs::fcntl_setfl(&output_writer, rustix::fs::OFlags::empty())
-            .map_err(|error| step("make the output pipe", &error))?;
-        let frames = match spec.protocol {
-            Protocol::Frames => {
-                Some(UnixStream::pair().map_err(|error| step("make the frame socket", &error))?)
-            }
-            Protocol::HttpRuntimeApi => None,
-        };
+        limit(killer.files(), spec.limits)?;
+        let (output, output_writer) = output_pipe()?;
         let build = Build {
+            role,
             root: spec.root,
             code: spec.code,
             file_systems: spec.file_systems,
@@ -557,60 +649,64 @@ impl SandboxBackend for LinuxBackend {
             egress: spec.egress,
         };
         let mut descriptors = vec![output_writer.as_fd(), volume.device.as_fd()];
-        if let Some((_, inside)) = &frames {
-            descriptors.push(inside.as_fd());
-        }
+        descriptors.extend(third.as_ref().map(AsFd::as_fd));
         channel::send(shell.control.as_fd(), &build, &descriptors)
             .map_err(|error| SandboxError::Interrupted(format!("the shell ended: {error}")))?;
-        drop(output_writer);
-        let control = sys::watch(shell.control).map_err(|error| step("watch the sandbox", &error))?;
-        let answer = tokio::time::timeout(START_TIMEOUT, receive_notice(&control)).await;
-        let build_us = match answer {
-            Ok(Ok((ShellNotice::Built { build_us }, _))) => build_us,
-            Ok(Ok((ShellNotice::Failed { step, message, invalid }, _))) => {
-                return Err(if invalid {
-                    SandboxError::Invalid(format!("failed to {step}: {message}"))
-                } else {
-                    SandboxError::Step { step, message }
-                });
-            }
-            Ok(Ok(_)) => return Err(SandboxError::Interrupted("the shell spoke out of turn".to_owned())),
-            Ok(Err(error)) => {
-                if killer.files().oom_kills().is_ok_and(|kills| kills > 0) {
-                    return Err(SandboxError::Step {
-                        step: "build the sandbox".to_owned(),
-                        message: "it ran out of memory".to_owned(),
-                    });
-                }
-                return Err(SandboxError::Interrupted(format!("the shell ended: {error}")));
-            }
-            Err(_) => return Err(SandboxError::Interrupted("the shell took too long".to_owned())),
+        drop((output_writer, third));
+        let control = sys::watch(shell.control).map_err(|error| failed("watch the sandbox", error))?;
+        let (ShellNotice::Built { build_us }, _) = building(&control, killer.files()).await? else {
+            return Err(SandboxError::Interrupted("the shell spoke out of turn".to_owned()));
         };
-        let timings = Timings { shell_us, build_us };
-        let sandbox = LinuxSandbox::new(
-            Arc::clone(&self.shared),
-            shell.id,
-            killer.keep(),
-            shell.pidfd,
-            control,
-            volume,
-        );
-        Ok(Started {
-            sandbox: Box::new(sandbox),
-            frames: frames.map(|(outside, _)| outside),
+        let files = killer.keep();
+        Ok(BuiltShell {
+            sandbox: LinuxSandbox::new(
+                Arc::clone(&self.shared),
+                shell.id,
+                files,
+                shell.pidfd,
+                control,
+                volume,
+            ),
             runtime_api: shell.runtime_api,
             platform_api: shell.platform_api,
             output,
-            timings,
+            timings: Timings { shell_us, build_us },
+            spawner: shell.spawner,
         })
     }
 }
 
+#[async_trait]
+impl SandboxBackend for LinuxBackend {
+    async fn start(&self, spec: SandboxSpec) -> Result<Started, SandboxError> {
+        let (frames, third) = match spec.protocol {
+            Protocol::Frames => {
+                let (ours, theirs) =
+                    UnixStream::pair().map_err(|error| failed("make the frame socket", error))?;
+                (Some(ours), Some(OwnedFd::from(theirs)))
+            }
+            Protocol::HttpRuntimeApi => (None, None),
+        };
+        let built = self.build(spec, Role::Command, third).await?;
+        let BuiltShell { sandbox, runtime_api, platform_api, output, timings, .. } = built;
+        Ok(Started { sandbox: Box::new(sandbox), frames, runtime_api, platform_api, output, timings })
+    }
+
+    async fn start_zygote(&self, spec: SandboxSpec) -> Result<Box<dyn Zygote>, SandboxError> {
+        let (ours, theirs) = channel::pair().map_err(|error| failed("make the zygote's socket", error))?;
+        let built = self.build(spec, Role::Zygote, Some(theirs)).await?;
+        let control = sys::watch(ours).map_err(|error| failed("watch the zygote", error))?;
+        let shared = Arc::clone(&self.shared);
+        let zygote = LinuxZygote::ready(shared, built.spawner, built.sandbox, built.output, control).await?;
+        Ok(Box::new(zygote))
+    }
+}
+
 /// Kills a half-built sandbox on every early return, also when the start is cancelled.
-struct KillOnDrop(Option<ControlFiles>);
+pub(super) struct KillOnDrop(pub(super) Option<ControlFiles>);
 
 impl KillOnDrop {
-    fn files(&self) -> &ControlFiles {
+    pub(super) fn files(&self) -> &ControlFiles {
         // Present until `keep`, which consumes self.
         match &self.0 {
             Some(files) => files,
@@ -618,7 +714,7 @@ impl KillOnDrop {
         }
     }
 
-    fn keep(mut self) -> ControlFiles {
+    pub(super) fn keep(mut self) -> ControlFiles {
         match self.0.take() {
             Some(files) => files,
             None => unreachable!("the control files are taken only by keep"),

@@ -17,15 +17,17 @@ pub const INSIDE_GROUP: u32 = 990;
 /// sandboxes, root, would let one of them use up everybody's share. Source: kernel/ucount.c, user_namespaces(7).
 ///
 /// A short-lived child holds it while its maps are written by this process, which is root outside.
-pub fn make_user_namespace(host_id: u32) -> Result<OwnedFd, Failure> {
+///
+/// `owner` is `host_id`, or the user of the zygote whose child will live in the namespace: whoever is its owner, outside it,
+/// may enter it. Source: user_namespaces(7).
+pub fn make_user_namespace(host_id: u32, owner: u32) -> Result<OwnedFd, Failure> {
     let (made_reader, made_writer) =
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).doing(|| "make a pipe".to_owned())?;
     match sys::fork_into(0).doing(|| "start a process".to_owned())? {
         Forked::Child => {
             drop(made_reader);
-            let failure = own_user_namespace(host_id)
-                .err()
-                .map_or(0, |error| error.raw_os_error().unwrap_or(libc::EIO));
+            let failure =
+                own_user_namespace(owner).err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EIO));
             if rustix::io::write(&made_writer, &failure.to_ne_bytes()).is_err() {
                 sys::exit_now(1); // The parent ended before its death could signal us.
             }
@@ -57,11 +59,11 @@ pub fn make_user_namespace(host_id: u32) -> Result<OwnedFd, Failure> {
     }
 }
 
-/// In the child: becomes `host_id`, then makes the namespace that so belongs to it. The capabilities stay, because hosts
+/// In the child: becomes `owner`, then makes the namespace that so belongs to it. The capabilities stay, because hosts
 /// may allow new user namespaces to the privileged only.
-fn own_user_namespace(host_id: u32) -> std::io::Result<()> {
+fn own_user_namespace(owner: u32) -> std::io::Result<()> {
     sys::keep_capabilities_over_user_changes()?;
-    sys::become_user(host_id, host_id, true)?;
+    sys::become_user(owner, owner, true)?;
     sys::unshare(libc::CLONE_NEWUSER)?;
     // Last, because a change of user clears it.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -74,9 +76,27 @@ pub fn take(user_namespace: BorrowedFd<'_>) -> Result<(), Failure> {
     rustix::thread::set_thread_groups(&[]).doing(|| "clear the groups".to_owned())?;
     sys::enter_namespace(user_namespace.as_fd(), libc::CLONE_NEWUSER)
         .doing(|| "enter the user namespace".to_owned())?;
+    settle()
+}
+
+/// The same in a process that is in its user namespace already, with all capabilities there.
+pub fn settle() -> Result<(), Failure> {
     sys::become_user(INSIDE_USER, INSIDE_GROUP, false).doing(|| "become the inside user".to_owned())?;
     // The inside user is not derived from a mapped uid 0, so the kernel keeps the capabilities that entering
     // the namespace gave; they must be dropped by hand.
+    give_up()
+}
+
+/// Becomes `host_id` in the host's user namespace, for a zygote: it owns the user namespaces of its children by being this
+/// user outside them. It holds no capability.
+pub fn take_outside(host_id: u32) -> Result<(), Failure> {
+    // Emptying the bounding set needs a capability still.
+    sys::keep_capabilities_over_user_changes().doing(|| "become the zygote's user".to_owned())?;
+    sys::become_user(host_id, host_id, true).doing(|| "become the zygote's user".to_owned())?;
+    give_up()
+}
+
+fn give_up() -> Result<(), Failure> {
     sys::drop_bounding_set().doing(|| "empty the bounding set".to_owned())?;
     sys::drop_all_capabilities().doing(|| "drop the capabilities".to_owned())?;
     rustix::thread::set_no_new_privs(true).doing(|| "forbid new privileges".to_owned())?;

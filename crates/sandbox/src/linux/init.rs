@@ -3,7 +3,7 @@
 //! It has no capability and the same system call filter as what it started. When it ends, the kernel kills
 //! whatever is left in its pid namespace.
 
-use super::message::ShellNotice;
+use super::message::{InitRequest, ShellNotice};
 use super::mounts::{Doing, Failure};
 use super::shell::Command;
 use super::{channel, sys};
@@ -90,29 +90,50 @@ fn become_command(
     sys::exec(&command.program, &command.arguments, &command.environment)
 }
 
+/// Processes that may end before the daemon says which of them is the command: a nest's is adopted right after it came.
+const EARLY_ENDS: usize = 16;
+
 /// Reaps until the daemon lets go of the control socket. Gives the status to exit with.
-pub fn reap_until_the_end(control: BorrowedFd<'_>, signals: BorrowedFd<'_>, command: Pid) -> i32 {
+///
+/// Without `command` one is adopted later.
+pub fn reap_until_the_end(control: BorrowedFd<'_>, signals: BorrowedFd<'_>, mut command: Option<Pid>) -> i32 {
+    let mut early = Vec::new();
+    let report = |status: rustix::process::WaitStatus| {
+        let notice =
+            ShellNotice::Exited { status: status.exit_status(), signal: status.terminating_signal() };
+        let _ = channel::send(control, &notice, &[]);
+    };
     loop {
         let mut watched = [PollFd::new(&control, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
         if poll(&mut watched, None).is_err() {
             continue;
         }
-        let control_closed = !watched[0].revents().is_empty();
+        let spoken_to = !watched[0].revents().is_empty();
         while let Some(signal) = sys::read_signal(signals) {
-            if signal == libc::SIGTERM {
+            if signal == libc::SIGTERM
+                && let Some(command) = command
+            {
                 let _ = rustix::process::kill_process(command, Signal::TERM);
             }
         }
         while let Some((pid, status)) = sys::reap_one() {
-            if pid == command {
-                let notice =
-                    ShellNotice::Exited { status: status.exit_status(), signal: status.terminating_signal() };
-                let _ = channel::send(control, &notice, &[]);
+            if Some(pid) == command {
+                report(status);
+            } else if command.is_none() && early.len() < EARLY_ENDS {
+                early.push((pid, status));
             }
         }
-        if control_closed {
-            // Nothing is sent to an init: readable means closed, so the sandbox has no owner any more.
-            return 0;
+        if spoken_to {
+            match channel::receive_now::<InitRequest>(control) {
+                Ok(Some((InitRequest::Adopt { pid }, _))) => {
+                    command = command.or(Pid::from_raw(pid));
+                    let ended = early.drain(..).find(|(pid, _)| Some(*pid) == command);
+                    ended.into_iter().for_each(|(_, status)| report(status));
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                // Closed: the sandbox has no owner any more.
+                Ok(None) | Err(_) => return 0,
+            }
         }
     }
 }

@@ -221,6 +221,7 @@ impl Keeper {
             egress: self.egress.clone(),
             resolver: self.config.egress.as_ref().map(|egress| egress.resolver.content()).unwrap_or_default(),
             seccomp: crate::seccomp::compile(),
+            zygote_seccomp: crate::seccomp::compile_for_zygote(),
             range_first_uid: self.config.first_uid,
             first_uid: self.config.first_uid + 1 + share * u32::try_from(index).unwrap_or(0),
             uid_count: share,

@@ -23,6 +23,13 @@ pub enum SpawnerRequest {
         /// Size, MiB.
         size_mib: u32,
     },
+    /// Make a nest for a child of a zygote. Answered by `ShellMade`, whose pidfd is then of no use.
+    MakeNest {
+        /// Chosen by the daemon, 32 hexadecimal digits, beginning with the spawner's prefix.
+        id: String,
+        /// The sandbox of the zygote, of the same spawner.
+        zygote: String,
+    },
     /// Bind code in a sandbox built without any. Answered by `Bound` or `BindFailed`.
     Bind {
         /// The sandbox.
@@ -92,9 +99,39 @@ pub enum KeeperNotice {
     },
 }
 
+/// Maker of a nest to its spawner. Descriptor: pidfd of the nest's init.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct NestInit {
+    /// Its process id.
+    pub pid: i32,
+}
+
+/// Daemon to the init of a nest.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum InitRequest {
+    /// The process whose end is the end of the command: the zygote's child that just came in.
+    Adopt {
+        /// Its process id as seen inside.
+        pid: i32,
+    },
+}
+
+/// What a process is to be built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// The init of a command of its own.
+    Command,
+    /// The init of a program that forks into nests. Descriptor 3 is its control socket, whatever the protocol says.
+    Zygote,
+    /// A nest. Only descriptor: the `/tmp` device.
+    Nest,
+}
+
 /// Daemon to shell. Descriptors, in order: output pipe, `/tmp` device, frame socket (with `Protocol::Frames`).
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Build {
+    /// What it is to be.
+    pub role: Role,
     /// Name in `roots.json`.
     pub root: String,
     /// Directory beneath the code directory; `None` leaves `/var/task` empty for a later `Bind`.
@@ -118,7 +155,10 @@ pub struct Build {
 pub enum ShellNotice {
     /// Namespaces, cgroups and listeners are there. Descriptors: Runtime API listener, platform API listener.
     Ready,
-    /// The wall stands and the command runs.
+    /// A nest's namespaces and tree are there. Descriptors: Runtime API listener, platform API listener, pidfd of its
+    /// init, the namespaces in the order of `nest::NAMESPACES`, then the member files of its cgroups.
+    Nested,
+    /// The wall stands and the command runs; in a nest, waits for its process.
     Built {
         /// Microseconds since `Build` arrived.
         build_us: u64,

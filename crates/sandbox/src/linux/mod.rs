@@ -7,10 +7,12 @@ mod init;
 pub mod keeper;
 mod message;
 mod mounts;
+mod nest;
 mod sandbox;
 mod shell;
 mod spawner;
 mod sys;
+mod zygote;
 
 pub use backend::{LinuxBackend, Readiness};
 pub use keeper::{DaemonSockets, HostConfig};

@@ -24,6 +24,8 @@ pub(super) struct LinuxSandbox {
     exit: watch::Receiver<Option<Exit>>,
     watcher: tokio::task::JoinHandle<()>,
     volume: Option<TemporaryVolume>,
+    /// The zygote's, which must outlive this one: its pid namespace is the parent of this one's.
+    parent: Option<Arc<LinuxSandbox>>,
 }
 
 impl LinuxSandbox {
@@ -38,7 +40,12 @@ impl LinuxSandbox {
         let files = Arc::new(files);
         let (sender, exit) = watch::channel(None);
         let watcher = tokio::spawn(watch_init(control, Arc::clone(&files), sender));
-        Self { shared, id, files, pidfd, exit, watcher, volume: Some(volume) }
+        Self { shared, id, files, pidfd, exit, watcher, volume: Some(volume), parent: None }
+    }
+
+    pub(super) fn forked_from(mut self, parent: Arc<LinuxSandbox>) -> Self {
+        self.parent = Some(parent);
+        self
     }
 
     fn failed(doing: &str, error: std::io::Error) -> SandboxError {

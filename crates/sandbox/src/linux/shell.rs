@@ -8,13 +8,13 @@
 //! Everything that is slow when it happens alone (a cgroup attach waits for a kernel grace period, a network
 //! namespace costs a quarter of a millisecond) happens before `Ready`, off the request path.
 
-use super::message::{Build, ShellNotice};
+use super::message::{Build, Role, ShellNotice};
 use super::mounts::{self, Doing, Failure, Tree, invalid};
 use super::spawner::SpawnerContext;
 use super::{channel, identity, init, sys};
 use crate::cgroup;
 use crate::spec::{Protocol, RootEntry};
-use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
 use std::collections::BTreeMap;
@@ -65,15 +65,7 @@ fn live(context: &SpawnerContext, birth: &ShellBirth) -> Result<i32, Failure> {
     sys::erase_arguments().doing(|| "erase the command line".to_owned())?;
     birth.cgroups.attach_self().doing(|| "enter the cgroups".to_owned())?;
     sys::unshare(libc::CLONE_NEWCGROUP).doing(|| "make a cgroup namespace".to_owned())?;
-    rustix::system::sethostname(b"sandbox").doing(|| "set the host name".to_owned())?;
-    sys::bring_loopback_up().doing(|| "bring the loopback interface up".to_owned())?;
-    let listen = |port: u16| -> Result<TcpListener, Failure> {
-        let listener =
-            TcpListener::bind(("127.0.0.1", port)).doing(|| format!("listen on port {port} inside"))?;
-        listener.set_nonblocking(true).doing(|| format!("listen on port {port} inside"))?;
-        Ok(listener)
-    };
-    let (runtime_api, platform_api) = (listen(RUNTIME_API_PORT)?, listen(PLATFORM_API_PORT)?);
+    let (runtime_api, platform_api) = prepare_network()?;
     channel::send(birth.control.as_fd(), &ShellNotice::Ready, &[runtime_api.as_fd(), platform_api.as_fd()])
         .doing(|| "announce the shell".to_owned())?;
     drop((runtime_api, platform_api));
@@ -83,6 +75,19 @@ fn live(context: &SpawnerContext, birth: &ShellBirth) -> Result<i32, Failure> {
         return Ok(0); // The daemon is gone or has no use for this shell.
     };
     become_sandbox(context, birth, &build, descriptors)
+}
+
+/// Names the host, brings the loopback interface up, and listens: Runtime API, platform API.
+pub(super) fn prepare_network() -> Result<(TcpListener, TcpListener), Failure> {
+    rustix::system::sethostname(b"sandbox").doing(|| "set the host name".to_owned())?;
+    sys::bring_loopback_up().doing(|| "bring the loopback interface up".to_owned())?;
+    let listen = |port: u16| -> Result<TcpListener, Failure> {
+        let listener =
+            TcpListener::bind(("127.0.0.1", port)).doing(|| format!("listen on port {port} inside"))?;
+        listener.set_nonblocking(true).doing(|| format!("listen on port {port} inside"))?;
+        Ok(listener)
+    };
+    Ok((listen(RUNTIME_API_PORT)?, listen(PLATFORM_API_PORT)?))
 }
 
 fn become_sandbox(
@@ -98,19 +103,54 @@ fn become_sandbox(
     };
     let output = next("the output pipe")?;
     let device = next("the volume for /tmp")?;
-    let frames = match build.protocol {
-        Protocol::Frames => Some(next("the frame socket")?),
-        Protocol::HttpRuntimeApi => None,
+    let third = match (build.role, build.protocol) {
+        (Role::Nest, _) => return Err(invalid("read the request", "a shell cannot become a nest")),
+        (Role::Zygote, _) => Some(next("the zygote's socket")?),
+        (Role::Command, Protocol::Frames) => Some(next("the frame socket")?),
+        (Role::Command, Protocol::HttpRuntimeApi) => None,
     };
     let command = Command::from(build)?;
-    let entries = root_entries(context, &build.root)?;
-    let temporary = crate::temporary::mount(device.as_fd(), birth.user_namespace.as_fd())
-        .doing(|| "mount the volume for /tmp".to_owned())?;
-    if build.egress {
-        let_out(context, birth.uid)?;
-    }
     // Out-of-memory kills of the host should take sandboxes before the platform.
     let _ = std::fs::write("/proc/self/oom_score_adj", "100");
+    build_tree(context, build, device.as_fd(), birth.user_namespace.as_fd(), birth.uid)?;
+    drop(device);
+    sys::set_process_name(c"lamplight-init");
+    if build.role == Role::Zygote {
+        // No Landlock: its children inherit it, and it would hold for this tree, not for theirs.
+        identity::take_outside(birth.uid)?;
+        crate::seccomp::install(&context.zygote_seccomp)
+    } else {
+        identity::take(birth.user_namespace.as_fd())?;
+        crate::landlock::restrict().doing(|| "apply Landlock".to_owned())?;
+        crate::seccomp::install(&context.seccomp)
+    }
+    .doing(|| "install the system call filter".to_owned())?;
+    let signals =
+        sys::signal_descriptor(&[libc::SIGCHLD, libc::SIGTERM]).doing(|| "prepare to reap".to_owned())?;
+    let child = init::start_command(&command, build.limits, output, third)?;
+    // Nothing of the spawner's may be within reach of what runs here.
+    sys::close_all_except(&[birth.control.as_raw_fd(), signals.as_raw_fd()])
+        .doing(|| "close what is not ours".to_owned())?;
+    let build_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    channel::send(birth.control.as_fd(), &ShellNotice::Built { build_us }, &[])
+        .doing(|| "report the start".to_owned())?;
+    Ok(init::reap_until_the_end(birth.control.as_fd(), signals.as_fd(), Some(child)))
+}
+
+/// Links this network namespace out if asked for, and makes the file tree the root of this mount namespace.
+pub(super) fn build_tree(
+    context: &SpawnerContext,
+    build: &Build,
+    device: BorrowedFd<'_>,
+    user_namespace: BorrowedFd<'_>,
+    uid: u32,
+) -> Result<(), Failure> {
+    let entries = root_entries(context, &build.root)?;
+    let temporary =
+        crate::temporary::mount(device, user_namespace).doing(|| "mount the volume for /tmp".to_owned())?;
+    if build.egress {
+        let_out(context, uid)?;
+    }
     let directories = &context.directories;
     let (empty, code, file_systems) =
         (open(&directories.empty)?, open(&directories.code)?, open(&directories.file_systems)?);
@@ -123,26 +163,11 @@ fn become_sandbox(
         file_system_directory: file_systems.as_fd(),
         file_systems: &build.file_systems,
         temporary: temporary.as_fd(),
-        user_namespace: birth.user_namespace.as_fd(),
+        user_namespace,
         resolver: if build.egress { &context.resolver } else { "" },
         user: identity::INSIDE_USER,
         group: identity::INSIDE_GROUP,
-    })?;
-    drop((temporary, device));
-    identity::take(birth.user_namespace.as_fd())?;
-    sys::set_process_name(c"lamplight-init");
-    crate::landlock::restrict().doing(|| "apply Landlock".to_owned())?;
-    crate::seccomp::install(&context.seccomp).doing(|| "install the system call filter".to_owned())?;
-    let signals =
-        sys::signal_descriptor(&[libc::SIGCHLD, libc::SIGTERM]).doing(|| "prepare to reap".to_owned())?;
-    let child = init::start_command(&command, build.limits, output, frames)?;
-    // Nothing of the spawner's may be within reach of what runs here.
-    sys::close_all_except(&[birth.control.as_raw_fd(), signals.as_raw_fd()])
-        .doing(|| "close what is not ours".to_owned())?;
-    let build_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    channel::send(birth.control.as_fd(), &ShellNotice::Built { build_us }, &[])
-        .doing(|| "report the start".to_owned())?;
-    Ok(init::reap_until_the_end(birth.control.as_fd(), signals.as_fd(), child))
+    })
 }
 
 /// Links this sandbox to the public internet.

@@ -3,8 +3,9 @@
 //! It obeys a closed enum of messages from the unprivileged daemon and resolves every name beneath
 //! directories it opened itself. When it dies, everything it made dies with it (parent-death signals).
 
-use super::message::{SpawnerReply, SpawnerRequest};
+use super::message::{NestInit, SpawnerReply, SpawnerRequest};
 use super::mounts::{self, BindFailure, Binding, Doing as _, Failure, invalid};
+use super::nest::{self, NestBirth};
 use super::shell::{self, ShellBirth};
 use super::sys::{self, Forked};
 use super::{channel, identity};
@@ -40,6 +41,8 @@ pub struct SpawnerContext {
     pub resolver: String,
     /// The compiled system call filter.
     pub seccomp: crate::seccomp::Filter,
+    /// That of zygotes.
+    pub zygote_seccomp: crate::seccomp::Filter,
     /// First host uid of the server's range.
     pub range_first_uid: u32,
     /// First host uid this spawner may hand out.
@@ -69,7 +72,33 @@ struct Shell {
     id: String,
     uid: u32,
     cgroups: cgroup::Set,
-    pidfd: OwnedFd,
+    /// Of its init. That of a nest is known a while after its maker was started.
+    pidfd: Option<OwnedFd>,
+    /// Where the maker of a nest says who the init is.
+    nest: Option<OwnedFd>,
+    /// The init of a nest whose maker is still there.
+    init: Option<Pid>,
+}
+
+/// What every sandbox has before its first process.
+struct Prepared {
+    user_namespace: OwnedFd,
+    cgroups: cgroup::Set,
+    files: Vec<OwnedFd>,
+    daemon_end: OwnedFd,
+    control: OwnedFd,
+}
+
+impl Shell {
+    /// Learns who the init of a nest is, once its maker has said so.
+    fn learn_init(&mut self) {
+        let Some(report) = &self.nest else { return };
+        if let Ok(Some((NestInit { pid }, descriptors))) = channel::receive_now(report.as_fd()) {
+            self.pidfd = descriptors.into_iter().next();
+            self.init = Pid::from_raw(pid);
+            self.nest = None;
+        }
+    }
 }
 
 /// What binding code late needs, opened in the spawner's own mount namespace.
@@ -160,6 +189,11 @@ impl Spawner<'_> {
                     &[],
                 ),
             },
+            SpawnerRequest::MakeNest { id, zygote } => {
+                if let Err(message) = self.make_nest(&id, &zygote) {
+                    self.reply(&SpawnerReply::ShellFailed { id, message }, &[]);
+                }
+            }
             SpawnerRequest::Bind { id, code } => match self.bind(&id, &code) {
                 Ok(()) => self.reply(&SpawnerReply::Bound { id }, &[]),
                 Err(BindFailure::Failed(Failure { step, message, invalid })) => {
@@ -171,13 +205,12 @@ impl Spawner<'_> {
         ControlFlow::Continue(())
     }
 
-    fn bind(&self, id: &str, code: &str) -> Result<(), BindFailure> {
-        let shell = self.shells.values().find(|shell| shell.id == id);
-        let shell = shell.ok_or_else(|| {
-            BindFailure::Failed(invalid("bind code", "this spawner has no sandbox of that id"))
-        })?;
+    fn bind(&mut self, id: &str, code: &str) -> Result<(), BindFailure> {
+        let unknown = || BindFailure::Failed(invalid("bind code", "this spawner has no sandbox of that id"));
+        let shell = self.shells.values_mut().find(|shell| shell.id == id).ok_or_else(unknown)?;
+        shell.learn_init();
         mounts::bind_code(&Binding {
-            process: shell.pidfd.as_fd(),
+            process: shell.pidfd.as_ref().ok_or_else(unknown)?.as_fd(),
             home: self.sources.home.as_fd(),
             code_directory: self.sources.code.as_fd(),
             code,
@@ -212,10 +245,7 @@ impl Spawner<'_> {
     }
 
     fn make_shell(&mut self, id: &str) -> Result<(), String> {
-        if id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err("the sandbox id is not 32 hexadecimal digits".to_owned());
-        }
-        let uid = self.take_uid().ok_or("all user ids of the configured range are in use")?;
+        let uid = self.begin(id)?;
         let made = self.fork_shell(id, uid);
         if made.is_err() {
             self.used_uids.remove(&uid);
@@ -223,8 +253,32 @@ impl Spawner<'_> {
         made
     }
 
-    fn fork_shell(&mut self, id: &str, uid: u32) -> Result<(), String> {
-        let user_namespace = identity::make_user_namespace(uid)
+    fn make_nest(&mut self, id: &str, zygote: &str) -> Result<(), String> {
+        let parent = self.find(zygote).ok_or("this spawner has no zygote of that id")?;
+        let (owner, pidfd) = (parent.uid, parent.pidfd.as_ref().and_then(|pidfd| pidfd.try_clone().ok()));
+        let zygote = pidfd.ok_or("the zygote's descriptor could not be copied")?;
+        let uid = self.begin(id)?;
+        let made = self.fork_nest(id, uid, owner, zygote);
+        if made.is_err() {
+            self.used_uids.remove(&uid);
+        }
+        made
+    }
+
+    fn find(&self, id: &str) -> Option<&Shell> {
+        self.shells.values().find(|shell| shell.id == id)
+    }
+
+    /// A uid for a new sandbox of this id.
+    fn begin(&mut self, id: &str) -> Result<u32, String> {
+        if id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err("the sandbox id is not 32 hexadecimal digits".to_owned());
+        }
+        Ok(self.take_uid().ok_or("all user ids of the configured range are in use")?)
+    }
+
+    fn prepare(&self, id: &str, uid: u32, owner: u32) -> Result<Prepared, String> {
+        let user_namespace = identity::make_user_namespace(uid, owner)
             .map_err(|failure| format!("failed to {}: {}", failure.step, failure.message))?;
         let cgroups = self
             .context
@@ -236,14 +290,20 @@ impl Spawner<'_> {
             let (daemon_end, shell_end) = channel::pair()?;
             Ok((files, daemon_end, shell_end))
         };
-        let (files, daemon_end, shell_end) = match made() {
-            Ok(made) => made,
+        match made() {
+            Ok((files, daemon_end, control)) => {
+                Ok(Prepared { user_namespace, cgroups, files: files.into_fds(), daemon_end, control })
+            }
             Err(error) => {
                 let _ = cgroups.remove();
-                return Err(format!("failed to prepare a sandbox: {error}"));
+                Err(format!("failed to prepare a sandbox: {error}"))
             }
-        };
-        let birth = ShellBirth { control: shell_end, user_namespace, cgroups, uid };
+        }
+    }
+
+    fn fork_shell(&mut self, id: &str, uid: u32) -> Result<(), String> {
+        let Prepared { user_namespace, cgroups, files, daemon_end, control } = self.prepare(id, uid, uid)?;
+        let birth = ShellBirth { control, user_namespace, cgroups, uid };
         let namespaces = libc::CLONE_NEWPID
             | libc::CLONE_NEWNS
             | libc::CLONE_NEWIPC
@@ -255,11 +315,10 @@ impl Spawner<'_> {
                 shell::run(self.context, &birth)
             }
             Ok(Forked::Parent(pid, pidfd)) => {
-                let files = files.into_fds();
-                let mut descriptors = vec![daemon_end.as_fd(), pidfd.as_fd()];
-                descriptors.extend(files.iter().map(AsFd::as_fd));
-                self.reply(&SpawnerReply::ShellMade { id: id.to_owned() }, &descriptors);
-                self.shells.insert(pid, Shell { id: id.to_owned(), uid, cgroups: birth.cgroups, pidfd });
+                self.announce(id, &daemon_end, &pidfd, &files);
+                let (cgroups, pidfd) = (birth.cgroups, Some(pidfd));
+                let shell = Shell { id: id.to_owned(), uid, cgroups, pidfd, nest: None, init: None };
+                self.shells.insert(pid, shell);
                 Ok(())
             }
             Err(error) => {
@@ -269,10 +328,47 @@ impl Spawner<'_> {
         }
     }
 
+    fn fork_nest(&mut self, id: &str, uid: u32, owner: u32, zygote: OwnedFd) -> Result<(), String> {
+        let (ours, report) =
+            channel::pair().map_err(|error| format!("failed to make a socket pair: {error}"))?;
+        let Prepared { user_namespace, cgroups, files, daemon_end, control } =
+            self.prepare(id, uid, owner)?;
+        let birth = NestBirth { control, report, user_namespace, cgroups, uid, zygote };
+        match sys::fork_into(0) {
+            Ok(Forked::Child) => {
+                drop((daemon_end, ours));
+                nest::run(self.context, &birth)
+            }
+            Ok(Forked::Parent(pid, maker)) => {
+                self.announce(id, &daemon_end, &maker, &files);
+                let (cgroups, nest) = (birth.cgroups, Some(ours));
+                let shell = Shell { id: id.to_owned(), uid, cgroups, pidfd: None, nest, init: None };
+                self.shells.insert(pid, shell);
+                Ok(())
+            }
+            Err(error) => {
+                let _ = birth.cgroups.remove();
+                Err(format!("failed to fork a nest: {error}"))
+            }
+        }
+    }
+
+    fn announce(&self, id: &str, daemon_end: &OwnedFd, pidfd: &OwnedFd, files: &[OwnedFd]) {
+        let mut descriptors = vec![daemon_end.as_fd(), pidfd.as_fd()];
+        descriptors.extend(files.iter().map(AsFd::as_fd));
+        self.reply(&SpawnerReply::ShellMade { id: id.to_owned() }, &descriptors);
+    }
+
     fn reap(&mut self) {
         while let Some((pid, _)) = sys::reap_one() {
-            if let Some(shell) = self.shells.remove(&pid) {
-                self.ended.push(shell);
+            let Some(mut shell) = self.shells.remove(&pid) else { continue };
+            shell.learn_init();
+            match (shell.init.take(), &shell.pidfd) {
+                // The maker of a nest has done its work: from here on its init is what ends. Unless that ended before.
+                (Some(init), Some(pidfd)) if init != pid && !sys::has_ended(pidfd.as_fd()) => {
+                    self.shells.insert(init, shell);
+                }
+                _ => self.ended.push(shell),
             }
         }
     }

@@ -24,12 +24,22 @@ pub enum Forked {
 /// The child gets SIGKILL-independent life; the caller sets a parent-death signal itself where wanted.
 /// Source: clone3(2).
 pub fn fork_into(namespaces: u64) -> io::Result<Forked> {
+    clone_with(namespaces, libc::SIGCHLD)
+}
+
+/// As [`fork_into`] without namespaces, but the child is this process's sibling: its parent is this one's. Source: clone3(2),
+/// CLONE_PARENT, with which the exit signal must be 0 and is the caller's own.
+pub fn fork_sibling() -> io::Result<Forked> {
+    clone_with(libc::CLONE_PARENT as u64, 0)
+}
+
+fn clone_with(flags: u64, exit_signal: i32) -> io::Result<Forked> {
     let mut pidfd: i32 = -1;
     // SAFETY: clone_args is plain data; zero means "not used" for every field.
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
-    arguments.flags = namespaces | libc::CLONE_PIDFD as u64;
+    arguments.flags = flags | libc::CLONE_PIDFD as u64;
     arguments.pidfd = (&raw mut pidfd) as u64;
-    arguments.exit_signal = libc::SIGCHLD as u64;
+    arguments.exit_signal = exit_signal.unsigned_abs().into();
     // SAFETY: the arguments live across the call; no stack is given, so this is fork. The calling process is
     // single-threaded, so the child may go on running Rust code.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) };
@@ -323,6 +333,13 @@ pub fn bring_loopback_up() -> io::Result<()> {
 /// Sets what the kernel shows as the process's name (15 bytes).
 pub fn set_process_name(name: &CStr) {
     let _ = rustix::thread::set_name(name);
+}
+
+/// Whether the process behind a pidfd has ended, reaped or not. Source: pidfd_open(2), polling.
+pub fn has_ended(process: BorrowedFd<'_>) -> bool {
+    let mut watched = [rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN)];
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    rustix::event::poll(&mut watched, Some(&now)).is_ok_and(|ready| ready > 0)
 }
 
 /// Waits for one child without blocking. `None` when no child has ended.

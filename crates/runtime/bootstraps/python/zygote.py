@@ -1,0 +1,175 @@
+"""Forks a prepared interpreter into sandboxes that were made for its children.
+
+Run by bootstrap.py when it is started as a zygote. The protocol is described in crates/sandbox/src/linux/zygote.rs. Everything
+a child needs is imported here, before the first fork; a child takes these modules out of `sys.modules` again.
+"""
+
+import sys
+
+BEFORE = set(sys.modules)
+
+import _json
+import _socket
+import ctypes
+import gc
+import os
+
+CONTROL = 3
+REQUEST_BYTES = 64 * 1024
+DESCRIPTORS = 32
+NAMESPACES = 7
+# From the kernel's headers; the numbers of system calls that are the same on every architecture it supports since 2020.
+SYS_LANDLOCK = (444, 445, 446)
+SYS_CAPSET = {"x86_64": 126, "aarch64": 91}
+PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP = 4, 22, 24
+SECCOMP_MODE_FILTER = 2
+CAPABILITY_VERSION_3 = 0x20080522
+LANDLOCK_RULE_PATH_BENEATH = 1
+LAST_CAPABILITY = 63
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+class SockFprog(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
+
+
+class PathBeneath(ctypes.Structure):
+    _pack_ = 1
+    _fields_ = [("allowed_access", ctypes.c_uint64), ("parent", ctypes.c_int32)]
+
+
+def must(doing, result):
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"failed to {doing}: {os.strerror(number)}")
+    return result
+
+
+def syscall(doing, *arguments):
+    return must(doing, libc.syscall(*(ctypes.c_long(a) if isinstance(a, int) else a for a in arguments)))
+
+
+def enter(namespaces):
+    """User namespace first: owning it gives every capability in it, which the others ask for."""
+    for descriptor in namespaces:
+        must("enter a namespace", libc.setns(descriptor, 0))
+
+
+def restrict_files(plan):
+    """Landlock, as crates/sandbox/src/landlock.rs does it for programs that are not forked."""
+    # handled_access_fs, handled_access_net, scoped; a kernel that knows fewer takes a shorter structure.
+    fields = [plan["handled_files"], 0, plan["scoped"]] if plan["scoped"] else [plan["handled_files"]]
+    attributes = (ctypes.c_uint64 * len(fields))(*fields)
+    ruleset = syscall("make a Landlock ruleset", SYS_LANDLOCK[0], ctypes.byref(attributes), ctypes.sizeof(attributes), 0)
+    for path, access in plan["rules"]:
+        directory = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        rule = PathBeneath(access, directory)
+        syscall("add a Landlock rule", SYS_LANDLOCK[1], ruleset, LANDLOCK_RULE_PATH_BENEATH, ctypes.byref(rule), 0)
+        os.close(directory)
+    syscall("apply Landlock", SYS_LANDLOCK[2], ruleset, 0)
+    os.close(ruleset)
+
+
+def settle(user, group, filter_program, landlock):
+    """Becomes the inside user for good: no capability, the common system call filter."""
+    os.setresgid(group, group, group)
+    os.setresuid(user, user, user)
+    for capability in range(LAST_CAPABILITY + 1):
+        if libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0:
+            break  # Beyond this kernel's last one.
+    header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
+    syscall("drop the capabilities", SYS_CAPSET[os.uname().machine], header, (ctypes.c_uint32 * 6)())
+    # A process that changed its user has no /proc/self to itself until it says it may be looked at, as exec would.
+    must("become dumpable", libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0))
+    if landlock:
+        restrict_files(landlock)
+    program = SockFprog(len(filter_program) // 8, filter_program)
+    must("install the system call filter", libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0))
+
+
+def take_descriptors(frames, output):
+    """The descriptors of a program that was started: 0 nothing, 1 and 2 output, 3 frames, no other."""
+    os.setsid()
+    null = os.open("/dev/null", os.O_RDONLY)
+    for descriptor, number in ((null, 0), (output, 1), (output, 2), (frames, CONTROL)):
+        os.dup2(descriptor, number)
+    os.closerange(CONTROL + 1, 1024)
+
+
+def fork_into(request, descriptors):
+    """Forks. Gives the child's process id in its own namespace; gives None in the child."""
+    frames, output, *rest = descriptors
+    namespaces, members = rest[:NAMESPACES], rest[NAMESPACES:]
+    reader, writer = os.pipe()
+    helper = os.fork()
+    if helper:
+        os.close(writer)
+        told = b""
+        while chunk := os.read(reader, 4096):
+            told += chunk
+        os.close(reader)
+        os.waitpid(helper, 0)
+        try:
+            return int(told)
+        except ValueError:
+            raise OSError(told.decode("utf-8", "replace") or "the child ended early") from None
+    try:
+        for member in members:
+            os.write(member, b"0")
+        enter(namespaces)
+        # A process that enters a pid namespace stays outside; its child is in. And that one's child has the namespace's
+        # init for its parent, once it is an orphan.
+        inside = os.fork()
+        if inside:
+            os.waitpid(inside, 0)
+            os._exit(0)
+        child = os.fork()
+        if child:
+            os.write(writer, str(child).encode())
+            os._exit(0)
+    except BaseException as error:
+        os.write(writer, str(error).encode())
+        os._exit(1)
+    try:
+        os.close(writer)
+        settle(request["user"], request["group"], bytes.fromhex(request["filter"]), request["landlock"])
+        take_descriptors(frames, output)
+        os.chdir("/var/task")
+    except BaseException as error:
+        os.write(output, f"failed to settle: {error}\n".encode())
+        os._exit(1)
+    return None
+
+
+def serve(decode):
+    """Forks on request until the platform closes the socket. Returns in each child."""
+    control = _socket.socket(fileno=CONTROL)
+    gc.collect()
+    gc.freeze()
+    control.send(b'"Ready"')
+    while True:
+        data, ancillary, _, _ = control.recvmsg(REQUEST_BYTES, _socket.CMSG_SPACE(4 * DESCRIPTORS))
+        if not data:
+            os._exit(0)
+        descriptors = []
+        for level, kind, content in ancillary:
+            if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+                descriptors += [
+                    int.from_bytes(content[at : at + 4], sys.byteorder) for at in range(0, len(content) - 3, 4)
+                ]
+        try:
+            child = fork_into(decode(data)["Fork"], descriptors)
+        except Exception as error:
+            message = _json.encode_basestring_ascii(str(error))
+            control.send(b'{"Failed": {"message": ' + message.encode() + b"}}")
+        else:
+            if child is None:
+                control.detach()
+                break
+            control.send(b'{"Forked": {"pid": %d}}' % child)
+        for descriptor in descriptors:
+            os.close(descriptor)
+    for name in set(sys.modules) - BEFORE - {__name__}:
+        del sys.modules[name]
+    del sys.modules[__name__]
