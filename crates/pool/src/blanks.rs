@@ -13,10 +13,12 @@ use crate::instance::Instance;
 use crate::plan::RuntimePlan;
 use crate::policy::{Arrivals, BlankBounds, wanted};
 use crate::pool::Pool;
+use crate::zygotes::ZygoteKey;
 use lamplight_model::FunctionVersion;
+use lamplight_model::managed_runtime::RuntimeFamily;
 use lamplight_runtime::Conversation;
 use lamplight_runtime::managed::sized_command;
-use lamplight_sandbox::{Protocol, Sandbox, SandboxSpec, Started, Temporary};
+use lamplight_sandbox::{Limits, Protocol, Sandbox, SandboxSpec, Started, Temporary};
 use std::collections::HashMap;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
@@ -61,6 +63,8 @@ pub struct BlankKind {
     command: Vec<String>,
     environment: Vec<(String, String)>,
     egress: bool,
+    /// Whether a zygote may fork it: the interpreter survives being forked.
+    forks: bool,
 }
 
 impl BlankKind {
@@ -74,7 +78,32 @@ impl BlankKind {
             command: sized_command(&plan.command, plan.family, version.memory_mib),
             environment: possible.then(|| startup_environment(version, plan)).flatten()?,
             egress,
+            forks: plan.family == RuntimeFamily::Python,
         })
+    }
+
+    /// The zygote that forks this kind, if one may.
+    pub fn zygote(&self) -> Option<ZygoteKey> {
+        self.forks.then(|| ZygoteKey {
+            root: self.root.clone(),
+            command: self.command.clone(),
+            environment: self.environment.clone(),
+        })
+    }
+
+    /// The sandbox of a blank. `limits.memory_bytes` is replaced by a bound for accidents.
+    fn spec(&self, limits: Limits) -> SandboxSpec {
+        SandboxSpec {
+            root: self.root.clone(),
+            code: None,
+            file_systems: Vec::new(),
+            temporary: Temporary::New { size_mib: TEMPORARY_MIB },
+            limits: Limits { memory_bytes: MEMORY_BYTES, ..limits },
+            egress: self.egress,
+            command: self.command.clone(),
+            environment: self.environment.clone(),
+            protocol: Protocol::Frames,
+        }
     }
 }
 
@@ -89,12 +118,6 @@ pub struct Blank {
     /// Its stdout and stderr.
     pub output: OwnedFd,
     memory_bytes: u64,
-}
-
-impl Blank {
-    fn is_alive(&self) -> bool {
-        self.sandbox.exited().as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
-    }
 }
 
 #[derive(Default)]
@@ -359,25 +382,29 @@ impl Pool {
     }
 
     async fn start_blank(&self, kind: &BlankKind) -> Result<Blank, String> {
-        let limits = Instance::limits(0, self.config.processes, self.config.open_files);
-        let started = self.backend.start(SandboxSpec {
-            root: kind.root.clone(),
-            code: None,
-            file_systems: Vec::new(),
-            temporary: Temporary::New { size_mib: TEMPORARY_MIB },
-            limits: lamplight_sandbox::Limits { memory_bytes: MEMORY_BYTES, ..limits },
-            egress: kind.egress,
-            command: kind.command.clone(),
-            environment: kind.environment.clone(),
-            protocol: Protocol::Frames,
-        });
-        let Started { sandbox, frames, platform_api, output, .. } =
-            started.await.map_err(|error| error.to_string())?;
-        let frames = frames.ok_or("the sandbox came without its frame socket")?;
-        let mut conversation = Conversation::blank(frames).map_err(|error| error.to_string())?;
-        conversation.first_word().await.map_err(|error| error.to_string())?;
-        let memory_bytes = sandbox.usage().map_err(|error| error.to_string())?.memory_bytes;
-        Ok(Blank { sandbox, conversation, platform_api, output, memory_bytes })
+        let spec = || kind.spec(Instance::limits(0, self.config.processes, self.config.open_files));
+        let forked = match kind.zygote().filter(|_| self.config.zygotes) {
+            Some(zygote) => self.zygotes.fork(&*self.backend, &zygote, spec).await,
+            None => None,
+        };
+        match forked {
+            Some(started) => Blank::of(started).await,
+            None => Blank::of(self.backend.start(spec()).await.map_err(|error| error.to_string())?).await,
+        }
+    }
+
+    /// A blank forked for a call that found none waiting. `None` when there is no zygote, or it failed.
+    pub(crate) async fn fork_blank(&self, kind: &BlankKind) -> Option<Blank> {
+        let zygote = kind.zygote().filter(|_| self.config.zygotes)?;
+        let spec = || kind.spec(Instance::limits(0, self.config.processes, self.config.open_files));
+        let started = self.zygotes.fork_now(&zygote, spec).await?;
+        match Blank::of(started).await {
+            Ok(blank) => Some(blank),
+            Err(error) => {
+                warn!(root = kind.root, error, "a forked instance did not come up, starting from nothing");
+                None
+            }
+        }
     }
 
     /// Kills a blank in a task of its own.
@@ -388,5 +415,21 @@ impl Pool {
             drop((conversation, platform_api));
             sandbox.stop().await;
         });
+    }
+}
+
+impl Blank {
+    /// Waits for the first word.
+    async fn of(started: Started) -> Result<Self, String> {
+        let Started { sandbox, frames, platform_api, output, .. } = started;
+        let frames = frames.ok_or("the sandbox came without its frame socket")?;
+        let mut conversation = Conversation::blank(frames).map_err(|error| error.to_string())?;
+        conversation.first_word().await.map_err(|error| error.to_string())?;
+        let memory_bytes = sandbox.usage().map_err(|error| error.to_string())?.memory_bytes;
+        Ok(Self { sandbox, conversation, platform_api, output, memory_bytes })
+    }
+
+    fn is_alive(&self) -> bool {
+        self.sandbox.exited().as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 }

@@ -30,6 +30,8 @@ pub struct PoolConfig {
     pub concurrent_builds: usize,
     /// Interpreters that wait for a function.
     pub blanks: BlanksConfig,
+    /// Whether blanks may be forked from a prepared interpreter instead of starting one each.
+    pub zygotes: bool,
     /// `/tmp` volumes of poisoned instances kept for the next instance of their version, on the whole node.
     pub carried_volumes: usize,
     /// How long such a volume is kept.
@@ -62,6 +64,7 @@ impl PoolConfig {
                 kind: BlankBounds { least: 2, most: 16, unused_after: Duration::from_secs(3_600) },
                 most: 32,
             },
+            zygotes: true,
             carried_volumes: 32,
             carried_for: Duration::from_secs(600),
             billing_granularity_ms: 1,

@@ -22,6 +22,7 @@ mod run;
 mod start;
 #[cfg(test)]
 mod testing;
+mod zygotes;
 
 pub use answer::{Answer, Collected, Finished};
 pub use blanks::BlanksConfig;

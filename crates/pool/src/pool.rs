@@ -10,6 +10,7 @@ use crate::plan::RuntimeSource;
 use crate::registry::{Acquired, Bounds, EntryId, Grant, Phase, Registry};
 use crate::run::{AnswerSender, Run, VolumePromise};
 use crate::snapshot::Snapshot;
+use crate::zygotes::Zygotes;
 use crate::{Clock, maintenance};
 use lamplight_model::{Caller, FunctionName, FunctionVersion, Invocation, Scope, ServiceError};
 use lamplight_sandbox::SandboxBackend;
@@ -39,6 +40,7 @@ pub struct Pool {
     pub(crate) target: JournalTarget,
     pub(crate) carried: CarriedVolumes,
     pub(crate) blanks: Arc<Blanks>,
+    pub(crate) zygotes: Zygotes,
     pub(crate) builds: Semaphore,
     /// Cancelled when runs in flight are to end at once.
     pub(crate) abort: CancellationToken,
@@ -76,6 +78,7 @@ impl Pool {
             target: JournalTarget { logs, clock },
             carried: CarriedVolumes::default(),
             blanks: Arc::new(Blanks::new(config.blanks)),
+            zygotes: Zygotes::default(),
             abort: CancellationToken::new(),
             runtimes,
             registry: Mutex::new(Registry::new(bounds)),
@@ -171,6 +174,7 @@ impl Pool {
         for blank in self.blanks.close() {
             self.stop_blank(blank);
         }
+        self.zygotes.clear();
         let quiet = async {
             loop {
                 let changed = self.busy_changed.notified();

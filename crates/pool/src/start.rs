@@ -257,7 +257,10 @@ impl StartRequest<'_> {
         let begun = Instant::now();
         let (version, pool) = (self.version, self.pool);
         let kind = BlankKind::of(version, self.plan, pool.egress_of(version))?;
-        let blank = pool.blanks.take(&kind)?;
+        let (blank, way) = match pool.blanks.take(&kind) {
+            Some(blank) => (blank, StartKind::Blank),
+            None => (pool.fork_blank(&kind).await?, StartKind::Zygote),
+        };
         let memory_bytes = u64::from(version.memory_mib) * 1024 * 1024;
         if let Err(error) = blank.sandbox.bind_code(code, memory_bytes).await {
             warn!(function = %version.name, %error, "failed to bind code in a blank instance, starting from nothing");
@@ -274,7 +277,7 @@ impl StartRequest<'_> {
         };
         Some(Begun {
             body,
-            kind: StartKind::Blank,
+            kind: way,
             init: Some(Init { environment: self.environment().into_iter().collect() }),
             sandbox_us: micros(begun.elapsed()),
             build: None,

@@ -9,8 +9,8 @@
 mod common;
 
 use common::Fixture;
-use lamplight_model::OutcomeStatus;
 use lamplight_model::function::FileSystemConfig;
+use lamplight_model::{OutcomeStatus, StartKind};
 use lamplight_pool::RuntimePlan;
 use lamplight_runtime::ManagedRuntimes;
 use lamplight_runtime::managed::{SearchPaths, base_entries, bootstraps, discover, root_entries};
@@ -100,6 +100,7 @@ fn daemon(sockets: DaemonSockets, data: &Path, table: ManagedRuntimes) -> i32 {
                 }
                 let fixture = Fixture::over(Arc::new(backend.clone()), code.clone(), runtimes.clone(), |config| {
                     config.freeze_after = Duration::from_millis(20);
+                    config.zygotes = !stringify!($case).contains("booted");
                 });
                 let begun = Instant::now();
                 let outcome = tokio::spawn(tokio::time::timeout(Duration::from_secs(120), async move {
@@ -121,6 +122,11 @@ fn daemon(sockets: DaemonSockets, data: &Path, table: ManagedRuntimes) -> i32 {
         cases!(
             a_cold_and_a_warm_call,
             a_node_function,
+            the_ways_to_start_python_look_alike_inside,
+            booted_blanks_look_like_starts_from_nothing,
+            children_of_one_zygote_share_no_secret,
+            what_must_be_there_at_the_start_is,
+            the_ways_to_start_node_look_alike_inside,
             too_much_memory_is_told_from_other_deaths,
             a_timeout_carries_the_tmp,
             a_frozen_instance_wakes_for_its_call,
@@ -172,6 +178,162 @@ async fn a_node_function(fixture: &Fixture) {
     let answered = fixture.call(&Arc::new(function), "[1]").await;
     assert!(answered.body.starts_with(r#"{"got":[1],"version":"v"#), "{}", answered.body);
     println!("        {}", answered.finished.report.report_line().trim_end());
+}
+
+/// Everything a program can see of how it was started.
+const PROBE: &str = r#"
+import json, locale, os, re, resource, signal, sys, time
+def handler(event, context):
+    time.sleep(event)
+    own = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_LAMBDA_LOG_STREAM_NAME")
+    status = dict(line.split(":\t", 1) for line in open("/proc/self/status").read().splitlines() if ":\t" in line)
+    def target(name):
+        try:
+            return re.sub(r"\d+", "N", os.readlink("/proc/self/fd/" + name))
+        except OSError:
+            return None
+    return {
+        "environment": {k: v for k, v in os.environ.items() if k not in own},
+        "secrets": sorted(k for k in own if os.environ.get(k)),
+        "path": sys.path, "argv": sys.argv, "flags": str(sys.flags), "prefix": sys.prefix,
+        "found": [__import__(name).__spec__.origin for name in ("json", "email", "encodings.idna", "socket", "ctypes")],
+        "time": [time.tzname, time.localtime(0)[:6]],
+        "locale": [locale.setlocale(locale.LC_ALL), locale.getpreferredencoding(), sys.getfilesystemencoding()],
+        "streams": [sys.stdout.encoding, sys.stdout.errors, sys.stdin.fileno()],
+        "limits": [resource.getrlimit(kind) for kind in range(16)],
+        "descriptors": {name: target(name) for name in sorted(os.listdir("/proc/self/fd")) if target(name)},
+        "process": [os.getcwd(), os.getuid(), os.getgid(), os.getgroups(), os.getppid(), os.getpgid(0) == os.getpid(), os.getsid(0) == os.getpid(), oct(os.umask(0))],
+        "status": [status[k] for k in ("Name", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Threads", "SigBlk", "SigIgn", "SigCgt")],
+        "score": open("/proc/self/oom_score_adj").read(),
+        "mounts": sorted(re.sub(r"fd/\d+", "fd/N", " ".join(line.split()[3:6] + line.split(" - ")[1].split())) for line in open("/proc/self/mountinfo") if "loop" not in line),
+        "own files": [open("/proc/self/fd/0").read(), len(os.listdir("/proc/self/task"))],
+        "tree": sorted(os.listdir("/")) + sorted(os.listdir("/dev")) + sorted(os.listdir("/etc")) + os.listdir("/var/task") + os.listdir("/tmp"),
+        "system": [os.uname().nodename, open("/proc/self/cgroup").read().count("/..")],
+        "signals": [str(signal.getsignal(number)) for number in range(1, 32)],
+        "hooks": [str(type(finder)) for finder in sys.meta_path],
+    }
+"#;
+
+/// Starts of `function` by way, with what they saw: as many at once as `calls`, so that not all find a blank.
+async fn probes(
+    fixture: &Fixture,
+    function: &Arc<lamplight_model::FunctionVersion>,
+    calls: usize,
+) -> Vec<(StartKind, serde_json::Value)> {
+    fixture.pool.expect(function);
+    fixture.until("blank", |snapshot| snapshot.blanks >= 2).await;
+    let answers = futures_util::future::join_all((0..calls).map(|_| fixture.call(function, "0.3"))).await;
+    answers
+        .into_iter()
+        .map(|answer| {
+            assert!(!answer.body.contains("errorType"), "{}", answer.body);
+            (answer.finished.report.start, serde_json::from_str(&answer.body).unwrap())
+        })
+        .collect()
+}
+
+/// The start with a `/tmp` of its own size, for which no blank waits.
+async fn from_nothing(
+    fixture: &Fixture,
+    mut function: lamplight_model::FunctionVersion,
+) -> serde_json::Value {
+    function.ephemeral_storage_mib = 600;
+    function.revision_id.push_str("-own-size");
+    let answer = fixture.call(&Arc::new(function), "0").await;
+    assert_eq!(answer.finished.report.start, StartKind::FromNothing);
+    serde_json::from_str(&answer.body).unwrap()
+}
+
+fn assert_alike(seen: &serde_json::Value, expected: &serde_json::Value, way: StartKind) {
+    let fields = expected.as_object().unwrap();
+    for (field, value) in fields {
+        assert_eq!(&seen[field], value, "{field} of a start {}", way.label());
+    }
+    assert_eq!(seen.as_object().unwrap().len(), fields.len());
+}
+
+async fn the_ways_to_start_python_look_alike_inside(fixture: &Fixture) {
+    let mut function = fixture.python("probe", PROBE);
+    function.environment =
+        Some([("TABLE".to_owned(), "notes".to_owned()), ("TZ".to_owned(), "Asia/Tokyo".to_owned())].into());
+    let expected = from_nothing(fixture, function.clone()).await;
+    assert_eq!(expected["environment"]["TABLE"], "notes");
+    assert_eq!(expected["time"][1][3], 9, "{}", expected["time"]);
+    let seen = probes(fixture, &Arc::new(function), 8).await;
+    for (way, probe) in &seen {
+        assert_alike(probe, &expected, *way);
+    }
+    for way in [StartKind::Blank, StartKind::Zygote] {
+        assert!(seen.iter().any(|(kind, _)| *kind == way), "no start went the way {}", way.label());
+    }
+}
+
+async fn booted_blanks_look_like_starts_from_nothing(fixture: &Fixture) {
+    let function = fixture.python("probe", PROBE);
+    let expected = from_nothing(fixture, function.clone()).await;
+    for (way, probe) in probes(fixture, &Arc::new(function), 2).await {
+        assert_eq!(way, StartKind::Blank);
+        assert_alike(&probe, &expected, way);
+    }
+}
+
+async fn children_of_one_zygote_share_no_secret(fixture: &Fixture) {
+    let source = r#"
+import os, random, secrets, ssl, tempfile, time, uuid
+at_import = [random.random(), uuid.uuid4().hex]
+def handler(event, context):
+    time.sleep(event)
+    return [*at_import, random.random(), random.SystemRandom().random(), str(uuid.uuid1()), uuid.uuid4().hex, secrets.token_hex(), os.urandom(16).hex(),
+        ssl.RAND_bytes(16).hex(), tempfile.mktemp(), os.stat(3).st_ino, os.readlink("/proc/self/fd/1"), os.readlink("/proc/self/ns/pid"), os.environ["AWS_LAMBDA_LOG_STREAM_NAME"]]
+"#;
+    let function = Arc::new(fixture.python("secrets", source));
+    let seen = probes(fixture, &function, 8).await;
+    let mut all: Vec<String> = Vec::new();
+    for (_, values) in &seen {
+        all.extend(values.as_array().unwrap().iter().map(ToString::to_string));
+    }
+    let count = all.len();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), count, "{seen:?}");
+}
+
+async fn what_must_be_there_at_the_start_is(fixture: &Fixture) {
+    let source = "import sys\ndef handler(event, context): return [sys.flags.hash_randomization, hash('x')]";
+    let mut function = fixture.python("seeded", source);
+    fixture.pool.expect(&function);
+    fixture.until("blank", |snapshot| snapshot.blanks >= 1).await;
+    function.environment = Some([("PYTHONHASHSEED".to_owned(), "0".to_owned())].into());
+    let answer = fixture.call(&Arc::new(function), "1").await;
+    assert_eq!(answer.finished.report.start, StartKind::FromNothing);
+    assert!(answer.body.starts_with("[0, "), "{}", answer.body);
+}
+
+async fn the_ways_to_start_node_look_alike_inside(fixture: &Fixture) {
+    let source = r#"
+const fs = require("fs"), v8 = require("v8");
+exports.handler = async () => ({
+  environment: Object.fromEntries(Object.entries(process.env).filter(([name]) => !/KEY|TOKEN|STREAM/.test(name))),
+  paths: [require.resolve.paths("x"), require("module").globalPaths], argv: process.argv, options: process.execArgv, title: process.title,
+  time: [new Date(0).getHours(), Intl.DateTimeFormat().resolvedOptions().timeZone, Intl.DateTimeFormat().resolvedOptions().locale],
+  heap: v8.getHeapStatistics().heap_size_limit, directory: process.cwd(), user: [process.getuid(), process.getgid(), process.getgroups()],
+  descriptors: fs.readdirSync("/proc/self/fd").length > 3, limits: fs.readFileSync("/proc/self/limits", "utf8"), files: fs.readdirSync("/var/task"),
+  listeners: process.eventNames().map(String).sort(), globals: Object.keys(globalThis).sort(), oom: fs.readFileSync("/proc/self/oom_score_adj", "utf8"),
+});
+"#;
+    let mut function = fixture.function("node", "nodejs20.x", "app.js", source);
+    let Some(identifier) = node_identifier(fixture).await else {
+        println!("skipped: no Node.js on this host");
+        return;
+    };
+    function.runtime = identifier;
+    function.environment = Some([("TZ".to_owned(), "Asia/Tokyo".to_owned())].into());
+    let expected = from_nothing(fixture, function.clone()).await;
+    assert_eq!(expected["time"][0], 9);
+    for (way, probe) in probes(fixture, &Arc::new(function), 2).await {
+        assert_eq!(way, StartKind::Blank);
+        assert_alike(&probe, &expected, way);
+    }
 }
 
 /// The host's Node.js, whichever it is.

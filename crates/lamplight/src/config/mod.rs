@@ -59,6 +59,9 @@ pub struct Instances {
     pub ready: usize,
     /// Most interpreters kept waiting for a function, of all kinds together; 0 starts every instance from nothing.
     pub blanks: usize,
+    /// Whether Python interpreters are forked from a prepared one. Forked ones share the layout of their memory and the
+    /// secret of their hashes with each other, for up to an hour.
+    pub zygotes: bool,
     /// Whether functions that do not say so reach the public internet.
     pub egress: bool,
 }
@@ -112,6 +115,7 @@ impl Default for Config {
                 keep_alive_seconds: 600,
                 ready: 6,
                 blanks: 32,
+                zygotes: true,
                 egress: false,
             },
             network: Networking::default(),

@@ -166,6 +166,7 @@ fn pool_config(config: &Config) -> PoolConfig {
     pool.billing_granularity_ms = config.prices.granularity_ms;
     pool.egress_by_default = config.instances.egress;
     pool.blanks.most = config.instances.blanks;
+    pool.zygotes = config.instances.zygotes;
     pool
 }
 
