@@ -494,13 +494,16 @@ def serve(frames, handler):
             invoke(handler, decode(payload[4 : 4 + length]), payload[4 + length :])
 
 
+SHARED = []  # Modules of the zygote this process was forked from.
+
+
 def main():
     global OUTPUTS
     if sys.argv[1:] == ["zygote"]:
         import zygote
 
         warm_up()
-        zygote.serve(decode)
+        SHARED.extend(zygote.serve(decode))
     # Python makes descriptors it did not open inheritable; children of the function must not get this one.
     os.set_inheritable(FRAMES, False)
     send((HELLO, bytes((PROTOCOL_VERSION,))))
