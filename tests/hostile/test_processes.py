@@ -159,7 +159,7 @@ def test_daemonised_children_end_with_the_instance(deploy, neighbour, server, ho
     def mine():
         return [process for process in host.processes() if process.uid == uid and not process.status["State"].startswith("Z")]
 
-    assert len(mine()) >= 7, "init, the runtime, and five daemons"
+    host.eventually(lambda: len(mine()) >= 7, "init, the runtime, and five daemons")
     if how == "delete":
         function.delete()
     else:

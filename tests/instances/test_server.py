@@ -17,13 +17,13 @@ def test_only_keeper_spawners_and_waiting_shells_hold_capabilities(server, deplo
     function.ok()
     tree = host.eventually(lambda: (lambda seen: seen if seen.inits and seen.functions and seen.shells else None)(server.tree()), "a sandbox with processes, and waiting shells")
     assert tree.daemon and len(tree.spawners) >= 1
-    for process in [tree.daemon, *tree.inits, *tree.functions]:
+    for process in [tree.daemon, *tree.inits, *tree.functions, *tree.spare_inits, *tree.spare]:
         held = {name: hex(value) for name, value in process.capabilities.items() if value}
         assert not held, f"{process.name} ({process.pid}) holds {held}"
         assert process.status["NoNewPrivs"] == "1", process
         assert process.uid >= host.FIRST_UID
         assert process.status["Groups"].strip() == "", process
-    for process in [*tree.inits, *tree.functions]:
+    for process in [*tree.inits, *tree.functions, *tree.spare_inits, *tree.spare]:
         assert process.status["Seccomp"] == "2", process
     assert len({tree.daemon.uid, *[process.uid for process in tree.inits]}) == 1 + len({process.uid for process in tree.inits})
     for process in [tree.keeper, *tree.spawners]:

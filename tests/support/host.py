@@ -80,6 +80,21 @@ def descendants(root: int) -> list[Process]:
     return found
 
 
+def has_code(process: Process) -> bool:
+    """Whether a function's code is mounted in the process's sandbox."""
+    try:
+        return " /var/task " in Path(f"/proc/{process.pid}/mountinfo").read_text()
+    except OSError:
+        return False
+
+
+def pid_namespace(process: Process) -> str | None:
+    try:
+        return os.readlink(f"/proc/{process.pid}/ns/pid")
+    except OSError:
+        return None
+
+
 @dataclass
 class Tree:
     """The processes of one server by role. Roles follow from the shape of the tree, not from what a process calls itself."""
@@ -89,10 +104,16 @@ class Tree:
     spawners: list[Process]
     shells: list[Process]
     """Waiting: prepared for a sandbox that is not there yet."""
+    makers: list[Process]
+    """Of the spawners, for a moment: whoever makes a sandbox for a forked interpreter."""
     inits: list[Process]
-    """Pid 1 of a live sandbox."""
+    """Pid 1 of a live instance's sandbox."""
     functions: list[Process]
-    """Everything inside sandboxes but pid 1."""
+    """Everything inside the sandboxes of instances but pid 1."""
+    spare_inits: list[Process]
+    """Pid 1 of a sandbox that belongs to no function: of a waiting interpreter, or of one that is forked."""
+    spare: list[Process]
+    """Everything else in those."""
 
     @classmethod
     def of(cls, keeper: int) -> "Tree":
@@ -101,14 +122,24 @@ class Tree:
         daemon = next((process for process in below_keeper if process.uid >= FIRST_UID and not process.is_first_of_namespace), None)
         spawners = [process for process in below_keeper if process.uid == 0 and not process.is_first_of_namespace]
         firsts = [process for process in everything if process.is_first_of_namespace]
-        known = {process.pid for process in [*spawners, *firsts]} | {keeper} | ({daemon.pid} if daemon else set())
+        sandboxes = [process for process in firsts if process.uid >= FIRST_UID]
+        instances = [process for process in sandboxes if has_code(process)]
+        spawner_pids = {spawner.pid for spawner in spawners}
+        makers = [process for process in everything if process.uid == 0 and process.parent in spawner_pids and process not in firsts]
+        outside = {process.pid for process in [*spawners, *firsts, *makers]} | {keeper} | ({daemon.pid} if daemon else set())
+        inside = [process for process in everything if process.pid not in outside]
+        namespaces = {pid_namespace(process) for process in instances} - {None}
+        functions = [process for process in inside if pid_namespace(process) in namespaces]
         return cls(
             keeper=everything[0],
             daemon=daemon,
             spawners=spawners,
-            shells=[process for process in firsts if process.uid < FIRST_UID],
-            inits=[process for process in firsts if process.uid >= FIRST_UID],
-            functions=[process for process in everything if process.pid not in known],
+            shells=[process for process in firsts if process.uid < FIRST_UID and process.parent in spawner_pids],
+            makers=makers,
+            inits=instances,
+            functions=functions,
+            spare_inits=[process for process in sandboxes if process not in instances],
+            spare=[process for process in inside if process not in functions and process.uid >= FIRST_UID],
         )
 
 
@@ -137,7 +168,7 @@ def cgroups_named(names: set[str]) -> set[str]:
 def server_cgroups(tree: "Tree") -> set[str]:
     """Names of the control groups that only this server's sandboxes are in: `lamplight...` in /proc/PID/cgroup."""
     found = set()
-    for process in [*tree.shells, *tree.inits]:
+    for process in [*tree.shells, *tree.inits, *tree.spare_inits]:
         try:
             text = Path(f"/proc/{process.pid}/cgroup").read_text()
         except OSError:

@@ -395,9 +395,9 @@ impl Pool {
 
     /// A blank forked for a call that found none waiting. `None` when there is no zygote, or it failed.
     pub(crate) async fn fork_blank(&self, kind: &BlankKind) -> Option<Blank> {
-        let zygote = kind.zygote().filter(|_| self.config.zygotes)?;
+        let zygote = kind.zygote().filter(|key| self.config.zygotes && self.zygotes.serves(key))?;
         let spec = || kind.spec(Instance::limits(0, self.config.processes, self.config.open_files));
-        let started = self.zygotes.fork_now(&zygote, spec).await?;
+        let started = self.zygotes.fork(&*self.backend, &zygote, spec).await?;
         match Blank::of(started).await {
             Ok(blank) => Some(blank),
             Err(error) => {

@@ -3,6 +3,7 @@
 //! A zygote runs trusted modules only, so that any function may be started from it. Its children share its memory layout and its
 //! hash secret; so that a secret learned from one says little about the others, a zygote is replaced after a while.
 
+use lamplight_sandbox::linux::CHILDREN_OF_A_ZYGOTE;
 use lamplight_sandbox::{Limits, SandboxBackend, SandboxError, SandboxSpec, Started, Zygote};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,8 +12,7 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-/// A zygote is replaced after so many children, or after this time.
-const CHILDREN: u32 = 10_000;
+/// A zygote is replaced after this time, or when it has as many children as one may.
 const LIFE: Duration = Duration::from_secs(3_600);
 /// How long no other is started after one that failed.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
@@ -46,6 +46,11 @@ pub struct Zygotes {
 }
 
 impl Zygotes {
+    /// Whether children are forked for this key, or were: then a zygote is there, or soon is.
+    pub fn serves(&self, key: &ZygoteKey) -> bool {
+        self.lock().get(key).is_some_and(|place| !matches!(place.zygote.get(), Some(None)))
+    }
+
     /// A child of the zygote of this key, which is started when there is none. `None` when there is none to be had now: start
     /// from nothing then.
     ///
@@ -68,20 +73,6 @@ impl Zygotes {
         }
     }
 
-    /// As [`fork`](Self::fork), but only from a zygote that is there already.
-    pub async fn fork_now(&self, key: &ZygoteKey, spec: impl Fn() -> SandboxSpec) -> Option<Started> {
-        let cell = self.lock().get(key).map(|place| Arc::clone(&place.zygote))?;
-        let zygote = cell.get()?.clone()?;
-        match zygote.fork(spec()).await {
-            Ok(started) => Some(started),
-            Err(error) => {
-                warn!(root = key.root, %error, "a zygote could not fork, starting from nothing");
-                self.forget(key, &cell);
-                None
-            }
-        }
-    }
-
     /// Ends all of them; what they forked lives on.
     pub fn clear(&self) {
         let places = std::mem::take(&mut *self.lock());
@@ -94,7 +85,7 @@ impl Zygotes {
         let old = places.get(key).is_some_and(|place| {
             let failed = matches!(place.zygote.get(), Some(None));
             let age = now - place.since;
-            place.children >= CHILDREN || age >= if failed { RETRY_AFTER } else { LIFE }
+            place.children >= CHILDREN_OF_A_ZYGOTE || age >= if failed { RETRY_AFTER } else { LIFE }
         });
         if old {
             places.remove(key);

@@ -110,7 +110,7 @@ pub trait Zygote: Send + Sync {
     /// specification's, command, environment and protocol (frames) the zygote's.
     ///
     /// # Errors
-    /// `Interrupted` when the zygote ended: what it forked before lives on.
+    /// `Interrupted` when the zygote ended, or has forked as many as one may: what it forked before lives on.
     async fn fork(&self, spec: SandboxSpec) -> Result<Started, SandboxError>;
     /// Resolves when the program has ended.
     async fn exited(&self);

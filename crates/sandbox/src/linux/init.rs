@@ -5,6 +5,7 @@
 
 use super::message::{InitRequest, ShellNotice};
 use super::mounts::{Doing, Failure};
+use super::nest::CHILDREN_OF_A_ZYGOTE;
 use super::shell::Command;
 use super::{channel, sys};
 use crate::spec::Limits;
@@ -77,6 +78,14 @@ fn become_command(
         // 1 is the one value that also keeps a piped core_pattern from running a helper on the host (core(5)).
         sys::set_resource_limit(libc::RLIMIT_CORE, 1)?;
         sys::set_resource_limit(libc::RLIMIT_MEMLOCK, 64 * 1024)?;
+        // Counted for the owner of the user namespace too, whom all children of a zygote share; it may have the whole.
+        for (limit, resource) in [
+            (libc::RLIMIT_SIGPENDING, rustix::process::Resource::Sigpending),
+            (libc::RLIMIT_MSGQUEUE, rustix::process::Resource::Msgqueue),
+        ] {
+            let whole = rustix::process::getrlimit(resource).current.unwrap_or(u64::from(u32::MAX));
+            sys::set_resource_limit(limit, whole / u64::from(CHILDREN_OF_A_ZYGOTE))?;
+        }
         let _ = std::fs::write("/proc/self/oom_score_adj", "500");
         rustix::process::chdir("/var/task")?;
         // The failure pipe must live until the exec; nothing but the standard descriptors and the frame

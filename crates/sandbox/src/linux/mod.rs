@@ -16,6 +16,7 @@ mod zygote;
 
 pub use backend::{LinuxBackend, Readiness};
 pub use keeper::{DaemonSockets, HostConfig};
+pub use nest::CHILDREN_OF_A_ZYGOTE;
 pub use shell::{PLATFORM_API_PORT, RUNTIME_API_PORT};
 
 /// Maps the owner of a detached mount through a user namespace: files of the inside user on disk belong to

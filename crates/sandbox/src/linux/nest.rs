@@ -27,6 +27,13 @@ use std::time::Instant;
 /// The namespaces a child of a zygote enters, by their names in `/proc/PID/ns`, in the order it does so.
 pub const NAMESPACES: [&str; 7] = ["user", "mnt", "net", "ipc", "uts", "cgroup", "pid"];
 
+/// Most children of one zygote. The kernel counts what they use per user for the zygote's user too, who owns all their user
+/// namespaces: each may use this part of what a user may, so that one cannot use up the others' share.
+pub const CHILDREN_OF_A_ZYGOTE: u32 = 16;
+
+/// What is counted so and has a bound for each user namespace. Source: user_namespaces(7), `/proc/sys/user`.
+const SHARED_COUNTS: [&str; 2] = ["max_inotify_instances", "max_inotify_watches"];
+
 /// What one nest is given at birth.
 pub struct NestBirth {
     /// Our end of the control socket, later the init's.
@@ -153,8 +160,13 @@ fn receive_init(ours: BorrowedFd<'_>) -> Result<(OwnedFd, Pid), Failure> {
 fn make_namespaces(context: &SpawnerContext, birth: &NestBirth, inits: OwnedFd, started: Instant) -> ! {
     let made = || -> Result<Forked, Failure> {
         rustix::thread::set_thread_groups(&[]).doing(|| "clear the groups".to_owned())?;
+        let shares = shares()?;
         sys::enter_namespace(birth.user_namespace.as_fd(), libc::CLONE_NEWUSER)
             .doing(|| "enter the user namespace".to_owned())?;
+        // From here on these files speak of the namespace just entered.
+        for (file, share) in &shares {
+            std::fs::write(file, share).doing(|| format!("write {file}"))?;
+        }
         sys::unshare(
             libc::CLONE_NEWNS
                 | libc::CLONE_NEWNET
@@ -177,6 +189,23 @@ fn make_namespaces(context: &SpawnerContext, birth: &NestBirth, inits: OwnedFd, 
             sys::exit_now(1)
         }
     }
+}
+
+/// Files of counts shared with the other children of the zygote, and this nest's share. To be read outside the namespace.
+fn shares() -> Result<Vec<(String, String)>, Failure> {
+    SHARED_COUNTS
+        .iter()
+        .map(|name| {
+            let file = format!("/proc/sys/user/{name}");
+            let whole = std::fs::read_to_string(&file).doing(|| format!("read {file}"))?;
+            let whole: u64 = whole.trim().parse().map_err(|_| Failure {
+                step: format!("read {file}"),
+                message: format!("{whole:?} is no number"),
+                invalid: false,
+            })?;
+            Ok((file, (whole / u64::from(CHILDREN_OF_A_ZYGOTE)).max(1).to_string()))
+        })
+        .collect()
 }
 
 /// Pid 1 of the nest. Never returns.

@@ -8,7 +8,7 @@
 
 use super::backend::{KillOnDrop, NewNest, START_TIMEOUT, Shared, building, limit, output_pipe};
 use super::message::{Build, InitRequest, Role, ShellNotice};
-use super::nest::NAMESPACES;
+use super::nest::{CHILDREN_OF_A_ZYGOTE, NAMESPACES};
 use super::sandbox::LinuxSandbox;
 use super::{channel, identity, sys};
 use crate::backend::{Sandbox, SandboxError, Started, Timings, Zygote};
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Mutex;
@@ -56,6 +57,7 @@ pub(super) struct LinuxZygote {
     _output: OwnedFd,
     filter: String,
     landlock: Option<landlock::Plan>,
+    children: AtomicU32,
 }
 
 fn failed(step: &str, error: impl std::fmt::Display) -> SandboxError {
@@ -103,6 +105,7 @@ impl LinuxZygote {
             _output: output,
             filter: seccomp::closing().iter().map(|byte| format!("{byte:02x}")).collect(),
             landlock: landlock::plan(),
+            children: AtomicU32::new(0),
         })
     }
 
@@ -137,6 +140,9 @@ impl LinuxZygote {
 #[async_trait]
 impl Zygote for LinuxZygote {
     async fn fork(&self, spec: SandboxSpec) -> Result<Started, SandboxError> {
+        if self.children.fetch_add(1, Ordering::Relaxed) >= CHILDREN_OF_A_ZYGOTE {
+            return Err(SandboxError::Interrupted("the zygote has forked as many as it may".to_owned()));
+        }
         let asked_at = Instant::now();
         let volume = self.shared.take_device(spec.temporary).await?;
         self.shared.refill();
