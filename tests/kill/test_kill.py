@@ -286,3 +286,67 @@ def test_a_file_survives_a_kill_and_a_new_instance(new_server):
     server.kill()
     server.start()
     assert function.ok() == ["kept"]
+
+
+def zygotes_of(server) -> list[host.Process]:
+    """The interpreters that are forked: not in a nest themselves, which is one more process namespace deep."""
+    def command(process: host.Process) -> bytes:
+        try:
+            return Path(f"/proc/{process.pid}/cmdline").read_bytes()
+        except OSError:
+            return b""
+
+    return [process for process in server.tree().spare if len(process.inner_pids) == 2 and command(process).endswith(b"\0zygote\0")]
+
+
+@pytest.mark.covers("instance:kill zygote")
+@pytest.mark.timeout(240)
+def test_killed_zygotes_lose_nothing(new_server):
+    """First calls of new functions, synchronous and not, while every zygote that appears is killed."""
+    server = new_server().start()
+    first = create(server, {"app.py": "def handler(e, c): return 'up'"})
+    first.ok()
+    host.eventually(lambda: zygotes_of(server), "a zygote waits")
+    stop, killed, problems, answers, events = threading.Event(), [], [], [], []
+
+    def kill():
+        while not stop.is_set():
+            for process in zygotes_of(server):
+                try:
+                    os.kill(process.pid, signal.SIGKILL)
+                    killed.append(process.pid)
+                except ProcessLookupError:
+                    pass
+            stop.wait(0.05)
+
+    def call(thread: int):
+        for number in range(15):
+            name = f"zygote-{thread}-{number}"
+            try:
+                function = create(server, {"app.py": "def handler(e, c):\n    print('seen', e['id'])\n    return e['id']"}, name=name)
+                server.client().invoke(FunctionName=name, InvocationType="Event", Payload=json.dumps({"id": "event-" + name}))
+                events.append(name)
+                answers.append(function.ok({"id": name}) == name)
+            except Exception as error:
+                problems.append(repr(error))
+
+    threads = [threading.Thread(target=call, args=(number,)) for number in range(3)]
+    killer = threading.Thread(target=kill)
+    for thread in [*threads, killer]:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    stop.set()
+    killer.join(10)
+    assert not problems, problems[:3]
+    assert len(killed) >= 5 and len(events) == 45 and answers == [True] * 45
+    logs = server.client("logs")
+
+    def seen(name: str) -> bool:
+        found = logs.filter_log_events(logGroupName=f"/aws/lambda/{name}", filterPattern=f'"seen event-{name}"')["events"]
+        return len(found) >= 1
+
+    host.eventually(lambda: all(seen(name) for name in events), "every event has run", seconds=60)
+    host.eventually(lambda: zygotes_of(server), "a zygote is back", seconds=90)
+    assert server.stop() == 0
+    server.assert_nothing_left()

@@ -14,6 +14,7 @@ SLOWNESS = float(os.environ.get("LAMPLIGHT_SLOWNESS", "1"))
 # First of the host uids that servers give to their daemon and sandboxes (ARCHITECTURE.md, "Processes").
 FIRST_UID = 0x7000_0000
 UIDS_OF_A_SERVER = 65_536
+NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
 CAPABILITY_SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 
 
@@ -203,7 +204,7 @@ def namespaces() -> dict[str, int]:
     for process in os.listdir("/proc"):
         if not process.isdigit():
             continue
-        for kind in ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts"):
+        for kind in NAMESPACES:
             try:
                 seen.setdefault(kind, set()).add(os.readlink(f"/proc/{process}/ns/{kind}"))
             except OSError:
