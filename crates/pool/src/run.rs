@@ -208,8 +208,8 @@ impl Run {
         };
         let duration = begun.elapsed().min(limit);
         instance.body.drain_log();
-        let memory_peak_bytes = match instance.body.sandbox.usage() {
-            Ok(usage) => usage.memory_peak_bytes,
+        let memory_peak_bytes = match instance.body.sandbox.memory_peak_bytes() {
+            Ok(bytes) => bytes,
             Err(error) => {
                 debug!(instance_id = %instance.id, %error, "failed to measure an instance");
                 0

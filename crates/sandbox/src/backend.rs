@@ -95,6 +95,8 @@ pub trait Sandbox: Send + Sync {
     fn freeze(&self) -> Result<(), SandboxError>;
     /// Lets them go on.
     fn thaw(&self) -> Result<(), SandboxError>;
+    /// Highest memory use so far, bytes. Asked after each invocation, so it costs one system call.
+    fn memory_peak_bytes(&self) -> Result<u64, SandboxError>;
     /// Measures.
     fn usage(&self) -> Result<Usage, SandboxError>;
     /// Resolves when the command has ended, however. May be awaited many times.

@@ -93,6 +93,10 @@ impl Sandbox for FakeSandbox {
         self.signal(Signal::CONT)
     }
 
+    fn memory_peak_bytes(&self) -> Result<u64, SandboxError> {
+        self.usage().map(|usage| usage.memory_peak_bytes)
+    }
+
     fn usage(&self) -> Result<Usage, SandboxError> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.group.as_raw_nonzero()))
             .map_err(|error| SandboxError::Step { step: "measure".to_owned(), message: error.to_string() })?;

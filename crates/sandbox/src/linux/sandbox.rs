@@ -108,6 +108,10 @@ impl Sandbox for LinuxSandbox {
         self.files.thaw().map_err(|error| Self::failed("thaw a sandbox", error))
     }
 
+    fn memory_peak_bytes(&self) -> Result<u64, SandboxError> {
+        self.files.memory_peak().map_err(|error| Self::failed("measure a sandbox", error))
+    }
+
     fn usage(&self) -> Result<Usage, SandboxError> {
         let measure = || -> std::io::Result<Usage> {
             Ok(Usage {
