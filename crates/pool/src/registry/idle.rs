@@ -1,0 +1,95 @@
+//! Idle instances: which of them are frozen, expired, dead, and how they are taken out to be stopped.
+
+use super::Registry;
+use super::phase::Phase;
+use crate::policy::{IdleInstance, expired};
+use std::time::Duration;
+use tokio::time::Instant;
+
+#[derive(Debug)]
+pub(super) struct Idle<I> {
+    pub(super) id: u64,
+    pub(super) instance: I,
+    pub(super) since: Instant,
+    pub(super) claim_bytes: u64,
+    pub(super) frozen: bool,
+}
+
+impl<I> Registry<I> {
+    /// Idle instances that have outlived `keep_alive`, to be stopped.
+    pub fn take_expired(&mut self, keep_alive: Duration, now: Instant) -> Vec<I> {
+        let ids = expired(&self.idle_instances(), keep_alive, now);
+        self.counters.expirations += ids.len() as u64;
+        self.take_idle(&ids)
+    }
+
+    /// Idle instances that `dead` tells to be dead, to be stopped.
+    pub fn take_dead(&mut self, dead: impl Fn(&I) -> bool) -> Vec<I> {
+        let ids: Vec<u64> = self
+            .entries
+            .values()
+            .flat_map(|entry| &entry.idle)
+            .filter(|idle| dead(&idle.instance))
+            .map(|idle| idle.id)
+            .collect();
+        self.counters.deaths_while_idle += ids.len() as u64;
+        self.take_idle(&ids)
+    }
+
+    /// Freezes with `freeze` at most `most` idle instances that were idle for `delay`. Whether there may be more.
+    pub fn freeze_due(
+        &mut self,
+        delay: Duration,
+        now: Instant,
+        most: usize,
+        mut freeze: impl FnMut(&mut I),
+    ) -> bool {
+        let mut frozen = 0;
+        for idle in self.entries.values_mut().flat_map(|entry| &mut entry.idle) {
+            if !idle.frozen && now.saturating_duration_since(idle.since) >= delay {
+                if frozen == most {
+                    return true;
+                }
+                freeze(&mut idle.instance);
+                idle.frozen = true;
+                frozen += 1;
+            }
+        }
+        false
+    }
+
+    /// When the next idle instance is to be frozen or stopped. `None` when there is none.
+    pub fn next_due(&self, freeze_after: Duration, keep_alive: Duration) -> Option<Instant> {
+        self.entries
+            .values()
+            .flat_map(|entry| &entry.idle)
+            .map(|idle| idle.since + if idle.frozen { keep_alive } else { freeze_after.min(keep_alive) })
+            .min()
+    }
+
+    pub(super) fn take_idle(&mut self, ids: &[u64]) -> Vec<I> {
+        if ids.is_empty() {
+            return Vec::new();
+        }
+        let mut taken = Vec::new();
+        let mut changes = Vec::new();
+        for (entry_id, entry) in &mut self.entries {
+            for idle in entry.idle.extract_if(.., |idle| ids.contains(&idle.id)) {
+                changes.push((*entry_id, idle.claim_bytes));
+                taken.push(idle.instance);
+            }
+        }
+        for (entry_id, claim_bytes) in changes {
+            self.change(entry_id, claim_bytes, Phase::Idle, Phase::Stopping);
+        }
+        taken
+    }
+
+    pub(super) fn idle_instances(&self) -> Vec<IdleInstance> {
+        self.entries
+            .values()
+            .flat_map(|entry| &entry.idle)
+            .map(|idle| IdleInstance { id: idle.id, since: idle.since, claim_bytes: idle.claim_bytes })
+            .collect()
+    }
+}

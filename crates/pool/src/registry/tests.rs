@@ -1,0 +1,264 @@
+//! The registry without processes: an instance is a name.
+
+use super::*;
+use crate::testing::version;
+use lamplight_model::FunctionVersion;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+const CLAIM: u64 = crate::config::UNSEEN_CLAIM_BYTES;
+
+struct Node {
+    registry: Registry<&'static str>,
+    now: Instant,
+}
+
+impl Node {
+    /// Room for so many instances.
+    fn with_room_for(instances: usize) -> Self {
+        let budget = Budget { memory_bytes: 1_000_000 * MIB, instances };
+        Self { registry: Registry::new(Bounds { budget, waiting_calls: 2 }), now: Instant::now() }
+    }
+
+    fn later(&mut self, seconds: u64) {
+        self.now += Duration::from_secs(seconds);
+    }
+
+    fn acquire(&mut self, version: &Arc<FunctionVersion>) -> Acquisition<&'static str> {
+        self.registry.acquire(version, self.now)
+    }
+
+    /// Expects room, and makes it a running instance.
+    fn start(&mut self, version: &Arc<FunctionVersion>) -> EntryId {
+        let acquisition = self.acquire(version);
+        assert!(matches!(acquisition.acquired, Acquired::Granted(Grant::Room(CLAIM))));
+        self.registry.change(acquisition.entry, CLAIM, Phase::Starting, Phase::Running);
+        acquisition.entry
+    }
+
+    fn finish(&mut self, entry: EntryId, instance: &'static str) -> Option<&'static str> {
+        self.registry.finished(entry, instance, CLAIM, self.now)
+    }
+
+    fn counts(&self) -> (usize, usize, usize, usize) {
+        let mut sum = (0, 0, 0, 0);
+        for (_, counts, _) in self.registry.versions() {
+            sum.0 += counts.starting;
+            sum.1 += counts.running;
+            sum.2 += counts.idle;
+            sum.3 += counts.stopping;
+        }
+        sum
+    }
+}
+
+fn instance_of(acquired: Acquired<&'static str>) -> Option<&'static str> {
+    match acquired {
+        Acquired::Granted(Grant::Instance(instance)) => Some(instance),
+        _ => None,
+    }
+}
+
+fn waiting(acquired: Acquired<&'static str>) -> oneshot::Receiver<Grant<&'static str>> {
+    match acquired {
+        Acquired::Waiting(receiver) => receiver,
+        other => panic!("expected to wait, got {other:?}"),
+    }
+}
+
+#[test]
+fn the_most_recently_used_instance_is_reused() {
+    let mut node = Node::with_room_for(10);
+    let hello = Arc::new(version("hello", "python3.13"));
+    let entry = node.start(&hello);
+    node.start(&hello);
+    assert_eq!(node.finish(entry, "first"), None);
+    assert_eq!(node.finish(entry, "second"), None);
+    assert_eq!(node.counts(), (0, 0, 2, 0));
+    assert_eq!(instance_of(node.acquire(&hello).acquired), Some("second"));
+    assert_eq!(instance_of(node.acquire(&hello).acquired), Some("first"));
+    assert_eq!(node.counts(), (0, 2, 0, 0));
+}
+
+#[test]
+fn functions_do_not_share_instances() {
+    let mut node = Node::with_room_for(10);
+    let (hello, other) = (Arc::new(version("hello", "p")), Arc::new(version("other", "p")));
+    let entry = node.start(&hello);
+    node.finish(entry, "hello's");
+    node.start(&other);
+    let mut published = version("hello", "p");
+    published.version = lamplight_model::VersionNumber::Published(1);
+    node.start(&Arc::new(published));
+    let mut elsewhere = version("hello", "p");
+    elsewhere.scope.region = lamplight_model::Region::parse("eu-west-1").unwrap();
+    node.start(&Arc::new(elsewhere));
+}
+
+#[test]
+fn an_update_retires_the_old_revision() {
+    let mut node = Node::with_room_for(10);
+    let old = Arc::new(version("hello", "p"));
+    let mut new = version("hello", "p");
+    new.revision_id = "new".to_owned();
+    new.last_modified = lamplight_model::Timestamp(2);
+    let new = Arc::new(new);
+
+    let entry = node.start(&old);
+    node.start(&old);
+    node.finish(entry, "idle and old");
+    let acquisition = node.acquire(&new);
+    assert_eq!(acquisition.to_stop, ["idle and old"]);
+    assert!(matches!(acquisition.acquired, Acquired::Granted(Grant::Room(_))));
+    assert_eq!(node.finish(entry, "was running"), Some("was running"));
+    assert_eq!(node.counts(), (1, 0, 0, 2));
+}
+
+#[test]
+fn a_late_call_of_the_old_revision_leaves_the_new_one_alone() {
+    let mut node = Node::with_room_for(10);
+    let old = Arc::new(version("hello", "p"));
+    let mut new = version("hello", "p");
+    new.revision_id = "new".to_owned();
+    new.last_modified = lamplight_model::Timestamp(2);
+    let new = Arc::new(new);
+    let entry = node.start(&new);
+    node.finish(entry, "new");
+    let late = node.start(&old);
+    assert_eq!(node.finish(late, "old"), Some("old"));
+    assert_eq!(instance_of(node.acquire(&new).acquired), Some("new"));
+}
+
+#[test]
+fn a_deleted_function_keeps_no_instance() {
+    let mut node = Node::with_room_for(10);
+    let hello = Arc::new(version("hello", "p"));
+    let entry = node.start(&hello);
+    node.start(&hello);
+    node.finish(entry, "idle");
+    assert_eq!(node.registry.retire_function(&hello.scope, &hello.name), ["idle"]);
+    assert_eq!(node.finish(entry, "running"), Some("running"));
+}
+
+#[test]
+fn a_full_node_evicts_the_oldest_idle_instance() {
+    let mut node = Node::with_room_for(2);
+    let (one, two) = (Arc::new(version("one", "p")), Arc::new(version("two", "p")));
+    let three = Arc::new(version("three", "p"));
+    let (first, second) = (node.start(&one), node.start(&two));
+    node.finish(first, "one");
+    node.later(1);
+    node.finish(second, "two");
+    let acquisition = node.acquire(&three);
+    assert_eq!(acquisition.to_stop, ["one"]);
+    let mut place = waiting(acquisition.acquired);
+    assert!(place.try_recv().is_err());
+    // A second call does not evict for the first one again.
+    let acquisition = node.acquire(&three);
+    assert_eq!(acquisition.to_stop, ["two"]);
+    node.registry.release(first, CLAIM, Phase::Stopping);
+    assert!(matches!(place.try_recv(), Ok(Grant::Room(CLAIM))));
+    assert_eq!(node.registry.totals().0.evictions, 2);
+}
+
+#[test]
+fn a_waiting_call_takes_the_instance_of_its_version() {
+    let mut node = Node::with_room_for(1);
+    let hello = Arc::new(version("hello", "p"));
+    let entry = node.start(&hello);
+    let mut place = waiting(node.acquire(&hello).acquired);
+    assert_eq!(node.finish(entry, "it"), None);
+    assert!(matches!(place.try_recv(), Ok(Grant::Instance("it"))));
+    assert_eq!(node.counts(), (0, 1, 0, 0));
+}
+
+#[test]
+fn an_instance_makes_room_for_who_waits_for_another_version() {
+    let mut node = Node::with_room_for(1);
+    let (one, two) = (Arc::new(version("one", "p")), Arc::new(version("two", "p")));
+    let entry = node.start(&one);
+    let mut place = waiting(node.acquire(&two).acquired);
+    assert_eq!(node.finish(entry, "one"), Some("one"));
+    node.registry.release(entry, CLAIM, Phase::Stopping);
+    assert!(matches!(place.try_recv(), Ok(Grant::Room(CLAIM))));
+}
+
+#[test]
+fn the_queue_is_bounded_and_forgets_who_went_away() {
+    let mut node = Node::with_room_for(1);
+    let hello = Arc::new(version("hello", "p"));
+    let entry = node.start(&hello);
+    let gone = waiting(node.acquire(&hello).acquired);
+    let mut stays = waiting(node.acquire(&hello).acquired);
+    assert!(matches!(node.acquire(&hello).acquired, Acquired::Refused));
+    drop(gone);
+    assert_eq!(node.finish(entry, "it"), None);
+    assert!(matches!(stays.try_recv(), Ok(Grant::Instance("it"))));
+    assert_eq!(node.registry.totals().0.refusals, 1);
+}
+
+#[test]
+fn who_came_first_gets_the_room() {
+    let mut node = Node::with_room_for(1);
+    let (one, two) = (Arc::new(version("one", "p")), Arc::new(version("two", "p")));
+    let entry = node.start(&one);
+    let mut first = waiting(node.acquire(&two).acquired);
+    let mut second = waiting(node.acquire(&two).acquired);
+    node.registry.release(entry, CLAIM, Phase::Running);
+    assert!(matches!(first.try_recv(), Ok(Grant::Room(_))));
+    assert!(second.try_recv().is_err());
+}
+
+#[test]
+fn idle_instances_freeze_then_expire() {
+    let mut node = Node::with_room_for(10);
+    let hello = Arc::new(version("hello", "p"));
+    let entry = node.start(&hello);
+    node.start(&hello);
+    node.finish(entry, "old");
+    node.later(1);
+    node.finish(entry, "young");
+    let (freeze_after, keep_alive) = (Duration::from_secs(1), Duration::from_secs(10));
+    let mut frozen = Vec::new();
+    let more = node.registry.freeze_due(freeze_after, node.now, 8, |instance| frozen.push(*instance));
+    assert_eq!((frozen, more), (vec!["old"], false));
+    assert_eq!(node.registry.next_due(freeze_after, keep_alive), Some(node.now + freeze_after));
+    node.later(9);
+    assert_eq!(node.registry.take_expired(keep_alive, node.now), ["old"]);
+    node.later(1);
+    assert_eq!(node.registry.take_expired(keep_alive, node.now), ["young"]);
+    assert_eq!(node.counts(), (0, 0, 0, 2));
+    for _ in 0..2 {
+        node.registry.release(entry, CLAIM, Phase::Stopping);
+    }
+    assert_eq!(node.registry.totals().1, Use::default());
+    node.later(100);
+    node.registry.forget_unused(Duration::from_secs(50), node.now);
+    assert!(node.registry.versions().is_empty());
+}
+
+#[test]
+fn what_was_measured_counts() {
+    let mut node = Node::with_room_for(10);
+    let hello = Arc::new(version("hello", "p"));
+    let entry = node.start(&hello);
+    assert_eq!(node.registry.learn(entry, CLAIM, 60 * MIB), 60 * MIB);
+    assert_eq!(node.registry.totals().1.memory_bytes, 60 * MIB);
+    assert!(
+        matches!(node.acquire(&hello).acquired, Acquired::Granted(Grant::Room(claim)) if claim == 60 * MIB)
+    );
+}
+
+#[test]
+fn a_closed_pool_lets_everybody_go() {
+    let mut node = Node::with_room_for(1);
+    let hello = Arc::new(version("hello", "p"));
+    let entry = node.start(&hello);
+    let mut place = waiting(node.acquire(&hello).acquired);
+    assert!(node.registry.close().is_empty());
+    assert!(matches!(place.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
+    assert_eq!(node.finish(entry, "it"), Some("it"));
+    assert_eq!(node.registry.busy(), 0);
+}

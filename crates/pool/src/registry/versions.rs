@@ -1,0 +1,115 @@
+//! The versions instances belong to: found by revision, retired by the next one, forgotten when nobody calls.
+
+use super::idle::Idle;
+use super::phase::PhaseCounts;
+use super::{EntryId, Registry};
+use lamplight_model::{FunctionName, FunctionVersion, Scope};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+#[derive(Debug)]
+pub(super) struct Entry<I> {
+    pub(super) version: Arc<FunctionVersion>,
+    /// Most recently used last.
+    pub(super) idle: Vec<Idle<I>>,
+    pub(super) counts: PhaseCounts,
+    pub(super) highest_seen_bytes: u64,
+    pub(super) retired: bool,
+    pub(super) last_used: Instant,
+}
+
+impl<I> Registry<I> {
+    /// Retires every version of a function: idle instances are given back to be stopped, running ones stop
+    /// after their run.
+    pub fn retire_function(&mut self, scope: &Scope, name: &FunctionName) -> Vec<I> {
+        let retired = self.retire(|version| version.scope == *scope && version.name == *name);
+        self.counters.retirements += retired.len() as u64;
+        retired
+    }
+
+    /// Forgets versions that have no instance and were not called for `unused_for`.
+    pub fn forget_unused(&mut self, unused_for: Duration, now: Instant) {
+        let waited_for: Vec<EntryId> = self.waiting.iter().map(|waiting| waiting.entry).collect();
+        self.entries.retain(|id, entry| {
+            entry.counts.total() > 0
+                || waited_for.contains(id)
+                || (!entry.retired && now.saturating_duration_since(entry.last_used) < unused_for)
+        });
+        let entries = &self.entries;
+        self.by_revision.retain(|_, ids| {
+            ids.retain(|id| entries.contains_key(id));
+            !ids.is_empty()
+        });
+    }
+
+    /// Every version known, its phases, and how many of its idle instances are frozen.
+    pub fn versions(&self) -> Vec<(Arc<FunctionVersion>, PhaseCounts, usize)> {
+        self.entries
+            .values()
+            .map(|entry| {
+                let frozen = entry.idle.iter().filter(|idle| idle.frozen).count();
+                (entry.version.clone(), entry.counts, frozen)
+            })
+            .collect()
+    }
+
+    pub(super) fn find(&self, version: &FunctionVersion) -> Option<EntryId> {
+        let ids = self.by_revision.get(version.revision_id.as_str())?;
+        ids.iter().copied().find(|id| {
+            self.entries.get(id).is_some_and(|entry| {
+                let known = &entry.version;
+                known.version == version.version
+                    && known.name == version.name
+                    && known.egress == version.egress
+                    && known.code == version.code
+                    && known.scope == version.scope
+            })
+        })
+    }
+
+    pub(super) fn create(&mut self, version: &Arc<FunctionVersion>, now: Instant) -> EntryId {
+        self.next_id += 1;
+        let id = self.next_id;
+        // A call that was resolved before an update and arrives after the first call of the new revision
+        // still runs its own revision, on an instance for itself.
+        let retired = self.entries.values().any(|entry| {
+            same_version(&entry.version, version) && entry.version.last_modified > version.last_modified
+        });
+        self.entries.insert(
+            id,
+            Entry {
+                version: version.clone(),
+                idle: Vec::new(),
+                counts: PhaseCounts::default(),
+                highest_seen_bytes: 0,
+                retired,
+                last_used: now,
+            },
+        );
+        self.by_revision.entry(version.revision_id.clone()).or_default().push(id);
+        id
+    }
+
+    pub(super) fn retire_older(&mut self, version: &FunctionVersion) -> Vec<I> {
+        let retired =
+            self.retire(|known| same_version(known, version) && known.last_modified <= version.last_modified);
+        self.counters.retirements += retired.len() as u64;
+        retired
+    }
+
+    pub(super) fn retire(&mut self, which: impl Fn(&FunctionVersion) -> bool) -> Vec<I> {
+        let mut ids = Vec::new();
+        for entry in self.entries.values_mut().filter(|entry| which(&entry.version)) {
+            entry.retired = true;
+            ids.extend(entry.idle.iter().map(|idle| idle.id));
+        }
+        // A retired entry is not found again: the same revision may come back after a delete only by a new
+        // create, which has a revision of its own.
+        self.take_idle(&ids)
+    }
+}
+
+fn same_version(one: &FunctionVersion, other: &FunctionVersion) -> bool {
+    one.version == other.version && one.name == other.name && one.scope == other.scope
+}
