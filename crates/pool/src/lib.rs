@@ -1,7 +1,8 @@
 //! Instances of one node: start, reuse, freeze, stop.
 //!
 //! Called by `invoke`. Decides *how many* and *how long* in `policy`; keeps the state in `registry`; does the
-//! work in `start` (an instance), `run` (an invocation) and `maintenance` (idle ones).
+//! work in `start` (an instance), `run` (an invocation), `prewarm` (an instance ahead of its call) and `maintenance`
+//! (idle ones).
 
 pub mod answer;
 pub mod config;
@@ -18,6 +19,7 @@ mod environment;
 mod instance;
 mod log;
 mod maintenance;
+mod prewarm;
 mod run;
 mod start;
 #[cfg(test)]
@@ -29,6 +31,7 @@ pub use blanks::BlanksConfig;
 pub use config::PoolConfig;
 pub use plan::{RuntimePlan, RuntimeSource};
 pub use pool::{PlatformEndpoint, Pool};
+pub use prewarm::PrewarmFailure;
 pub use snapshot::{Snapshot, VersionSnapshot};
 
 /// The wall clock, injected so that tests need not wait.

@@ -246,7 +246,7 @@ impl Pool {
         (id.into(), Journal::new(self.target.clone(), version.clone(), stream))
     }
 
-    fn spawn(self: &Arc<Self>, run: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(self: &Arc<Self>, run: impl Future<Output = ()> + Send + 'static) {
         let pool = self.clone();
         self.tasks.spawn(async move {
             run.await;

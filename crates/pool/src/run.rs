@@ -13,7 +13,7 @@ use crate::log::Journal;
 use crate::plan::RuntimePlan;
 use crate::pool::Pool;
 use crate::registry::Phase;
-use crate::start::{InitEnding, LAST_WORDS, Ready, StartFailure, StartRequest, exit_behind, micros};
+use crate::start::{InitEnding, LAST_WORDS, StartFailure, StartRequest, exit_behind, micros};
 use bytes::Bytes;
 use lamplight_model::billing::billed;
 use lamplight_model::limits::SYNC_PAYLOAD_BYTES;
@@ -100,7 +100,7 @@ impl Run {
             Ok(ready) => {
                 self.queued += ready.waited;
                 let cold = Cold { init: Some(ready.init()), kind: ready.kind, breakdown: ready.cold_start };
-                let instance = self.instance(id, ready, &journal, room);
+                let instance = ready.into_instance(&pool, &version, id, &journal, room);
                 self.on_instance(instance, Some(cold), Instant::now(), true, sender).await;
                 return;
             }
@@ -126,7 +126,7 @@ impl Run {
         match ended {
             Ok(ready) => {
                 let cold = Cold { init: None, kind: ready.kind, breakdown: ready.cold_start };
-                let instance = self.instance(id, ready, &journal, room);
+                let instance = ready.into_instance(&pool, &version, id, &journal, room);
                 self.on_instance(instance, Some(cold), begun, false, sender).await;
             }
             Err(StartFailure::Platform(error)) => self.no_instance(&id, error, Some(&journal), sender),
@@ -146,17 +146,6 @@ impl Run {
                 self.end_without_instance(&id, &journal, ending, begun.elapsed().min(limit), sender).await;
             }
         }
-    }
-
-    fn instance(&self, id: Arc<str>, ready: Ready, journal: &Arc<Journal>, mut room: Room) -> Instance {
-        let (version, config) = (&self.invocation.version, &self.pool.config);
-        let limits = Instance::limits(version.memory_mib, config.processes, config.open_files);
-        if let Err(error) = ready.body.sandbox.apply_limits(limits) {
-            // The memory limit stands since the start; what is missing is the processor quota.
-            warn!(instance_id = %id, %error, "failed to apply the limits of an instance");
-        }
-        room.change(Phase::Running);
-        Instance { id, body: ready.body, journal: journal.clone(), room, frozen: false }
     }
 
     /// `begun` is when the invocation's time began, `announce` whether START is still to be written.
@@ -430,7 +419,8 @@ fn lost_outcome() -> Outcome {
     Outcome { status: OutcomeStatus::Failure, error_type: Some("ServiceException".to_owned()) }
 }
 
-fn init_status(ending: &InitEnding) -> (OutcomeStatus, Option<String>) {
+/// How INIT_REPORT names the end of an init that did not succeed: status and error type.
+pub fn init_status(ending: &InitEnding) -> (OutcomeStatus, Option<String>) {
     match ending {
         InitEnding::Reported(failure) => (OutcomeStatus::Failure, Some(failure.error_type.clone())),
         InitEnding::Exited(exit) if exit.out_of_memory => {

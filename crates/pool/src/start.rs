@@ -2,10 +2,11 @@
 
 use crate::blanks::{Blank, BlankKind};
 use crate::environment::{Credentials, environment};
-use crate::instance::{Body, Instance, OwnedTask};
+use crate::instance::{Body, Instance, OwnedTask, Room};
 use crate::log::{Journal, Output, Records};
 use crate::plan::RuntimePlan;
 use crate::pool::Pool;
+use crate::registry::Phase;
 use lamplight_model::managed_runtime::RuntimeFamily;
 use lamplight_model::{Caller, ColdStart, FunctionVersion, ServiceError, StartKind};
 use lamplight_runtime::managed::sized_command;
@@ -62,6 +63,24 @@ impl Ready {
     /// `Init Duration`: from the start of the interpreter until it asks for an event.
     pub fn init(&self) -> Duration {
         Duration::from_micros(self.cold_start.interpreter_us + self.cold_start.init_us)
+    }
+
+    /// The instance it is from now on, counted as running.
+    pub fn into_instance(
+        self,
+        pool: &Pool,
+        version: &FunctionVersion,
+        id: Arc<str>,
+        journal: &Arc<Journal>,
+        mut room: Room,
+    ) -> Instance {
+        let limits = Instance::limits(version.memory_mib, pool.config.processes, pool.config.open_files);
+        if let Err(error) = self.body.sandbox.apply_limits(limits) {
+            // The memory limit stands since the start; what is missing is the processor quota.
+            warn!(instance_id = %id, %error, "failed to apply the limits of an instance");
+        }
+        room.change(Phase::Running);
+        Instance { id, body: self.body, journal: journal.clone(), room, frozen: false }
     }
 }
 

@@ -6,6 +6,7 @@ mod common;
 
 use common::{Fixture, invocation};
 use lamplight_model::{ErrorCode, OutcomeStatus};
+use lamplight_pool::PrewarmFailure;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -576,4 +577,38 @@ def handler(event, context):
     let snapshot = fixture.pool.snapshot();
     assert_eq!((snapshot.claimed_bytes, snapshot.waiting_calls), (0, 0), "{snapshot:?}");
     assert!(fixture.backend().live().is_empty());
+}
+
+#[tokio::test]
+async fn an_instance_started_ahead_answers_its_first_call_warm() {
+    let fixture = Fixture::new();
+    let hello = Arc::new(fixture.python("hello", HELLO));
+    fixture.pool.prewarm(&hello).await.unwrap();
+    let snapshot = fixture.pool.snapshot();
+    assert_eq!((snapshot.instances.idle, snapshot.instances.total()), (1, 1));
+    let first = fixture.call(&hello, "1").await;
+    assert_eq!((first.body.as_str(), first.start()), (r#"{"count": 1, "event": 1}"#, "warm"));
+    let report = &first.finished.report;
+    assert_eq!((report.init_us, report.cold_start.is_none()), (None, true));
+    assert_eq!(report.billed_ms, report.duration_us.div_ceil(1000));
+    let text = fixture.log.text("hello");
+    let kinds: Vec<&str> = text.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(kinds, ["INIT_START", "loading", "INIT_REPORT", "START", "call", "END", "REPORT"]);
+    let init = text.lines().nth(2).unwrap();
+    assert!(init.ends_with("\tPhase: init\tStatus: success"), "{init}");
+    assert!(!text.lines().last().unwrap().contains("Init Duration"), "{text}");
+}
+
+#[tokio::test]
+async fn a_start_ahead_that_fails_leaves_nothing() {
+    let fixture = Fixture::with(|config| config.budget.instances = 1);
+    let broken = Arc::new(fixture.python("broken", "raise ValueError('no')"));
+    let failure = fixture.pool.prewarm(&broken).await.unwrap_err();
+    assert!(matches!(&failure, PrewarmFailure::Init(Some(kind)) if kind == "ValueError"), "{failure}");
+    fixture.until("nothing left", |snapshot| snapshot.claimed_bytes == 0).await;
+    assert!(fixture.log.text("broken").contains("Phase: init\tStatus: error\tError Type: ValueError"));
+    let hello = Arc::new(fixture.python("hello", HELLO));
+    fixture.pool.prewarm(&hello).await.unwrap();
+    assert!(matches!(fixture.pool.prewarm(&hello).await, Err(PrewarmFailure::NoRoom)));
+    assert_eq!(fixture.pool.snapshot().instances.idle, 1);
 }

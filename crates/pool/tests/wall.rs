@@ -127,6 +127,7 @@ fn daemon(sockets: DaemonSockets, data: &Path, table: ManagedRuntimes) -> i32 {
             children_of_one_zygote_share_no_secret,
             what_must_be_there_at_the_start_is,
             the_ways_to_start_node_look_alike_inside,
+            an_instance_started_ahead_answers_warm,
             too_much_memory_is_told_from_other_deaths,
             a_timeout_carries_the_tmp,
             a_frozen_instance_wakes_for_its_call,
@@ -164,6 +165,20 @@ def handler(event, context):
     println!("        warm, answer and report: p50 {} us, p99 {} us", warm_us[100], warm_us[198]);
     let log = fixture.log.text("hello");
     assert!(log.contains("loading\nSTART RequestId: "), "{log}");
+}
+
+async fn an_instance_started_ahead_answers_warm(fixture: &Fixture) {
+    let source = "def handler(event, context): return event";
+    let function = Arc::new(fixture.python("ahead", source));
+    fixture.pool.prewarm(&function).await.unwrap();
+    // It is frozen like any other, and wakes for its first call.
+    fixture.until("frozen", |snapshot| snapshot.frozen == 1).await;
+    let first = fixture.call(&function, "1").await;
+    assert_eq!((first.body.as_str(), first.start()), ("1", "warm"));
+    assert!(first.finished.report.max_memory_used_mib > 0);
+    assert_eq!(fixture.pool.snapshot().instances.total(), 1);
+    let log = fixture.log.text("ahead");
+    assert!(log.contains("Phase: init\tStatus: success\nSTART RequestId: "), "{log}");
 }
 
 async fn a_node_function(fixture: &Fixture) {

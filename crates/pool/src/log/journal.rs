@@ -55,7 +55,7 @@ impl Journal {
         self.platform(&PlatformLine::InitStart { runtime_version, runtime_version_arn });
     }
 
-    /// A start did not succeed.
+    /// A start did not succeed, or did so without an invocation to report it.
     pub fn init_report(
         &self,
         duration: Duration,

@@ -39,7 +39,7 @@ pub enum PlatformLine<'a> {
         /// Stands for the exact interpreter.
         runtime_version_arn: &'a str,
     },
-    /// A start did not succeed.
+    /// A start did not succeed, or did so without an invocation to report it.
     InitReport {
         /// How long it took.
         duration: Duration,
@@ -136,7 +136,9 @@ impl PlatformLine<'_> {
                 if let Some(error_type) = error_type {
                     record["errorType"] = json!(error_type);
                 }
-                vec![(SystemLevel::Warn, "platform.initReport", record)]
+                let level =
+                    if *status == OutcomeStatus::Success { SystemLevel::Info } else { SystemLevel::Warn };
+                vec![(level, "platform.initReport", record)]
             }
             Self::Start { request_id } => vec![(
                 SystemLevel::Info,

@@ -2,8 +2,8 @@
 
 use super::idle::Idle;
 use super::phase::Phase;
-use super::{EntryId, MIB, Registry};
-use crate::policy::{Shortage, claim_bytes, fits, victims};
+use super::{EntryId, Registry};
+use crate::policy::{Shortage, fits, victims};
 use lamplight_model::FunctionVersion;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -51,16 +51,34 @@ impl<I> Registry<I> {
     /// An instance for `version`: the most recently used idle one, else room for a new one, else a place in
     /// the queue.
     pub fn acquire(&mut self, version: &Arc<FunctionVersion>, now: Instant) -> Acquisition<I> {
-        let mut to_stop = Vec::new();
-        let entry_id = match self.find(version) {
-            Some(entry_id) => entry_id,
-            None => {
-                to_stop.extend(self.retire_older(version));
-                self.create(version, now)
-            }
-        };
+        let (entry_id, mut to_stop) = self.find_or_create(version, now);
         let acquired = self.acquire_in(entry_id, now, &mut to_stop);
         Acquisition { entry: entry_id, acquired, to_stop }
+    }
+
+    /// Room for an instance nobody waits for: its entry and its claim in bytes, counted as starting. Only room that is
+    /// free and that no call waits for; `None` for a version that was replaced or deleted. Besides, the idle
+    /// instances of an older revision, to be stopped now.
+    pub fn reserve(
+        &mut self,
+        version: &Arc<FunctionVersion>,
+        now: Instant,
+    ) -> (Option<(EntryId, u64)>, Vec<I>) {
+        if self.closed || !self.waiting.is_empty() {
+            return (None, Vec::new());
+        }
+        let (entry_id, to_stop) = self.find_or_create(version, now);
+        (self.reserve_in(entry_id), to_stop)
+    }
+
+    fn reserve_in(&mut self, entry_id: EntryId) -> Option<(EntryId, u64)> {
+        let entry = self.entries.get(&entry_id).filter(|entry| !entry.retired)?;
+        let claim = entry.claim_bytes();
+        if !fits(self.bounds.budget, self.used, claim) {
+            return None;
+        }
+        self.take_room(entry_id, claim);
+        Some((entry_id, claim))
     }
 
     fn acquire_in(&mut self, entry_id: EntryId, now: Instant, to_stop: &mut Vec<I>) -> Acquired<I> {
@@ -72,8 +90,7 @@ impl<I> Registry<I> {
             self.counters.reuses += 1;
             return Acquired::Granted(Grant::Instance(idle.instance));
         }
-        let configured = u64::from(entry.version.memory_mib) * MIB;
-        let claim = claim_bytes(configured, entry.highest_seen_bytes, crate::config::UNSEEN_CLAIM_BYTES);
+        let claim = entry.claim_bytes();
         if self.waiting.is_empty() && fits(self.bounds.budget, self.used, claim) {
             self.take_room(entry_id, claim);
             return Acquired::Granted(Grant::Room(claim));

@@ -262,3 +262,38 @@ fn a_closed_pool_lets_everybody_go() {
     assert_eq!(node.finish(entry, "it"), Some("it"));
     assert_eq!(node.registry.busy(), 0);
 }
+
+#[test]
+fn room_ahead_of_a_call_is_only_what_nobody_needs() {
+    let mut node = Node::with_room_for(2);
+    let (hello, other) = (Arc::new(version("hello", "p")), Arc::new(version("other", "p")));
+    let (room, to_stop) = node.registry.reserve(&hello, node.now);
+    let (entry, claim) = room.unwrap();
+    assert_eq!((claim, to_stop.len()), (CLAIM, 0));
+    node.registry.change(entry, CLAIM, Phase::Starting, Phase::Running);
+    assert_eq!(node.finish(entry, "ahead"), None);
+    node.start(&other);
+    // Full: the idle instance stays.
+    assert_eq!(node.registry.reserve(&other, node.now), (None, Vec::new()));
+    assert_eq!(instance_of(node.acquire(&hello).acquired), Some("ahead"));
+    // A call that waits goes first when room comes.
+    let _place = waiting(node.acquire(&other).acquired);
+    node.registry.release(entry, CLAIM, Phase::Running);
+    assert_eq!(node.registry.reserve(&hello, node.now), (None, Vec::new()));
+}
+
+#[test]
+fn an_instance_ahead_of_a_new_revision_retires_the_old_one() {
+    let mut node = Node::with_room_for(10);
+    let old = Arc::new(version("hello", "p"));
+    let mut new = version("hello", "p");
+    new.revision_id = "new".to_owned();
+    new.last_modified = lamplight_model::Timestamp(2);
+    let entry = node.start(&old);
+    node.finish(entry, "old");
+    let (room, to_stop) = node.registry.reserve(&Arc::new(new), node.now);
+    assert!(room.is_some());
+    assert_eq!(to_stop, ["old"]);
+    // What is retired gets no instance.
+    assert_eq!(node.registry.reserve(&old, node.now), (None, Vec::new()));
+}

@@ -2,7 +2,8 @@
 
 use super::idle::Idle;
 use super::phase::PhaseCounts;
-use super::{EntryId, Registry};
+use super::{EntryId, MIB, Registry};
+use crate::policy::claim_bytes;
 use lamplight_model::{FunctionName, FunctionVersion, Scope};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,14 @@ pub(super) struct Entry<I> {
     pub(super) highest_seen_bytes: u64,
     pub(super) retired: bool,
     pub(super) last_used: Instant,
+}
+
+impl<I> Entry<I> {
+    /// What the next instance counts for, bytes.
+    pub(super) fn claim_bytes(&self) -> u64 {
+        let configured = u64::from(self.version.memory_mib) * MIB;
+        claim_bytes(configured, self.highest_seen_bytes, crate::config::UNSEEN_CLAIM_BYTES)
+    }
 }
 
 impl<I> Registry<I> {
@@ -54,7 +63,22 @@ impl<I> Registry<I> {
             .collect()
     }
 
-    pub(super) fn find(&self, version: &FunctionVersion) -> Option<EntryId> {
+    /// The version's entry; a new one retires older revisions, whose idle instances are to be stopped.
+    pub(super) fn find_or_create(
+        &mut self,
+        version: &Arc<FunctionVersion>,
+        now: Instant,
+    ) -> (EntryId, Vec<I>) {
+        match self.find(version) {
+            Some(entry_id) => (entry_id, Vec::new()),
+            None => {
+                let to_stop = self.retire_older(version);
+                (self.create(version, now), to_stop)
+            }
+        }
+    }
+
+    fn find(&self, version: &FunctionVersion) -> Option<EntryId> {
         let ids = self.by_revision.get(version.revision_id.as_str())?;
         ids.iter().copied().find(|id| {
             self.entries.get(id).is_some_and(|entry| {
@@ -68,7 +92,7 @@ impl<I> Registry<I> {
         })
     }
 
-    pub(super) fn create(&mut self, version: &Arc<FunctionVersion>, now: Instant) -> EntryId {
+    fn create(&mut self, version: &Arc<FunctionVersion>, now: Instant) -> EntryId {
         self.next_id += 1;
         let id = self.next_id;
         // A call that was resolved before an update and arrives after the first call of the new revision
@@ -91,7 +115,7 @@ impl<I> Registry<I> {
         id
     }
 
-    pub(super) fn retire_older(&mut self, version: &FunctionVersion) -> Vec<I> {
+    fn retire_older(&mut self, version: &FunctionVersion) -> Vec<I> {
         let retired =
             self.retire(|known| same_version(known, version) && known.last_modified <= version.last_modified);
         self.counters.retirements += retired.len() as u64;

@@ -1,0 +1,93 @@
+//! Instances started ahead of their call: room, start, init, and then idle as if a call had just ended.
+//!
+//! Called by `maintenance` before a predictable arrival. The init belongs to no invocation: an INIT_REPORT line says how
+//! it went, and the first call on such an instance is a warm one.
+
+use crate::instance::{Instance, Room};
+use crate::pool::Pool;
+use crate::run::init_status;
+use crate::start::{StartFailure, StartRequest};
+use lamplight_model::{FunctionVersion, OutcomeStatus, ServiceError};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// Why there is no instance ahead of its call.
+#[derive(Debug, thiserror::Error)]
+pub enum PrewarmFailure {
+    /// The node is full, or calls wait for its room, or the version is gone; nothing was evicted for it.
+    #[error("there is no room for an instance ahead of its call")]
+    NoRoom,
+    /// The platform could not start it.
+    #[error("the platform failed to start an instance ahead of its call: {0}")]
+    Platform(ServiceError),
+    /// The function's own init did not succeed; its log says how.
+    #[error("the init of an instance ahead of its call ended with {}", .0.as_deref().unwrap_or("a timeout"))]
+    Init(Option<String>),
+}
+
+impl Pool {
+    /// Starts one instance of `version` without an invocation and leaves it idle.
+    ///
+    /// Takes only room that is free, evicts nobody, waits for no other call. The start goes on when the future is
+    /// dropped. Fails as `PrewarmFailure` says; a failed init is not tried again.
+    pub async fn prewarm(self: &Arc<Self>, version: &Arc<FunctionVersion>) -> Result<(), PrewarmFailure> {
+        let (sender, receiver) = oneshot::channel();
+        let (pool, version) = (Arc::clone(self), Arc::clone(version));
+        self.spawn(async move {
+            let started = match pool.reserve(&version) {
+                Some(room) => pool.start_ahead(&version, room).await,
+                None => Err(PrewarmFailure::NoRoom),
+            };
+            let _ = sender.send(started.map(|instance| pool.give_back(instance)));
+        });
+        receiver.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    /// Free room for an instance of `version`, counted as starting. `None` when there is none.
+    pub(crate) fn reserve(self: &Arc<Self>, version: &Arc<FunctionVersion>) -> Option<Room> {
+        let (room, to_stop) = self.registry().reserve(version, Instant::now());
+        for instance in to_stop {
+            self.stop(instance);
+        }
+        room.map(|(entry, claim_bytes)| Room::granted(self, entry, claim_bytes))
+    }
+
+    /// Starts an instance in `room` and waits for its init. It comes back counted as running: `give_back` makes it
+    /// idle. Its init is in its log only.
+    pub(crate) async fn start_ahead(
+        self: &Arc<Self>,
+        version: &Arc<FunctionVersion>,
+        room: Room,
+    ) -> Result<Instance, PrewarmFailure> {
+        let plan = (self.runtimes)(&version.runtime).map_err(PrewarmFailure::Platform)?;
+        let (id, journal) = self.new_journal(version);
+        journal.init_start(&plan.version_label, &plan.version_arn(&version.scope.region));
+        let request = StartRequest { pool: self, version, plan: &plan, journal: &journal };
+        match request.start(None, self.config.init_limit, None).await {
+            Ok(ready) => {
+                let init = ready.init();
+                let mut instance = ready.into_instance(self, version, id, &journal, room);
+                instance.body.drain_log();
+                journal.init_report(init, false, OutcomeStatus::Success, None);
+                if let Ok(memory_peak_bytes) = instance.body.sandbox.memory_peak_bytes() {
+                    self.measured(&mut instance.room, memory_peak_bytes);
+                }
+                Ok(instance)
+            }
+            Err(StartFailure::Platform(error)) => Err(PrewarmFailure::Platform(error)),
+            Err(StartFailure::Entrypoint(_)) => {
+                Err(PrewarmFailure::Init(Some("Runtime.InvalidEntrypoint".to_owned())))
+            }
+            Err(StartFailure::Init { ending, duration, .. }) => {
+                let (status, error_type) = init_status(&ending);
+                journal.init_report(duration, false, status, error_type.as_deref());
+                Err(PrewarmFailure::Init(error_type))
+            }
+        }
+    }
+}
+
+fn stopping() -> PrewarmFailure {
+    PrewarmFailure::Platform(ServiceError::internal("The server is stopping"))
+}
