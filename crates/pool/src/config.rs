@@ -13,8 +13,11 @@ pub const UNSEEN_CLAIM_BYTES: u64 = 24 * MIB;
 /// Bounds of one node's pool.
 #[derive(Debug, Clone)]
 pub struct PoolConfig {
-    /// How long an instance stays idle before it is stopped.
+    /// How long an instance stays idle at most. While the node has room nobody is better off for its end, so this is
+    /// long; when room is short, the instances worth least go first, however young.
     pub keep_alive: Duration,
+    /// Step in which the times without calls are counted that calls are predicted from.
+    pub histogram_bin: Duration,
     /// How long after its last call an instance is frozen. A freeze and thaw costs as much as a warm round
     /// trip, so instances under steady load are not frozen between calls.
     pub freeze_after: Duration,
@@ -50,7 +53,8 @@ impl PoolConfig {
     /// Defaults for a host with so many bytes of memory: 80 % of it for instances.
     pub fn for_host(memory_bytes: u64) -> Self {
         Self {
-            keep_alive: Duration::from_secs(600),
+            keep_alive: Duration::from_secs(3_600),
+            histogram_bin: crate::policy::HISTOGRAM_BIN,
             freeze_after: Duration::from_millis(100),
             init_limit: Duration::from_secs(lamplight_model::limits::INIT_SECONDS),
             budget: Budget {

@@ -1,4 +1,5 @@
-//! What happens to idle instances while nobody calls: freeze, stop after the keep-alive, notice the dead.
+//! What happens while nobody calls: idle instances are frozen, stopped when they are old or not worth their memory,
+//! noticed when dead; and an instance is started when a call is predicted.
 //!
 //! One task for each pool. It sleeps until the next instance is due; a run that leaves an instance idle wakes it
 //! only when it sleeps for longer than the freeze delay, so the warm path does not pay for a wake-up.
@@ -13,6 +14,8 @@ use tokio::time::{Instant, timeout};
 
 /// Instances frozen while the state is locked: a freeze takes 3 to 30 microseconds.
 const FREEZES_AT_ONCE: usize = 16;
+/// Instances started ahead of predicted calls in one round: more wait for the next, a moment later.
+const PREWARMS_AT_ONCE: usize = 4;
 /// How often idle instances are looked at for having died, and the longest sleep while there are any.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// The longest sleep of all: versions nobody calls any more are forgotten then.
@@ -59,7 +62,7 @@ pub async fn run(pool: Weak<Pool>) {
 
 impl Pool {
     /// Does what is due. Gives the time until more is.
-    async fn maintain(&self, last_look: &mut Instant) -> Duration {
+    async fn maintain(self: &Arc<Self>, last_look: &mut Instant) -> Duration {
         let now = Instant::now();
         let delay = self.config.freeze_after;
         while self.registry().freeze_due(delay, now, FREEZES_AT_ONCE, Instance::freeze) {
@@ -69,15 +72,20 @@ impl Pool {
         if now.duration_since(*last_look) >= LOOK_EVERY {
             *last_look = now;
             old.extend(self.registry().take_dead(|instance| instance.body.exit_now().is_some()));
+            old.extend(self.registry().take_unexpected(now));
         }
         for instance in old {
             self.stop(instance);
+        }
+        let predicted = self.registry().take_prewarms(now, PREWARMS_AT_ONCE);
+        for version in predicted {
+            self.prewarm_in_background(version);
         }
         let volumes_left = self.carried.sweep(self.config.carried_volumes, self.config.carried_for, now);
         let next = {
             let mut registry = self.registry();
             registry.forget_unused(self.config.keep_alive.max(self.config.carried_for), now);
-            registry.next_due(delay, self.config.keep_alive)
+            registry.next_due(delay, self.config.keep_alive, now)
         };
         let longest = if next.is_some() || volumes_left { LOOK_EVERY } else { SWEEP_EVERY };
         next.map_or(longest, |due| due.saturating_duration_since(now).min(longest))

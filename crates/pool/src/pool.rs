@@ -69,7 +69,11 @@ impl Pool {
         platform: PlatformEndpoint,
         clock: Clock,
     ) -> Arc<Self> {
-        let bounds = Bounds { budget: config.budget, waiting_calls: config.waiting_calls };
+        let bounds = Bounds {
+            budget: config.budget,
+            waiting_calls: config.waiting_calls,
+            histogram_bin: config.histogram_bin,
+        };
         let pool = Arc::new(Self {
             builds: Semaphore::new(config.concurrent_builds.max(1)),
             backend,
@@ -216,6 +220,18 @@ impl Pool {
         let (entry, claim_bytes) = (instance.room.entry, instance.room.claim_bytes);
         instance.room.phase = Phase::Idle;
         let back = self.registry().finished(entry, instance, claim_bytes, Instant::now());
+        self.stop_or_watch(back);
+    }
+
+    /// An instance that was started ahead and has not been called.
+    pub(crate) fn settle(&self, mut instance: Instance) {
+        let (entry, claim_bytes) = (instance.room.entry, instance.room.claim_bytes);
+        instance.room.phase = Phase::Idle;
+        let back = self.registry().settle(entry, instance, claim_bytes, Instant::now());
+        self.stop_or_watch(back);
+    }
+
+    fn stop_or_watch(&self, back: Option<Instance>) {
         match back {
             Some(instance) => self.stop(instance),
             None => self.maintenance.wake_if_parked(),

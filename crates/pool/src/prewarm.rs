@@ -11,6 +11,7 @@ use lamplight_model::{FunctionVersion, OutcomeStatus, ServiceError};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tracing::debug;
 
 /// Why there is no instance ahead of its call.
 #[derive(Debug, thiserror::Error)]
@@ -35,13 +36,31 @@ impl Pool {
         let (sender, receiver) = oneshot::channel();
         let (pool, version) = (Arc::clone(self), Arc::clone(version));
         self.spawn(async move {
-            let started = match pool.reserve(&version) {
-                Some(room) => pool.start_ahead(&version, room).await,
-                None => Err(PrewarmFailure::NoRoom),
-            };
-            let _ = sender.send(started.map(|instance| pool.give_back(instance)));
+            let _ = sender.send(pool.start_and_leave_idle(&version).await);
         });
         receiver.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    /// The same without waiting for it.
+    pub(crate) fn prewarm_in_background(self: &Arc<Self>, version: Arc<FunctionVersion>) {
+        let pool = Arc::clone(self);
+        self.spawn(async move {
+            let function = &version.name;
+            match pool.start_and_leave_idle(&version).await {
+                Ok(()) => debug!(%function, "an instance was started ahead of a predicted call"),
+                Err(failure) => debug!(%function, %failure, "no instance ahead of a predicted call"),
+            }
+        });
+    }
+
+    async fn start_and_leave_idle(
+        self: &Arc<Self>,
+        version: &Arc<FunctionVersion>,
+    ) -> Result<(), PrewarmFailure> {
+        let room = self.reserve(version).ok_or(PrewarmFailure::NoRoom)?;
+        let instance = self.start_ahead(version, room).await?;
+        self.settle(instance);
+        Ok(())
     }
 
     /// Free room for an instance of `version`, counted as starting. `None` when there is none.
@@ -53,8 +72,7 @@ impl Pool {
         room.map(|(entry, claim_bytes)| Room::granted(self, entry, claim_bytes))
     }
 
-    /// Starts an instance in `room` and waits for its init. It comes back counted as running: `give_back` makes it
-    /// idle. Its init is in its log only.
+    /// Starts an instance in `room` and waits for its init. It comes back counted as running: `settle` makes it idle. Its init is in its log only.
     pub(crate) async fn start_ahead(
         self: &Arc<Self>,
         version: &Arc<FunctionVersion>,

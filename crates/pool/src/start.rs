@@ -65,6 +65,12 @@ impl Ready {
         Duration::from_micros(self.cold_start.interpreter_us + self.cold_start.init_us)
     }
 
+    /// What it took to get here.
+    fn cost(&self) -> Duration {
+        let ColdStart { sandbox_us, code_us, interpreter_us, init_us } = self.cold_start;
+        Duration::from_micros(sandbox_us + code_us + interpreter_us + init_us)
+    }
+
     /// The instance it is from now on, counted as running.
     pub fn into_instance(
         self,
@@ -80,6 +86,7 @@ impl Ready {
             warn!(instance_id = %id, %error, "failed to apply the limits of an instance");
         }
         room.change(Phase::Running);
+        pool.registry().started(room.entry, self.cost());
         Instance { id, body: self.body, journal: journal.clone(), room, frozen: false }
     }
 }

@@ -612,3 +612,28 @@ async fn a_start_ahead_that_fails_leaves_nothing() {
     assert!(matches!(fixture.pool.prewarm(&hello).await, Err(PrewarmFailure::NoRoom)));
     assert_eq!(fixture.pool.snapshot().instances.idle, 1);
 }
+
+#[tokio::test]
+async fn an_instance_is_there_before_a_predictable_call() {
+    let fixture = Fixture::with(|config| {
+        config.keep_alive = Duration::from_millis(50);
+        config.histogram_bin = Duration::from_millis(20);
+    });
+    let (regular, other) = (
+        Arc::new(fixture.python("regular", HELLO)),
+        Arc::new(fixture.python("other", "def handler(event, context): return 1")),
+    );
+    let predicted = || fixture.log.text("regular").contains("Phase: init\tStatus: success");
+    // Between two calls its instance expires, and another function passes the time.
+    for _ in 0..100 {
+        fixture.call(&regular, "1").await;
+        for _ in 0..4 {
+            fixture.until("nothing is left", |snapshot| snapshot.instances.total() == 0).await;
+            fixture.call(&other, "1").await;
+        }
+        if predicted() {
+            return;
+        }
+    }
+    panic!("never predicted: {:?}", fixture.pool.snapshot());
+}

@@ -53,7 +53,7 @@ pub struct Instances {
     pub concurrency: usize,
     /// Memory all instances together may use, MiB; 0 is 80 % of the host's.
     pub memory_mib: u64,
-    /// How long an idle instance is kept, seconds.
+    /// How long an idle instance is kept at most, seconds; when memory is short, those worth least go before.
     pub keep_alive_seconds: u64,
     /// Sandboxes kept ready to be filled.
     pub ready: usize,
@@ -112,7 +112,7 @@ impl Default for Config {
                 most: lamplight_model::limits::ACCOUNT_CONCURRENCY,
                 concurrency: lamplight_model::limits::ACCOUNT_CONCURRENCY,
                 memory_mib: 0,
-                keep_alive_seconds: 600,
+                keep_alive_seconds: 3_600,
                 ready: 6,
                 blanks: 32,
                 zygotes: true,

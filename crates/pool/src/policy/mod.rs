@@ -5,11 +5,13 @@
 mod admission;
 mod blanks;
 mod carried;
-mod eviction;
+mod greedy_dual;
+mod histogram;
 mod keep_alive;
 
 pub use admission::{Budget, Use, claim_bytes, fits};
 pub use blanks::{Arrivals, BlankBounds, wanted};
 pub use carried::{CarriedVolume, surplus};
-pub use eviction::{IdleInstance, Shortage, victims};
-pub use keep_alive::expired;
+pub use greedy_dual::{IdleInstance, Shortage, Uses, Victims, learned_cost, priority, victims};
+pub use histogram::{BIN as HISTOGRAM_BIN, IdleTimes, Windows};
+pub use keep_alive::{Expectation, expectation, expired, memory_wanted_above, prewarm_after};

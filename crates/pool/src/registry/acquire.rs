@@ -84,6 +84,7 @@ impl<I> Registry<I> {
     fn acquire_in(&mut self, entry_id: EntryId, now: Instant, to_stop: &mut Vec<I>) -> Acquired<I> {
         let Some(entry) = self.entries.get_mut(&entry_id) else { return Acquired::Refused };
         entry.last_used = now;
+        entry.history.called(entry.counts.running + entry.counts.starting == 0, now);
         if let Some(idle) = entry.idle.pop() {
             entry.counts.idle -= 1;
             entry.counts.running += 1;
@@ -102,7 +103,7 @@ impl<I> Registry<I> {
         let (grant, receiver) = oneshot::channel();
         self.waiting.push_back(Waiting { entry: entry_id, claim_bytes: claim, grant });
         self.counters.waits += 1;
-        let evicted = self.evict();
+        let evicted = self.evict(now);
         self.counters.evictions += evicted.len() as u64;
         to_stop.extend(evicted);
         Acquired::Waiting(receiver)
@@ -112,7 +113,15 @@ impl<I> Registry<I> {
     /// instead (phase `Stopping`); otherwise it went to the idle ones or to a waiting call.
     ///
     /// `claim_bytes` is what it counts for.
-    pub fn finished(
+    pub fn finished(&mut self, entry_id: EntryId, instance: I, claim_bytes: u64, now: Instant) -> Option<I> {
+        if let Some(entry) = self.entries.get_mut(&entry_id) {
+            entry.history.ended(now);
+        }
+        self.settle(entry_id, instance, claim_bytes, now)
+    }
+
+    /// An instance that was started without a call waits for its first. As `finished`, but it is no sign of use.
+    pub fn settle(
         &mut self,
         entry_id: EntryId,
         mut instance: I,
@@ -147,15 +156,15 @@ impl<I> Registry<I> {
             return Some(instance);
         }
         self.next_id += 1;
-        let id = self.next_id;
+        let (id, clock) = (self.next_id, self.clock);
         let Some(entry) = self.entries.get_mut(&entry_id) else { return Some(instance) };
         entry.counts.running -= 1;
         entry.counts.idle += 1;
-        entry.idle.push(Idle { id, instance, since: now, claim_bytes, frozen: false });
+        entry.idle.push(Idle { id, instance, since: now, claim_bytes, clock, frozen: false });
         None
     }
 
-    fn evict(&mut self) -> Vec<I> {
+    fn evict(&mut self, now: Instant) -> Vec<I> {
         let needed: u64 = self.waiting.iter().map(|waiting| waiting.claim_bytes).sum();
         let budget = self.bounds.budget;
         let staying = self.used.memory_bytes.saturating_sub(self.stopping.memory_bytes);
@@ -164,8 +173,9 @@ impl<I> Registry<I> {
             memory_bytes: (staying + needed).saturating_sub(budget.memory_bytes),
             instances: (staying_count + self.waiting.len()).saturating_sub(budget.instances),
         };
-        let ids = victims(&self.idle_instances(), shortage);
-        self.take_idle(&ids)
+        let victims = victims(&self.idle_instances(now), shortage);
+        self.clock = self.clock.max(victims.clock);
+        self.take_idle(&victims.ids)
     }
 
     fn take_room(&mut self, entry_id: EntryId, claim_bytes: u64) {

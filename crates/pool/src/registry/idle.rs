@@ -1,8 +1,11 @@
 //! Idle instances: which of them are frozen, expired, dead, and how they are taken out to be stopped.
 
 use super::Registry;
+use super::history::History;
 use super::phase::Phase;
-use crate::policy::{IdleInstance, expired};
+use crate::policy::{Expectation, IdleInstance, Shortage, expired, memory_wanted_above, victims};
+use lamplight_model::FunctionVersion;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -12,15 +15,51 @@ pub(super) struct Idle<I> {
     pub(super) instance: I,
     pub(super) since: Instant,
     pub(super) claim_bytes: u64,
+    /// Greedy-Dual's, at its last use.
+    pub(super) clock: f64,
     pub(super) frozen: bool,
 }
 
 impl<I> Registry<I> {
     /// Idle instances that have outlived `keep_alive`, to be stopped.
     pub fn take_expired(&mut self, keep_alive: Duration, now: Instant) -> Vec<I> {
-        let ids = expired(&self.idle_instances(), keep_alive, now);
+        let ids = expired(&self.idle_instances(now), keep_alive, now);
         self.counters.expirations += ids.len() as u64;
         self.take_idle(&ids)
+    }
+
+    /// Idle instances to be stopped because memory is wanted and no call of their function is expected soon: the ones
+    /// worth least, until enough is free.
+    pub fn take_unexpected(&mut self, now: Instant) -> Vec<I> {
+        let staying = self.used.memory_bytes.saturating_sub(self.stopping.memory_bytes);
+        let memory_bytes = staying.saturating_sub(memory_wanted_above(self.bounds.budget.memory_bytes));
+        if memory_bytes == 0 {
+            return Vec::new();
+        }
+        let unexpected = self.idle_of(now, |history| {
+            matches!(history.expectation(now), Expectation::Later | Expectation::Missed)
+        });
+        let victims = victims(&unexpected, Shortage { memory_bytes, instances: 0 });
+        self.counters.dismissals += victims.ids.len() as u64;
+        self.clock = self.clock.max(victims.clock);
+        self.take_idle(&victims.ids)
+    }
+
+    /// At most `most` versions of which a call is predicted and that have no instance: each is to get one now, and is
+    /// not named again until it was called.
+    pub fn take_prewarms(&mut self, now: Instant, most: usize) -> Vec<Arc<FunctionVersion>> {
+        let due: Vec<_> = self
+            .entries
+            .values_mut()
+            .filter(|entry| entry.may_prewarm(now) && entry.history.prewarm_at().is_some_and(|at| at <= now))
+            .take(most)
+            .map(|entry| {
+                entry.history.mark_prewarmed();
+                entry.version.clone()
+            })
+            .collect();
+        self.counters.prewarms += due.len() as u64;
+        due
     }
 
     /// Idle instances that `dead` tells to be dead, to be stopped.
@@ -58,12 +97,19 @@ impl<I> Registry<I> {
         false
     }
 
-    /// When the next idle instance is to be frozen or stopped. `None` when there is none.
-    pub fn next_due(&self, freeze_after: Duration, keep_alive: Duration) -> Option<Instant> {
+    /// When the next idle instance is to be frozen or stopped, or an instance started ahead of a call. `None` when
+    /// nothing of the kind is foreseen.
+    pub fn next_due(&self, freeze_after: Duration, keep_alive: Duration, now: Instant) -> Option<Instant> {
         self.entries
             .values()
             .flat_map(|entry| &entry.idle)
             .map(|idle| idle.since + if idle.frozen { keep_alive } else { freeze_after.min(keep_alive) })
+            .chain(
+                self.entries
+                    .values()
+                    .filter(|entry| entry.may_prewarm(now))
+                    .filter_map(|entry| entry.history.prewarm_at()),
+            )
             .min()
     }
 
@@ -85,11 +131,22 @@ impl<I> Registry<I> {
         taken
     }
 
-    pub(super) fn idle_instances(&self) -> Vec<IdleInstance> {
-        self.entries
-            .values()
-            .flat_map(|entry| &entry.idle)
-            .map(|idle| IdleInstance { id: idle.id, since: idle.since, claim_bytes: idle.claim_bytes })
+    pub(super) fn idle_instances(&self, now: Instant) -> Vec<IdleInstance> {
+        self.idle_of(now, |_| true)
+    }
+
+    /// The idle instances of the versions with such a history.
+    fn idle_of(&self, now: Instant, which: impl Fn(&History) -> bool) -> Vec<IdleInstance> {
+        let entries = self.entries.values().filter(|entry| which(&entry.history));
+        entries
+            .flat_map(|entry| {
+                entry.idle.iter().map(|idle| IdleInstance {
+                    id: idle.id,
+                    since: idle.since,
+                    claim_bytes: idle.claim_bytes,
+                    priority: entry.history.priority(idle.clock, idle.claim_bytes, now),
+                })
+            })
             .collect()
     }
 }

@@ -12,6 +12,7 @@
 //! ```
 
 mod acquire;
+mod history;
 mod idle;
 mod phase;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use phase::{Counters, Phase, PhaseCounts};
 use crate::policy::{Budget, Use, claim_bytes};
 use acquire::Waiting;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
 use versions::Entry;
 
 /// A function version at one revision (and with one network setting): instances are reused within it only.
@@ -38,6 +40,8 @@ pub struct Bounds {
     pub budget: Budget,
     /// Calls that may wait.
     pub waiting_calls: usize,
+    /// Step in which times without calls are counted.
+    pub histogram_bin: Duration,
 }
 
 /// The state of the pool.
@@ -51,6 +55,8 @@ pub struct Registry<I> {
     stopping: Use,
     next_id: u64,
     counters: Counters,
+    /// Greedy-Dual's: see `policy::priority`.
+    clock: f64,
     closed: bool,
 }
 
@@ -66,6 +72,7 @@ impl<I> Registry<I> {
             stopping: Use::default(),
             next_id: 0,
             counters: Counters::default(),
+            clock: 0.0,
             closed: false,
         }
     }
@@ -82,6 +89,13 @@ impl<I> Registry<I> {
             self.grant_room();
         }
         new
+    }
+
+    /// Learns what a cold start of this version costs.
+    pub fn started(&mut self, entry_id: EntryId, cold_start: Duration) {
+        if let Some(entry) = self.entries.get_mut(&entry_id) {
+            entry.history.started(cold_start);
+        }
     }
 
     /// Moves one instance (or the room for it) to another phase.

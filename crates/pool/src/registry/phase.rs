@@ -51,6 +51,10 @@ pub struct Counters {
     pub reuses: u64,
     /// Idle instances stopped to make room.
     pub evictions: u64,
+    /// Idle instances stopped because memory was wanted and no call of their function is expected soon.
+    pub dismissals: u64,
+    /// Instances started ahead of a predicted call.
+    pub prewarms: u64,
     /// Idle instances stopped after the keep-alive.
     pub expirations: u64,
     /// Instances stopped because their version was changed or deleted.

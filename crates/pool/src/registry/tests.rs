@@ -1,6 +1,7 @@
 //! The registry without processes: an instance is a name.
 
 use super::*;
+use crate::policy::HISTOGRAM_BIN;
 use crate::testing::version;
 use lamplight_model::FunctionVersion;
 use std::sync::Arc;
@@ -19,7 +20,10 @@ impl Node {
     /// Room for so many instances.
     fn with_room_for(instances: usize) -> Self {
         let budget = Budget { memory_bytes: 1_000_000 * MIB, instances };
-        Self { registry: Registry::new(Bounds { budget, waiting_calls: 2 }), now: Instant::now() }
+        Self {
+            registry: Registry::new(Bounds { budget, waiting_calls: 2, histogram_bin: HISTOGRAM_BIN }),
+            now: Instant::now(),
+        }
     }
 
     fn later(&mut self, seconds: u64) {
@@ -224,7 +228,7 @@ fn idle_instances_freeze_then_expire() {
     let mut frozen = Vec::new();
     let more = node.registry.freeze_due(freeze_after, node.now, 8, |instance| frozen.push(*instance));
     assert_eq!((frozen, more), (vec!["old"], false));
-    assert_eq!(node.registry.next_due(freeze_after, keep_alive), Some(node.now + freeze_after));
+    assert_eq!(node.registry.next_due(freeze_after, keep_alive, node.now), Some(node.now + freeze_after));
     node.later(9);
     assert_eq!(node.registry.take_expired(keep_alive, node.now), ["old"]);
     node.later(1);
@@ -296,4 +300,124 @@ fn an_instance_ahead_of_a_new_revision_retires_the_old_one() {
     assert_eq!(to_stop, ["old"]);
     // What is retired gets no instance.
     assert_eq!(node.registry.reserve(&old, node.now), (None, Vec::new()));
+}
+
+#[test]
+fn a_full_node_evicts_what_is_worth_least_not_what_is_oldest() {
+    let mut node = Node::with_room_for(2);
+    let (slow, quick) = (Arc::new(version("slow", "p")), Arc::new(version("quick", "p")));
+    let third = Arc::new(version("third", "p"));
+    let slow_entry = node.start(&slow);
+    node.registry.started(slow_entry, Duration::from_secs(5));
+    node.finish(slow_entry, "slow");
+    node.later(60);
+    let quick_entry = node.start(&quick);
+    node.registry.started(quick_entry, Duration::from_millis(5));
+    node.finish(quick_entry, "quick");
+    // The younger one starts a thousand times as fast.
+    assert_eq!(node.acquire(&third).to_stop, ["quick"]);
+    assert_eq!(instance_of(node.acquire(&slow).acquired), Some("slow"));
+}
+
+#[test]
+fn who_is_not_called_any_more_is_overtaken() {
+    let mut node = Node::with_room_for(2);
+    let slow = Arc::new(version("slow", "p"));
+    let entry = node.start(&slow);
+    node.registry.started(entry, Duration::from_secs(5));
+    node.finish(entry, "slow");
+    let mut evicted_after = 0;
+    for round in 1..100 {
+        let other = Arc::new(version(&format!("other-{round}"), "p"));
+        let acquisition = node.acquire(&other);
+        if acquisition.to_stop == ["slow"] {
+            evicted_after = round;
+            break;
+        }
+        for _ in &acquisition.to_stop {
+            node.registry.release(acquisition.entry, CLAIM, Phase::Stopping);
+        }
+        node.registry.change(acquisition.entry, CLAIM, Phase::Starting, Phase::Running);
+        node.registry.started(acquisition.entry, Duration::from_secs(1));
+        node.finish(acquisition.entry, "other");
+    }
+    // A fifth of the cost: the clock passes it after five of them.
+    assert!((5..=7).contains(&evicted_after), "{evicted_after}");
+}
+
+/// Calls it every `minutes`, so often that it is predictable; it runs for a second and is idle then.
+fn call_regularly(node: &mut Node, version: &Arc<FunctionVersion>, minutes: u64) -> EntryId {
+    let entry = node.start(version);
+    node.finish(entry, "regular");
+    for _ in 0..6 {
+        node.later(minutes * 60);
+        assert_eq!(instance_of(node.acquire(version).acquired), Some("regular"));
+        node.finish(entry, "regular");
+    }
+    entry
+}
+
+#[test]
+fn an_instance_is_started_ahead_of_a_predicted_call_once() {
+    let mut node = Node::with_room_for(10);
+    let hourly = Arc::new(version("hourly", "p"));
+    let entry = call_regularly(&mut node, &hourly, 60);
+    let keep_alive = Duration::from_secs(600);
+    // It has an instance: nothing to start.
+    node.later(55 * 60);
+    assert!(node.registry.take_prewarms(node.now, 8).is_empty());
+    assert_eq!(node.registry.take_expired(keep_alive, node.now), ["regular"]);
+    node.registry.release(entry, CLAIM, Phase::Stopping);
+    let prewarms = node.registry.take_prewarms(node.now, 8);
+    assert!(matches!(prewarms.as_slice(), [due] if *due == hourly));
+    assert!(node.registry.take_prewarms(node.now, 8).is_empty());
+    let (entry, claim) = node.registry.reserve(&hourly, node.now).0.unwrap();
+    node.registry.change(entry, claim, Phase::Starting, Phase::Running);
+    assert_eq!(node.registry.settle(entry, "ahead", claim, node.now), None);
+    node.later(5 * 60);
+    assert_eq!(instance_of(node.acquire(&hourly).acquired), Some("ahead"));
+    node.finish(entry, "ahead");
+    // The start ahead was no call: the hour is still an hour.
+    assert_eq!(node.registry.take_expired(Duration::ZERO, node.now), ["ahead"]);
+    node.registry.release(entry, CLAIM, Phase::Stopping);
+    let due = node.registry.next_due(Duration::from_secs(1), keep_alive, node.now);
+    assert_eq!(due, Some(node.now + Duration::from_secs(54 * 60)));
+    // Nobody called for too long: it is given up, and forgotten.
+    node.later(70 * 60);
+    assert!(node.registry.take_prewarms(node.now, 8).is_empty());
+    node.registry.forget_unused(Duration::from_secs(600), node.now);
+    assert!(node.registry.versions().is_empty());
+}
+
+#[test]
+fn a_new_revision_inherits_what_is_known() {
+    let mut node = Node::with_room_for(10);
+    let old = Arc::new(version("hello", "p"));
+    let entry = call_regularly(&mut node, &old, 30);
+    let mut new = version("hello", "p");
+    new.revision_id = "new".to_owned();
+    new.last_modified = lamplight_model::Timestamp(2);
+    let new = Arc::new(new);
+    let (reserved, to_stop) = node.registry.reserve(&new, node.now);
+    assert_eq!(to_stop, ["regular"]);
+    node.registry.release(entry, CLAIM, Phase::Stopping);
+    let (entry, claim) = reserved.unwrap();
+    node.registry.release(entry, claim, Phase::Starting);
+    node.later(28 * 60);
+    assert_eq!(node.registry.take_prewarms(node.now, 8), [new]);
+}
+
+#[test]
+fn who_is_not_expected_goes_when_memory_is_wanted() {
+    let mut node = Node::with_room_for(100);
+    node.registry.bounds.budget.memory_bytes = 4 * CLAIM;
+    let (hourly, other) = (Arc::new(version("hourly", "p")), Arc::new(version("other", "p")));
+    call_regularly(&mut node, &hourly, 60);
+    for _ in 0..3 {
+        node.start(&other);
+    }
+    // Four of four: the one whose call is an hour away goes.
+    assert_eq!(node.registry.take_unexpected(node.now), ["regular"]);
+    assert_eq!(node.registry.totals().0.dismissals, 1);
+    assert!(node.registry.take_unexpected(node.now).is_empty());
 }

@@ -1,5 +1,6 @@
 //! The versions instances belong to: found by revision, retired by the next one, forgotten when nobody calls.
 
+use super::history::History;
 use super::idle::Idle;
 use super::phase::PhaseCounts;
 use super::{EntryId, MIB, Registry};
@@ -18,6 +19,7 @@ pub(super) struct Entry<I> {
     pub(super) highest_seen_bytes: u64,
     pub(super) retired: bool,
     pub(super) last_used: Instant,
+    pub(super) history: History,
 }
 
 impl<I> Entry<I> {
@@ -25,6 +27,11 @@ impl<I> Entry<I> {
     pub(super) fn claim_bytes(&self) -> u64 {
         let configured = u64::from(self.version.memory_mib) * MIB;
         claim_bytes(configured, self.highest_seen_bytes, crate::config::UNSEEN_CLAIM_BYTES)
+    }
+
+    /// Whether an instance started ahead would be its only one and a call is still predicted.
+    pub(super) fn may_prewarm(&self, now: Instant) -> bool {
+        !self.retired && self.counts.total() == self.counts.stopping && self.history.predicts(now)
     }
 }
 
@@ -37,13 +44,15 @@ impl<I> Registry<I> {
         retired
     }
 
-    /// Forgets versions that have no instance and were not called for `unused_for`.
+    /// Forgets versions that have no instance, were not called for `unused_for`, and of which no call is predicted.
     pub fn forget_unused(&mut self, unused_for: Duration, now: Instant) {
         let waited_for: Vec<EntryId> = self.waiting.iter().map(|waiting| waiting.entry).collect();
         self.entries.retain(|id, entry| {
             entry.counts.total() > 0
                 || waited_for.contains(id)
-                || (!entry.retired && now.saturating_duration_since(entry.last_used) < unused_for)
+                || (!entry.retired
+                    && (now.saturating_duration_since(entry.last_used) < unused_for
+                        || entry.history.predicts(now)))
         });
         let entries = &self.entries;
         self.by_revision.retain(|_, ids| {
@@ -100,6 +109,13 @@ impl<I> Registry<I> {
         let retired = self.entries.values().any(|entry| {
             same_version(&entry.version, version) && entry.version.last_modified > version.last_modified
         });
+        // The newest of the older ones: its history is the whole history.
+        let older = self.entries.values_mut().rev().find(|entry| same_version(&entry.version, version));
+        let new = History::new(self.bounds.histogram_bin);
+        let history = match older.filter(|_| !retired) {
+            Some(older) => std::mem::replace(&mut older.history, new),
+            None => new,
+        };
         self.entries.insert(
             id,
             Entry {
@@ -109,6 +125,7 @@ impl<I> Registry<I> {
                 highest_seen_bytes: 0,
                 retired,
                 last_used: now,
+                history,
             },
         );
         self.by_revision.entry(version.revision_id.clone()).or_default().push(id);
