@@ -8,6 +8,7 @@ mod coverage;
 mod guest;
 mod paths;
 mod report;
+mod simulate;
 mod suite;
 mod tools;
 
@@ -29,6 +30,8 @@ enum Chore {
     TestGuest(guest::GuestArguments),
     /// Measure the platform against bare programs that do the same work; needs root.
     Bench(bench::BenchArguments),
+    /// Replay a trace of calls against ways to keep instances: cold starts, cold seconds, memory, and a lower bound.
+    Simulate(simulate::SimulateArguments),
     /// Write docs/coverage.md from the results of the last `cargo xtask test`.
     Coverage,
     /// Install what the tests need into .cache/ and ~/.cargo/bin, and do nothing else.
@@ -40,6 +43,7 @@ fn main() -> anyhow::Result<std::process::ExitCode> {
         Chore::Test(arguments) => suite::run(&arguments),
         Chore::TestGuest(arguments) => guest::run(&arguments),
         Chore::Bench(arguments) => bench::run(&arguments),
+        Chore::Simulate(arguments) => simulate::run(&arguments),
         Chore::Coverage => {
             coverage::write()?;
             Ok(std::process::ExitCode::SUCCESS)

@@ -1,5 +1,4 @@
-//! What happens while nobody calls: idle instances are frozen, stopped when they are old or not worth their memory,
-//! noticed when dead; and an instance is started when a call is predicted.
+//! What happens while nobody calls: idle instances are frozen, stopped when they are old, noticed when dead; and an instance is started when a call is predicted.
 //!
 //! One task for each pool. It sleeps until the next instance is due; a run that leaves an instance idle wakes it
 //! only when it sleeps for longer than the freeze delay, so the warm path does not pay for a wake-up.
@@ -72,7 +71,6 @@ impl Pool {
         if now.duration_since(*last_look) >= LOOK_EVERY {
             *last_look = now;
             old.extend(self.registry().take_dead(|instance| instance.body.exit_now().is_some()));
-            old.extend(self.registry().take_unexpected(now));
         }
         for instance in old {
             self.stop(instance);

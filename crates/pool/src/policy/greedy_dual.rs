@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long a call counts: after this time for half. Found with `cargo xtask simulate` (docs/keep-alive.md).
-const HALF_LIFE: Duration = Duration::from_secs(1_800);
+const HALF_LIFE: Duration = Duration::from_secs(7_200);
 /// A start that costs nothing would make an instance worth nothing, however often it is called.
 const LEAST_COST: Duration = Duration::from_millis(1);
 const MIB: f64 = 1024.0 * 1024.0;

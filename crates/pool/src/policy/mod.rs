@@ -14,4 +14,4 @@ pub use blanks::{Arrivals, BlankBounds, wanted};
 pub use carried::{CarriedVolume, surplus};
 pub use greedy_dual::{IdleInstance, Shortage, Uses, Victims, learned_cost, priority, victims};
 pub use histogram::{BIN as HISTOGRAM_BIN, IdleTimes, Windows};
-pub use keep_alive::{Expectation, expectation, expired, memory_wanted_above, prewarm_after};
+pub use keep_alive::{Expectation, expectation, expected_uses, expired, memory_wanted_above, prewarm_after};

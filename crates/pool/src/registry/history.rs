@@ -3,7 +3,7 @@
 //! The next revision of a version inherits it: the callers are the same.
 
 use crate::policy::{
-    Expectation, IdleTimes, Uses, Windows, expectation, learned_cost, prewarm_after, priority,
+    Expectation, IdleTimes, Uses, Windows, expectation, expected_uses, learned_cost, prewarm_after, priority,
 };
 use std::time::Duration;
 use tokio::time::Instant;
@@ -58,7 +58,8 @@ impl History {
 
     /// What an idle instance is worth that claims so much and was last used when the clock stood there.
     pub(super) fn priority(&self, clock: f64, claim_bytes: u64, now: Instant) -> f64 {
-        priority(clock, self.uses.count(now), self.cold_start.unwrap_or_default(), claim_bytes)
+        let uses = expected_uses(self.uses.count(now), self.expectation(now));
+        priority(clock, uses, self.cold_start.unwrap_or_default(), claim_bytes)
     }
 
     /// What to expect of it now.

@@ -1,9 +1,8 @@
 //! Idle instances: which of them are frozen, expired, dead, and how they are taken out to be stopped.
 
 use super::Registry;
-use super::history::History;
 use super::phase::Phase;
-use crate::policy::{Expectation, IdleInstance, Shortage, expired, memory_wanted_above, victims};
+use crate::policy::{IdleInstance, expired};
 use lamplight_model::FunctionVersion;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,23 +25,6 @@ impl<I> Registry<I> {
         let ids = expired(&self.idle_instances(now), keep_alive, now);
         self.counters.expirations += ids.len() as u64;
         self.take_idle(&ids)
-    }
-
-    /// Idle instances to be stopped because memory is wanted and no call of their function is expected soon: the ones
-    /// worth least, until enough is free.
-    pub fn take_unexpected(&mut self, now: Instant) -> Vec<I> {
-        let staying = self.used.memory_bytes.saturating_sub(self.stopping.memory_bytes);
-        let memory_bytes = staying.saturating_sub(memory_wanted_above(self.bounds.budget.memory_bytes));
-        if memory_bytes == 0 {
-            return Vec::new();
-        }
-        let unexpected = self.idle_of(now, |history| {
-            matches!(history.expectation(now), Expectation::Later | Expectation::Missed)
-        });
-        let victims = victims(&unexpected, Shortage { memory_bytes, instances: 0 });
-        self.counters.dismissals += victims.ids.len() as u64;
-        self.clock = self.clock.max(victims.clock);
-        self.take_idle(&victims.ids)
     }
 
     /// At most `most` versions of which a call is predicted and that have no instance: each is to get one now, and is
@@ -132,12 +114,7 @@ impl<I> Registry<I> {
     }
 
     pub(super) fn idle_instances(&self, now: Instant) -> Vec<IdleInstance> {
-        self.idle_of(now, |_| true)
-    }
-
-    /// The idle instances of the versions with such a history.
-    fn idle_of(&self, now: Instant, which: impl Fn(&History) -> bool) -> Vec<IdleInstance> {
-        let entries = self.entries.values().filter(|entry| which(&entry.history));
+        let entries = self.entries.values();
         entries
             .flat_map(|entry| {
                 entry.idle.iter().map(|idle| IdleInstance {

@@ -51,8 +51,6 @@ pub struct Counters {
     pub reuses: u64,
     /// Idle instances stopped to make room.
     pub evictions: u64,
-    /// Idle instances stopped because memory was wanted and no call of their function is expected soon.
-    pub dismissals: u64,
     /// Instances started ahead of a predicted call.
     pub prewarms: u64,
     /// Idle instances stopped after the keep-alive.

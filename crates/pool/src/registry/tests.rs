@@ -408,16 +408,18 @@ fn a_new_revision_inherits_what_is_known() {
 }
 
 #[test]
-fn who_is_not_expected_goes_when_memory_is_wanted() {
-    let mut node = Node::with_room_for(100);
-    node.registry.bounds.budget.memory_bytes = 4 * CLAIM;
-    let (hourly, other) = (Arc::new(version("hourly", "p")), Arc::new(version("other", "p")));
-    call_regularly(&mut node, &hourly, 60);
-    for _ in 0..3 {
-        node.start(&other);
-    }
-    // Four of four: the one whose call is an hour away goes.
-    assert_eq!(node.registry.take_unexpected(node.now), ["regular"]);
-    assert_eq!(node.registry.totals().0.dismissals, 1);
-    assert!(node.registry.take_unexpected(node.now).is_empty());
+fn whose_call_is_due_stays_and_whose_call_did_not_come_goes() {
+    let check = |minutes_later: u64, expected: &str| {
+        let mut node = Node::with_room_for(2);
+        let (hourly, other) = (Arc::new(version("hourly", "p")), Arc::new(version("other", "p")));
+        let hourly_entry = call_regularly(&mut node, &hourly, 60);
+        node.registry.started(hourly_entry, Duration::from_secs(1));
+        node.later(minutes_later * 60);
+        let other_entry = node.start(&other);
+        node.registry.started(other_entry, Duration::from_secs(1));
+        node.finish(other_entry, "other");
+        assert_eq!(node.acquire(&Arc::new(version("third", "p"))).to_stop, [expected]);
+    };
+    check(60, "other");
+    check(70, "regular");
 }
