@@ -21,6 +21,9 @@ pub struct PoolConfig {
     /// How long after its last call an instance is frozen. A freeze and thaw costs as much as a warm round
     /// trip, so instances under steady load are not frozen between calls.
     pub freeze_after: Duration,
+    /// How long after its last call a frozen instance's memory is reclaimed, while memory is wanted on the node. Not at
+    /// once: what was reclaimed has to be read again when it is called.
+    pub reclaim_after: Duration,
     /// Limit of the init phase; exceeded, init runs again inside the first invocation.
     pub init_limit: Duration,
     /// What all instances may take together.
@@ -56,6 +59,7 @@ impl PoolConfig {
             keep_alive: Duration::from_secs(3_600),
             histogram_bin: crate::policy::HISTOGRAM_BIN,
             freeze_after: Duration::from_millis(100),
+            reclaim_after: Duration::from_secs(30),
             init_limit: Duration::from_secs(lamplight_model::limits::INIT_SECONDS),
             budget: Budget {
                 memory_bytes: memory_bytes / 10 * 8,

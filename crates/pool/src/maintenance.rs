@@ -1,4 +1,5 @@
-//! What happens while nobody calls: idle instances are frozen, stopped when they are old, noticed when dead; and an instance is started when a call is predicted.
+//! What happens while nobody calls: idle instances are frozen, stopped when they are old, noticed when dead,
+//! give memory back when it is wanted; and an instance is started when a call is predicted.
 //!
 //! One task for each pool. It sleeps until the next instance is due; a run that leaves an instance idle wakes it
 //! only when it sleeps for longer than the freeze delay, so the warm path does not pay for a wake-up.
@@ -10,11 +11,14 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
+use tracing::debug;
 
 /// Instances frozen while the state is locked: a freeze takes 3 to 30 microseconds.
 const FREEZES_AT_ONCE: usize = 16;
 /// Instances started ahead of predicted calls in one round: more wait for the next, a moment later.
 const PREWARMS_AT_ONCE: usize = 4;
+/// Instances that give memory back in one look, one after the other: the kernel takes milliseconds for each.
+const RECLAIMS_AT_ONCE: usize = 32;
 /// How often idle instances are looked at for having died, and the longest sleep while there are any.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// The longest sleep of all: versions nobody calls any more are forgotten then.
@@ -60,6 +64,27 @@ pub async fn run(pool: Weak<Pool>) {
 }
 
 impl Pool {
+    /// While memory is wanted, asks the kernel for what frozen instances can do without.
+    fn reclaim_memory(&self, now: Instant) {
+        let reclaims =
+            self.registry().reclaim_due(self.config.reclaim_after, now, RECLAIMS_AT_ONCE, |instance| {
+                (instance.id.clone(), instance.body.sandbox.reclaim())
+            });
+        if reclaims.is_empty() {
+            return;
+        }
+        self.tasks.spawn(async move {
+            for (instance_id, reclaim) in reclaims {
+                match reclaim.await {
+                    Ok(freed_bytes) => {
+                        debug!(%instance_id, freed_bytes, "reclaimed an idle instance's memory")
+                    }
+                    Err(error) => debug!(%instance_id, %error, "failed to reclaim an idle instance's memory"),
+                }
+            }
+        });
+    }
+
     /// Does what is due. Gives the time until more is.
     async fn maintain(self: &Arc<Self>, last_look: &mut Instant) -> Duration {
         let now = Instant::now();
@@ -71,6 +96,7 @@ impl Pool {
         if now.duration_since(*last_look) >= LOOK_EVERY {
             *last_look = now;
             old.extend(self.registry().take_dead(|instance| instance.body.exit_now().is_some()));
+            self.reclaim_memory(now);
         }
         for instance in old {
             self.stop(instance);

@@ -637,3 +637,17 @@ async fn an_instance_is_there_before_a_predictable_call() {
     }
     panic!("never predicted: {:?}", fixture.pool.snapshot());
 }
+
+#[tokio::test]
+async fn an_idle_instance_gives_memory_back_while_memory_is_wanted() {
+    let fixture = Fixture::with(|config| {
+        config.reclaim_after = Duration::from_millis(10);
+        config.freeze_after = Duration::from_millis(1);
+        // Room for one, which takes more than three quarters of it.
+        config.budget.memory_bytes = 30 << 20;
+    });
+    let hello = Arc::new(fixture.python("hello", HELLO));
+    fixture.call(&hello, "1").await;
+    fixture.until("reclaimed", |snapshot| snapshot.counters.reclaims == 1).await;
+    assert_eq!(fixture.call(&hello, "2").await.start(), "warm");
+}

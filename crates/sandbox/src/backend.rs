@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::pin::Pin;
 
 /// Why a sandbox could not be started or asked.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +78,9 @@ pub struct Usage {
     pub out_of_memory_kills: u64,
 }
 
+/// What `Sandbox::reclaim` gives: bytes that were freed, once awaited.
+pub type Reclaim = Pin<Box<dyn Future<Output = Result<u64, SandboxError>> + Send>>;
+
 /// One live sandbox. Dropping the handle kills everything in it.
 #[async_trait]
 pub trait Sandbox: Send + Sync {
@@ -97,6 +101,9 @@ pub trait Sandbox: Send + Sync {
     fn thaw(&self) -> Result<(), SandboxError>;
     /// Highest memory use so far, bytes. Asked after each invocation, so it costs one system call.
     fn memory_peak_bytes(&self) -> Result<u64, SandboxError>;
+    /// Gives memory back that the kernel can get again elsewhere, as far as it can be asked; bytes that were freed. Takes
+    /// milliseconds, and outlives the handle it was asked through. Meant for a frozen sandbox.
+    fn reclaim(&self) -> Reclaim;
     /// Measures.
     fn usage(&self) -> Result<Usage, SandboxError>;
     /// Resolves when the command has ended, however. May be awaited many times.

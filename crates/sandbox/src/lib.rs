@@ -19,5 +19,5 @@ pub mod seccomp;
 pub mod spec;
 pub mod temporary;
 
-pub use backend::{Exit, Sandbox, SandboxBackend, SandboxError, Started, Timings, Usage, Zygote};
+pub use backend::{Exit, Reclaim, Sandbox, SandboxBackend, SandboxError, Started, Timings, Usage, Zygote};
 pub use spec::{FileSystemMount, Limits, Protocol, RootEntry, SandboxSpec, Temporary, TemporaryVolume};

@@ -113,6 +113,7 @@ fn daemon(sockets: DaemonSockets, data: &Path) -> i32 {
             temporary_is_carried_on,
             file_systems_are_durable_and_shared,
             frozen_means_no_progress_and_still_dies,
+            memory_of_a_frozen_sandbox_is_reclaimed,
             processor_time_is_limited,
             nothing_outlives_the_stop,
             an_init_that_dies_is_an_interruption,
@@ -516,6 +517,29 @@ async fn frozen_means_no_progress_and_still_dies(backend: LinuxBackend, _: PathB
         tokio::task::yield_now().await;
     }
     started.sandbox.freeze().unwrap();
+    assert!(started.sandbox.stop().await.is_some());
+}
+
+async fn memory_of_a_frozen_sandbox_is_reclaimed(backend: LinuxBackend, _: PathBuf) {
+    let script = r#"
+        dd if=/dev/zero bs=1M count=32 2>/dev/null | tr '\0' x > /tmp/file; sync /tmp/file
+        echo written; while [ ! -e /tmp/never ]; do sleep 0.01; done
+    "#;
+    let started = start(&backend, spec(script)).await;
+    while output_now(&started).await.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    started.sandbox.freeze().unwrap();
+    let before = started.sandbox.usage().unwrap().memory_bytes;
+    assert!(before > 32 * MIB, "{before}");
+    let freed = started.sandbox.reclaim().await.unwrap();
+    let after = started.sandbox.usage().unwrap().memory_bytes;
+    println!("        {} KiB before, {} KiB after", before / 1024, after / 1024);
+    // Version 2 before Linux 5.19 cannot be asked.
+    if freed > 0 {
+        assert!(freed > 24 * MIB && after < 8 * MIB, "{freed} of {before} freed, {after} left");
+    }
+    started.sandbox.thaw().unwrap();
     assert!(started.sandbox.stop().await.is_some());
 }
 

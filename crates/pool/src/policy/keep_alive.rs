@@ -19,7 +19,8 @@ pub fn expired(idle: &[IdleInstance], keep_alive: Duration, now: Instant) -> Vec
 
 /// Bytes of use above which memory is wanted.
 pub fn memory_wanted_above(budget_bytes: u64) -> u64 {
-    budget_bytes / 100 * WANTED_ABOVE_PERCENT
+    let wanted_above = u128::from(budget_bytes) * u128::from(WANTED_ABOVE_PERCENT) / 100;
+    u64::try_from(wanted_above).unwrap_or(u64::MAX)
 }
 
 /// What a function's history says about its next call.
@@ -89,7 +90,7 @@ mod tests {
     #[test]
     fn memory_is_wanted_in_the_last_quarter() {
         assert_eq!(memory_wanted_above(1_000), 750);
-        assert!(memory_wanted_above(u64::MAX) < u64::MAX / 4 * 3);
+        assert_eq!(memory_wanted_above(u64::MAX), u64::MAX / 4 * 3 + 2);
     }
 
     #[test]

@@ -160,7 +160,15 @@ impl<I> Registry<I> {
         let Some(entry) = self.entries.get_mut(&entry_id) else { return Some(instance) };
         entry.counts.running -= 1;
         entry.counts.idle += 1;
-        entry.idle.push(Idle { id, instance, since: now, claim_bytes, clock, frozen: false });
+        entry.idle.push(Idle {
+            id,
+            instance,
+            since: now,
+            claim_bytes,
+            clock,
+            frozen: false,
+            reclaimed: false,
+        });
         None
     }
 

@@ -2,7 +2,7 @@
 
 use super::Registry;
 use super::phase::Phase;
-use crate::policy::{IdleInstance, expired};
+use crate::policy::{IdleInstance, expired, memory_wanted_above};
 use lamplight_model::FunctionVersion;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,8 @@ pub(super) struct Idle<I> {
     /// Greedy-Dual's, at its last use.
     pub(super) clock: f64,
     pub(super) frozen: bool,
+    /// Whether its memory was reclaimed since its last call.
+    pub(super) reclaimed: bool,
 }
 
 impl<I> Registry<I> {
@@ -77,6 +79,34 @@ impl<I> Registry<I> {
             }
         }
         false
+    }
+
+    /// While memory is wanted: what `reclaim` makes of at most `most` instances that were idle for `delay`, those idle for
+    /// longest first and each once between two calls.
+    pub fn reclaim_due<T>(
+        &mut self,
+        delay: Duration,
+        now: Instant,
+        most: usize,
+        mut reclaim: impl FnMut(&I) -> T,
+    ) -> Vec<T> {
+        if self.used.memory_bytes <= memory_wanted_above(self.bounds.budget.memory_bytes) {
+            return Vec::new();
+        }
+        let idle = self.entries.values_mut().flat_map(|entry| &mut entry.idle);
+        let mut due: Vec<_> = idle
+            .filter(|idle| idle.frozen && !idle.reclaimed)
+            .filter(|idle| now.saturating_duration_since(idle.since) >= delay)
+            .collect();
+        due.sort_by_key(|idle| (idle.since, idle.id));
+        due.truncate(most);
+        self.counters.reclaims += due.len() as u64;
+        due.into_iter()
+            .map(|idle| {
+                idle.reclaimed = true;
+                reclaim(&idle.instance)
+            })
+            .collect()
     }
 
     /// When the next idle instance is to be frozen or stopped, or an instance started ahead of a call. `None` when

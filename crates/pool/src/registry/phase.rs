@@ -53,6 +53,8 @@ pub struct Counters {
     pub evictions: u64,
     /// Instances started ahead of a predicted call.
     pub prewarms: u64,
+    /// Idle instances whose memory was given back to the host while memory was wanted.
+    pub reclaims: u64,
     /// Idle instances stopped after the keep-alive.
     pub expirations: u64,
     /// Instances stopped because their version was changed or deleted.

@@ -423,3 +423,32 @@ fn whose_call_is_due_stays_and_whose_call_did_not_come_goes() {
     check(60, "other");
     check(70, "regular");
 }
+
+#[test]
+fn memory_is_reclaimed_only_while_it_is_wanted_and_once() {
+    let mut node = Node::with_room_for(100);
+    node.registry.bounds.budget.memory_bytes = 4 * CLAIM;
+    let hello = Arc::new(version("hello", "p"));
+    let entry = node.start(&hello);
+    node.start(&hello);
+    node.start(&hello);
+    node.finish(entry, "old");
+    node.later(1);
+    node.finish(entry, "young");
+    let delay = Duration::from_secs(30);
+    node.later(40);
+    node.registry.freeze_due(Duration::ZERO, node.now, 8, |_| {});
+    let reclaim = |node: &mut Node, most| node.registry.reclaim_due(delay, node.now, most, |name| *name);
+    assert!(reclaim(&mut node, 8).is_empty(), "three of four are three quarters");
+    node.start(&Arc::new(version("other", "p")));
+    assert_eq!(reclaim(&mut node, 1), ["old"]);
+    assert_eq!(reclaim(&mut node, 8), ["young"]);
+    assert!(reclaim(&mut node, 8).is_empty());
+    // Once more after its next call.
+    assert_eq!(instance_of(node.acquire(&hello).acquired), Some("young"));
+    node.finish(entry, "young");
+    node.later(31);
+    assert!(reclaim(&mut node, 8).is_empty(), "not frozen");
+    node.registry.freeze_due(Duration::ZERO, node.now, 8, |_| {});
+    assert_eq!(reclaim(&mut node, 8), ["young"]);
+}

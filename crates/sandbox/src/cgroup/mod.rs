@@ -214,7 +214,7 @@ impl Set {
         // cgroup.kill cannot be read, so it is opened for writing only.
         let kill_path = self.life_cycle().join("cgroup.kill");
         let kill = fs::File::options().write(true).open(&kill_path).map_err(|error| at(&kill_path, error))?;
-        let (limit, peak, current, oom, cpu, weight) = match self.version {
+        let (limit, peak, current, oom, cpu, weight, reclaim) = match self.version {
             Version::One => (
                 "memory.limit_in_bytes",
                 "memory.max_usage_in_bytes",
@@ -222,16 +222,25 @@ impl Set {
                 "memory.oom_control",
                 "cpu.cfs_quota_us",
                 "cpu.shares",
+                "memory.force_empty",
             ),
-            Version::Two => {
-                ("memory.max", "memory.peak", "memory.current", "memory.events", "cpu.max", "cpu.weight")
-            }
+            Version::Two => (
+                "memory.max",
+                "memory.peak",
+                "memory.current",
+                "memory.events",
+                "cpu.max",
+                "cpu.weight",
+                "memory.reclaim",
+            ),
         };
         let memory_peak = match open(self.memory(), peak, false) {
             // Linux before 5.19 has no peak on version 2; the use at the moment of asking is the next best.
             Err(error) if error.kind() == io::ErrorKind::NotFound => open(self.memory(), current, false)?,
             found => found?,
         };
+        // Cannot be read either, and is not everywhere.
+        let reclaim = fs::File::options().write(true).open(self.memory().join(reclaim)).ok();
         Ok(ControlFiles {
             memory_limit: open(self.memory(), limit, true)?,
             memory_peak,
@@ -242,6 +251,7 @@ impl Set {
             process_limit: open(self.pids(), "pids.max", true)?,
             freeze: open(self.life_cycle(), "cgroup.freeze", true)?,
             kill,
+            reclaim,
         })
     }
 
@@ -309,6 +319,7 @@ mod tests {
         assert_eq!(fs::read_to_string(set.pids().join("pids.max")).unwrap(), "5\n");
         assert_eq!(files.oom_kills().unwrap(), 0);
         assert!(files.memory_peak().unwrap() <= 64 * 1024 * 1024);
+        assert!(files.reclaim().unwrap() <= 64 * 1024 * 1024);
         assert!(set.remove().is_err(), "a set with a member must stay");
         files.freeze().unwrap();
         files.kill().unwrap();

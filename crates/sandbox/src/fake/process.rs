@@ -1,6 +1,6 @@
 //! One plain process standing in for a sandbox.
 
-use crate::backend::{Exit, Sandbox, SandboxError, Usage};
+use crate::backend::{Exit, Reclaim, Sandbox, SandboxError, Usage};
 use crate::spec::{Limits, TemporaryVolume};
 use async_trait::async_trait;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -95,6 +95,11 @@ impl Sandbox for FakeSandbox {
 
     fn memory_peak_bytes(&self) -> Result<u64, SandboxError> {
         self.usage().map(|usage| usage.memory_peak_bytes)
+    }
+
+    fn reclaim(&self) -> Reclaim {
+        // Plain processes share everything with the host: there is nobody to ask.
+        Box::pin(std::future::ready(Ok(0)))
     }
 
     fn usage(&self) -> Result<Usage, SandboxError> {

@@ -3,7 +3,7 @@
 use super::backend::{Shared, receive_notice};
 use super::message::ShellNotice;
 use super::sys;
-use crate::backend::{Exit, Sandbox, SandboxError, Usage};
+use crate::backend::{Exit, Reclaim, Sandbox, SandboxError, Usage};
 use crate::cgroup::ControlFiles;
 use crate::spec::{Limits, TemporaryVolume};
 use async_trait::async_trait;
@@ -110,6 +110,16 @@ impl Sandbox for LinuxSandbox {
 
     fn memory_peak_bytes(&self) -> Result<u64, SandboxError> {
         self.files.memory_peak().map_err(|error| Self::failed("measure a sandbox", error))
+    }
+
+    fn reclaim(&self) -> Reclaim {
+        let files = Arc::clone(&self.files);
+        Box::pin(async move {
+            let reclaimed = tokio::task::spawn_blocking(move || files.reclaim()).await;
+            reclaimed
+                .unwrap_or_else(|ended| Err(std::io::Error::other(ended)))
+                .map_err(|error| Self::failed("reclaim the memory of a sandbox", error))
+        })
     }
 
     fn usage(&self) -> Result<Usage, SandboxError> {
