@@ -58,16 +58,21 @@ impl IdleTimes {
         } else {
             self.beyond += 1;
         }
-        if self.within + self.beyond >= MOST_SAMPLES {
+        if self.samples() >= MOST_SAMPLES {
             self.bins.iter_mut().for_each(|count| *count /= 2);
             self.within = self.bins.iter().map(|count| u32::from(*count)).sum();
             self.beyond /= 2;
         }
     }
 
+    /// Times counted of late, up to where all begin to count for half.
+    pub fn samples(&self) -> u32 {
+        self.within + self.beyond
+    }
+
     /// The windows, when the histogram represents the function.
     pub fn windows(&self) -> Option<Windows> {
-        let enough = self.within + self.beyond >= LEAST_SAMPLES && self.beyond <= self.within;
+        let enough = self.samples() >= LEAST_SAMPLES && self.beyond <= self.within;
         if !enough || self.variation() < LEAST_VARIATION {
             return None;
         }

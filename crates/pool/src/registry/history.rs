@@ -8,6 +8,10 @@ use crate::policy::{
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// A time without calls that is too short to matter alone, and how many of them do.
+const SHORT: Duration = Duration::from_millis(10);
+const SHORT_ONES: u32 = 16;
+
 /// The past of one version.
 #[derive(Debug, Clone)]
 pub(super) struct History {
@@ -39,8 +43,12 @@ impl History {
     pub(super) fn called(&mut self, alone: bool, now: Instant) {
         self.uses.note(now);
         if let Some(last) = self.last_called.filter(|_| alone) {
-            self.idle_times.note(now.saturating_duration_since(last));
-            self.windows = self.idle_times.windows();
+            let idle = now.saturating_duration_since(last);
+            self.idle_times.note(idle);
+            // Calls that follow each other closely change nothing worth a look at every bin each time.
+            if idle >= SHORT || self.idle_times.samples().is_multiple_of(SHORT_ONES) {
+                self.windows = self.idle_times.windows();
+            }
         }
         self.ended(now);
     }
