@@ -168,6 +168,19 @@ impl Pool {
         }
     }
 
+    /// Versions that have an instance or may get one ahead of a call.
+    pub fn versions_in_use(&self) -> Vec<Arc<FunctionVersion>> {
+        self.registry().in_use(Instant::now())
+    }
+
+    /// Tells what is stored of a version now: idle instances of older revisions stop, and none is started ahead.
+    pub fn renew(&self, version: &Arc<FunctionVersion>) {
+        let retired = self.registry().renew(version, Instant::now());
+        for instance in retired {
+            self.stop(instance);
+        }
+    }
+
     /// Takes no more invocations, lets those in flight end until `deadline`, then ends them with
     /// `ServiceException`, and returns when nothing is left.
     pub async fn drain(self: &Arc<Self>, deadline: Instant) {

@@ -59,7 +59,7 @@ async fn collect_code(store: &dyn Store, code: &dyn CodeStore, pool: &Pool) -> R
     code.collect(&referenced).await
 }
 
-/// Stops the instances of functions that were deleted. Instances of older revisions are the pool's own business.
+/// Stops the instances of functions that were deleted and of older revisions, and keeps them from being started ahead.
 pub async fn retire_deleted(store: Arc<dyn Store>, pool: Arc<Pool>, stop: CancellationToken) {
     let mut changes = store.watch();
     loop {
@@ -67,15 +67,14 @@ pub async fn retire_deleted(store: Arc<dyn Store>, pool: Arc<Pool>, stop: Cancel
             () = stop.cancelled() => return,
             changed = changes.changed() => if changed.is_err() { return },
         }
-        let with_instances: BTreeSet<_> = pool
-            .snapshot()
-            .versions
+        let in_use: BTreeSet<_> = pool
+            .versions_in_use()
             .into_iter()
-            .map(|version| (version.scope, version.name, version.version))
+            .map(|version| (version.scope.clone(), version.name.clone(), version.version))
             .collect();
-        for (scope, name, version) in with_instances {
+        for (scope, name, version) in in_use {
             match store.get_version(&scope, &name, version).await {
-                Ok(Some(_)) => {}
+                Ok(Some(stored)) => pool.renew(&stored),
                 Ok(None) => pool.discard_function(&scope, &name),
                 Err(error) => tracing::warn!(%error, "failed to look for deleted functions"),
             }

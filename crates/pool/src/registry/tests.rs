@@ -452,3 +452,26 @@ fn memory_is_reclaimed_only_while_it_is_wanted_and_once() {
     node.registry.freeze_due(Duration::ZERO, node.now, 8, |_| {});
     assert_eq!(reclaim(&mut node, 8), ["young"]);
 }
+
+#[test]
+fn nothing_is_started_ahead_of_what_was_replaced_or_deleted() {
+    let mut node = Node::with_room_for(10);
+    let old = Arc::new(version("hello", "p"));
+    let entry = call_regularly(&mut node, &old, 30);
+    let mut new = version("hello", "p");
+    (new.revision_id, new.last_modified) = ("new".to_owned(), lamplight_model::Timestamp(2));
+    let new = Arc::new(new);
+    assert!(node.registry.renew(&old, node.now).is_empty());
+    assert_eq!(node.registry.renew(&new, node.now), ["regular"]);
+    assert!(node.registry.renew(&new, node.now).is_empty());
+    node.registry.release(entry, CLAIM, Phase::Stopping);
+    assert_eq!(node.registry.in_use(node.now), std::slice::from_ref(&new));
+    node.later(28 * 60);
+    assert_eq!(node.registry.take_prewarms(node.now, 8), std::slice::from_ref(&new));
+    node.registry.retire_function(&new.scope, &new.name);
+    assert!(node.registry.take_prewarms(node.now, 8).is_empty());
+    assert!(node.registry.in_use(node.now).is_empty());
+    // What nobody called is not known, and stays so.
+    assert!(node.registry.renew(&Arc::new(version("other", "p")), node.now).is_empty());
+    assert!(node.registry.in_use(node.now).is_empty());
+}

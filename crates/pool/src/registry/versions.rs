@@ -44,6 +44,26 @@ impl<I> Registry<I> {
         retired
     }
 
+    /// `version` is what is stored now: idle instances of another revision of it are given back to be stopped, and an
+    /// instance that is started ahead is one of this revision.
+    pub fn renew(&mut self, version: &Arc<FunctionVersion>, now: Instant) -> Vec<I> {
+        let known =
+            self.entries.values().any(|entry| !entry.retired && same_version(&entry.version, version));
+        if !known || self.find(version).is_some() {
+            return Vec::new();
+        }
+        self.find_or_create(version, now).1
+    }
+
+    /// The versions that have an instance or may get one without a call.
+    pub fn in_use(&self, now: Instant) -> Vec<Arc<FunctionVersion>> {
+        let entries = self.entries.values().filter(|entry| !entry.retired);
+        entries
+            .filter(|entry| entry.counts.total() > 0 || entry.history.predicts(now))
+            .map(|entry| entry.version.clone())
+            .collect()
+    }
+
     /// Forgets versions that have no instance, were not called for `unused_for`, and of which no call is predicted.
     pub fn forget_unused(&mut self, unused_for: Duration, now: Instant) {
         let waited_for: Vec<EntryId> = self.waiting.iter().map(|waiting| waiting.entry).collect();
