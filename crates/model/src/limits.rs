@@ -22,11 +22,15 @@ pub const TIMEOUT_SECONDS: std::ops::RangeInclusive<u32> = 1..=900;
 pub const EPHEMERAL_STORAGE_MIB: std::ops::RangeInclusive<u32> = 512..=10_240;
 /// The initialisation phase of an on-demand instance, seconds.
 pub const INIT_SECONDS: u64 = 10;
+/// The initialisation phase of a provisioned instance, seconds; a longer timeout of its function counts instead.
+pub const PROVISIONED_INIT_SECONDS: u64 = 130;
 /// Bytes of log returned by `X-Amz-Log-Result`.
 pub const LOG_TAIL_BYTES: usize = 4_096;
 /// Decoded client context, bytes.
 pub const CLIENT_CONTEXT_BYTES: usize = 3_583;
 /// Memory that buys one whole processor, MiB.
 pub const MEMORY_MIB_PER_CPU: u32 = 1_769;
+/// Concurrent executions of an account that reserved and provisioned concurrency must leave to all functions.
+pub const UNRESERVED_CONCURRENCY: usize = 100;
 /// Account-wide concurrent executions by default.
 pub const ACCOUNT_CONCURRENCY: usize = 1_000;

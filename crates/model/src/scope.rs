@@ -74,6 +74,13 @@ impl Scope {
         format!("{}/{}/{}", Self::PARTITION, self.account.as_str(), self.region.as_str())
     }
 
+    /// The scope that `key` was made of; `None` for anything else.
+    pub fn from_key(key: &str) -> Option<Self> {
+        let mut parts = key.strip_prefix(Self::PARTITION)?.strip_prefix('/')?.splitn(2, '/');
+        let (account, region) = (AccountId::parse(parts.next()?)?, Region::parse(parts.next()?)?);
+        Some(Self { account, region })
+    }
+
     /// `arn:aws:<service>:<region>:<account>:<resource>`.
     pub fn arn(&self, service: &str, resource: &str) -> String {
         format!(

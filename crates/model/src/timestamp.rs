@@ -42,6 +42,13 @@ impl Timestamp {
             .unwrap_or_default()
     }
 
+    /// `2026-01-12T15:37:17+0000`, the form of `LastModified` of a provisioned-concurrency configuration.
+    pub fn seconds_format(self) -> String {
+        self.date_time()
+            .format(format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]+0000"))
+            .unwrap_or_default()
+    }
+
     /// `2026-01-12T15:37:17.123Z`, the form of log records.
     pub fn iso_format(self) -> String {
         self.date_time()

@@ -3,6 +3,7 @@
 //! Source: facts recorded from nodejs22, python3.13 and provided in January 2026; "Defined runtime environment
 //! variables" of the Lambda developer guide for which of them a function may set itself.
 
+use crate::initialization::InitializationType;
 use crate::plan::RuntimePlan;
 use lamplight_model::FunctionVersion;
 use lamplight_model::managed_runtime::RuntimeFamily;
@@ -88,9 +89,11 @@ pub fn environment(
     version: &FunctionVersion,
     plan: &RuntimePlan,
     log_stream: &str,
+    initialization: InitializationType,
     credentials: &Credentials,
 ) -> Vec<(String, String)> {
     let mut variables: BTreeMap<&str, String> = platform_variables(version, plan, log_stream, credentials);
+    variables.insert("AWS_LAMBDA_INITIALIZATION_TYPE", initialization.as_str().to_owned());
     for (name, value) in version.environment.iter().flatten() {
         let reserved = name.starts_with('_')
             || RESERVED_ABSENT.contains(&name.as_str())
@@ -137,7 +140,6 @@ fn platform_variables(
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", version.memory_mib.to_string()),
         ("AWS_LAMBDA_FUNCTION_NAME", version.name.to_string()),
         ("AWS_LAMBDA_FUNCTION_VERSION", version.version.to_string()),
-        ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned()),
         ("AWS_LAMBDA_LOG_GROUP_NAME", version.logging.log_group.clone()),
         ("AWS_LAMBDA_LOG_STREAM_NAME", log_stream.to_owned()),
         ("AWS_LAMBDA_RUNTIME_API", RUNTIME_API.to_owned()),
@@ -207,7 +209,13 @@ mod tests {
         } else {
             RuntimePlan::managed(runtime, vec![], "1.2.3")
         };
-        let got = environment(&version, &plan, "stream", &Credentials::from_random(&[7; 64]));
+        let got = environment(
+            &version,
+            &plan,
+            "stream",
+            InitializationType::OnDemand,
+            &Credentials::from_random(&[7; 64]),
+        );
         for (name, value) in expected {
             assert_eq!(get(&got, name).as_deref(), *value, "{name}");
         }
@@ -253,7 +261,13 @@ mod tests {
             for (variable, value) in started_with.into_iter().flatten() {
                 assert_ne!(variable, name);
                 assert!(!value.contains("hello"), "{variable} tells the function: {value}");
-                let whole = environment(&version, &plan, "stream", &Credentials::from_random(&[7; 64]));
+                let whole = environment(
+                    &version,
+                    &plan,
+                    "stream",
+                    InitializationType::OnDemand,
+                    &Credentials::from_random(&[7; 64]),
+                );
                 assert_eq!(get(&whole, &variable), Some(value), "{variable}");
             }
         };

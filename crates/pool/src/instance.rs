@@ -2,6 +2,7 @@
 
 use crate::log::{Journal, Output, Records};
 use crate::pool::Pool;
+use crate::provisioned::keeper::Membership;
 use crate::registry::{EntryId, Phase};
 use lamplight_runtime::Conversation;
 use lamplight_sandbox::{Exit, Limits, Sandbox, TemporaryVolume};
@@ -121,6 +122,8 @@ pub struct Instance {
     pub room: Room,
     /// Whether its processes stand still.
     pub frozen: bool,
+    /// Its place among the provisioned instances of its version, when it is one.
+    pub provisioned: Option<Membership>,
 }
 
 impl Instance {

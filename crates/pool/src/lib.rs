@@ -10,12 +10,14 @@ pub mod documents;
 pub mod plan;
 pub mod policy;
 pub mod pool;
+pub mod provisioned;
 pub mod registry;
 pub mod snapshot;
 
 mod blanks;
 mod carried;
 mod environment;
+mod initialization;
 mod instance;
 mod log;
 mod maintenance;
@@ -32,6 +34,7 @@ pub use config::PoolConfig;
 pub use plan::{RuntimePlan, RuntimeSource};
 pub use pool::{PlatformEndpoint, Pool};
 pub use prewarm::PrewarmFailure;
+pub use provisioned::{ProvisionedCounts, ProvisionedFailure, ProvisionedState, ProvisionedTarget};
 pub use snapshot::{Snapshot, VersionSnapshot};
 
 /// The wall clock, injected so that tests need not wait.

@@ -93,7 +93,9 @@ impl Pool {
             tokio::task::yield_now().await;
         }
         let mut old = self.registry().take_expired(self.config.keep_alive, now);
-        if now.duration_since(*last_look) >= LOOK_EVERY {
+        let look = now.duration_since(*last_look) >= LOOK_EVERY;
+        let next_provisioned = self.maintain_provisioned(now, look).await;
+        if look {
             *last_look = now;
             old.extend(self.registry().take_dead(|instance| instance.body.exit_now().is_some()));
             self.reclaim_memory(now);
@@ -109,7 +111,8 @@ impl Pool {
         let next = {
             let mut registry = self.registry();
             registry.forget_unused(self.config.keep_alive.max(self.config.carried_for), now);
-            registry.next_due(delay, self.config.keep_alive, now)
+            let next = registry.next_due(delay, self.config.keep_alive, now);
+            next.into_iter().chain(next_provisioned).min()
         };
         let longest = if next.is_some() || volumes_left { LOOK_EVERY } else { SWEEP_EVERY };
         next.map_or(longest, |due| due.saturating_duration_since(now).min(longest))

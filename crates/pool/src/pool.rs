@@ -4,9 +4,11 @@ use crate::answer::Answer;
 use crate::blanks::{self, Blanks};
 use crate::carried::CarriedVolumes;
 use crate::config::PoolConfig;
+use crate::initialization::InitializationType;
 use crate::instance::{Instance, Room};
 use crate::log::{Journal, JournalTarget};
 use crate::plan::RuntimeSource;
+use crate::provisioned::keeper::{self, Provisioned};
 use crate::registry::{Acquired, Bounds, EntryId, Grant, Phase, Registry};
 use crate::run::{AnswerSender, Run, VolumePromise};
 use crate::snapshot::Snapshot;
@@ -41,6 +43,7 @@ pub struct Pool {
     pub(crate) carried: CarriedVolumes,
     pub(crate) blanks: Arc<Blanks>,
     pub(crate) zygotes: Zygotes,
+    pub(crate) provisioned: Provisioned,
     pub(crate) builds: Semaphore,
     /// Cancelled when runs in flight are to end at once.
     pub(crate) abort: CancellationToken,
@@ -83,6 +86,7 @@ impl Pool {
             carried: CarriedVolumes::default(),
             blanks: Arc::new(Blanks::new(config.blanks)),
             zygotes: Zygotes::default(),
+            provisioned: Provisioned::default(),
             abort: CancellationToken::new(),
             runtimes,
             registry: Mutex::new(Registry::new(bounds)),
@@ -93,6 +97,7 @@ impl Pool {
         });
         tokio::spawn(maintenance::run(Arc::downgrade(&pool)));
         tokio::spawn(blanks::run(Arc::downgrade(&pool)));
+        tokio::spawn(keeper::run(Arc::downgrade(&pool)));
         pool
     }
 
@@ -103,6 +108,12 @@ impl Pool {
     /// while the server stops. What goes wrong later is in `Answer::outcome`.
     pub async fn run(self: &Arc<Self>, invocation: Invocation) -> Result<Answer, ServiceError> {
         let called_at = Instant::now();
+        if let Some(instance) = self.take_provisioned(&invocation.version) {
+            let (sender, answer) = channels();
+            let run = Run { pool: self.clone(), invocation, queued: called_at.elapsed() };
+            self.spawn(run.warm(instance, sender));
+            return Ok(answer);
+        }
         loop {
             let (entry, grant) = self.acquire(&invocation.version).await?;
             let queued = called_at.elapsed();
@@ -188,6 +199,7 @@ impl Pool {
         for instance in idle {
             self.stop(instance);
         }
+        self.close_provisioned();
         for blank in self.blanks.close() {
             self.stop_blank(blank);
         }
@@ -210,7 +222,9 @@ impl Pool {
 
     /// What there is now, for `doctor` and metrics.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { blanks: self.blanks.ready(), ..Snapshot::of(&self.registry()) }
+        let (provisioned, frozen) = self.provisioned.set().counts();
+        let snapshot = Snapshot::of(&self.registry());
+        Snapshot { blanks: self.blanks.ready(), provisioned, frozen: snapshot.frozen + frozen, ..snapshot }
     }
 
     /// The state. Never held across an await, and nothing that owns a `Room` is dropped while it is held.
@@ -230,6 +244,9 @@ impl Pool {
 
     /// An instance whose run is over and whose runtime asked for the next event.
     pub(crate) fn give_back(&self, mut instance: Instance) {
+        if instance.provisioned.is_some() {
+            return self.keep_provisioned(instance);
+        }
         let (entry, claim_bytes) = (instance.room.entry, instance.room.claim_bytes);
         instance.room.phase = Phase::Idle;
         let back = self.registry().finished(entry, instance, claim_bytes, Instant::now());
@@ -268,13 +285,18 @@ impl Pool {
     }
 
     /// Identity and log stream of a new instance.
-    pub(crate) fn new_journal(&self, version: &Arc<FunctionVersion>) -> (Arc<str>, Arc<Journal>) {
+    pub(crate) fn new_journal(
+        &self,
+        version: &Arc<FunctionVersion>,
+        initialization: InitializationType,
+    ) -> (Arc<str>, Arc<Journal>) {
         let id = uuid::Uuid::new_v4().simple().to_string();
         let date = (self.target.clock)().log_stream_date();
         let stream = format!("{date}/[{}]{id}", version.version);
-        (id.into(), Journal::new(self.target.clone(), version.clone(), stream))
+        (id.into(), Journal::new(self.target.clone(), version.clone(), stream, initialization))
     }
 
+    /// Work the drain waits for.
     pub(crate) fn spawn(self: &Arc<Self>, run: impl Future<Output = ()> + Send + 'static) {
         let pool = self.clone();
         self.tasks.spawn(async move {
@@ -293,6 +315,7 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         self.maintenance.end();
+        self.provisioned.wake();
     }
 }
 

@@ -1,14 +1,16 @@
 //! Instances started ahead of their call: room, start, init, and then idle as if a call had just ended.
 //!
-//! Called by `maintenance` before a predictable arrival. The init belongs to no invocation: an INIT_REPORT line says how
+//! Called by `maintenance` before a predictable arrival, and by `provisioned` for what is to be ready always. The init belongs to no invocation: an INIT_REPORT line says how
 //! it went, and the first call on such an instance is a warm one.
 
+use crate::initialization::InitializationType;
 use crate::instance::{Instance, Room};
 use crate::pool::Pool;
 use crate::run::init_status;
 use crate::start::{StartFailure, StartRequest};
 use lamplight_model::{FunctionVersion, OutcomeStatus, ServiceError};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::debug;
@@ -58,7 +60,8 @@ impl Pool {
         version: &Arc<FunctionVersion>,
     ) -> Result<(), PrewarmFailure> {
         let room = self.reserve(version).ok_or(PrewarmFailure::NoRoom)?;
-        let instance = self.start_ahead(version, room).await?;
+        let (initialization, limit) = (InitializationType::OnDemand, self.config.init_limit);
+        let instance = self.start_ahead(version, room, initialization, limit).await?;
         self.settle(instance);
         Ok(())
     }
@@ -72,22 +75,25 @@ impl Pool {
         room.map(|(entry, claim_bytes)| Room::granted(self, entry, claim_bytes))
     }
 
-    /// Starts an instance in `room` and waits for its init. It comes back counted as running: `settle` makes it idle. Its init is in its log only.
+    /// Starts an instance in `room` and waits at most `limit` for its init. It comes back counted as running:
+    /// `settle` makes it idle. Its init is in its log only.
     pub(crate) async fn start_ahead(
         self: &Arc<Self>,
         version: &Arc<FunctionVersion>,
         room: Room,
+        initialization: InitializationType,
+        limit: Duration,
     ) -> Result<Instance, PrewarmFailure> {
         let plan = (self.runtimes)(&version.runtime).map_err(PrewarmFailure::Platform)?;
-        let (id, journal) = self.new_journal(version);
+        let (id, journal) = self.new_journal(version, initialization);
         journal.init_start(&plan.version_label, &plan.version_arn(&version.scope.region));
         let request = StartRequest { pool: self, version, plan: &plan, journal: &journal };
-        match request.start(None, self.config.init_limit, None).await {
+        match request.start(None, limit, None).await {
             Ok(ready) => {
-                let init = ready.init();
+                let (init, kind, cold_start) = (ready.init(), ready.kind, ready.cold_start);
                 let mut instance = ready.into_instance(self, version, id, &journal, room);
                 instance.body.drain_log();
-                journal.init_report(init, false, OutcomeStatus::Success, None);
+                journal.init_done(init, kind, &cold_start, true);
                 if let Ok(memory_peak_bytes) = instance.body.sandbox.memory_peak_bytes() {
                     self.measured(&mut instance.room, memory_peak_bytes);
                 }
@@ -95,7 +101,9 @@ impl Pool {
             }
             Err(StartFailure::Platform(error)) => Err(PrewarmFailure::Platform(error)),
             Err(StartFailure::Entrypoint(_)) => {
-                Err(PrewarmFailure::Init(Some("Runtime.InvalidEntrypoint".to_owned())))
+                let error_type = "Runtime.InvalidEntrypoint";
+                journal.init_report(Duration::ZERO, false, OutcomeStatus::Failure, Some(error_type));
+                Err(PrewarmFailure::Init(Some(error_type.to_owned())))
             }
             Err(StartFailure::Init { ending, duration, .. }) => {
                 let (status, error_type) = init_status(&ending);

@@ -8,6 +8,7 @@
 
 use crate::answer::Finished;
 use crate::documents::{self, Ending};
+use crate::initialization::InitializationType;
 use crate::instance::{Body, Instance, Room};
 use crate::log::Journal;
 use crate::plan::RuntimePlan;
@@ -91,15 +92,17 @@ impl Run {
 
     /// Starts an instance and runs on it.
     pub async fn cold(mut self, mut room: Room, plan: RuntimePlan, sender: AnswerSender) {
-        let (id, journal) = self.pool.new_journal(&self.invocation.version);
+        let (id, journal) = self.pool.new_journal(&self.invocation.version, InitializationType::OnDemand);
         journal.init_start(&plan.version_label, &plan.version_arn(&self.invocation.version.scope.region));
         let volume = self.pool.carried.take(room.entry).await;
         let (pool, version) = (self.pool.clone(), self.invocation.version.clone());
         let request = StartRequest { pool: &pool, version: &version, plan: &plan, journal: &journal };
         let failure = match request.start(volume, pool.config.init_limit, None).await {
-            Ok(ready) => {
+            Ok(mut ready) => {
                 self.queued += ready.waited;
                 let cold = Cold { init: Some(ready.init()), kind: ready.kind, breakdown: ready.cold_start };
+                ready.body.drain_log();
+                journal.init_done(ready.init(), ready.kind, &ready.cold_start, false);
                 let instance = ready.into_instance(&pool, &version, id, &journal, room);
                 self.on_instance(instance, Some(cold), Instant::now(), true, sender).await;
                 return;
@@ -179,8 +182,9 @@ impl Run {
                 (outcome, healthy, true, carried)
             }
             Conversed::Ended(ending) => {
-                // Before the answer: nothing may work on after it.
+                // Before the answer: nothing may work on after it, or count as ready.
                 instance.freeze();
+                drop(instance.provisioned.take());
                 instance.body.drain_log();
                 self.note(&instance.journal, &ending);
                 let carried = self.pool.promise_volume(instance.room.entry);
@@ -222,6 +226,7 @@ impl Run {
             self.pool.give_back(instance);
         } else {
             instance.room.change(Phase::Stopping);
+            drop(instance.provisioned.take());
             let volume = instance.body.stop().await;
             drop(instance.room);
             if let (Some(carried), Some(volume)) = (carried, volume) {

@@ -1,6 +1,7 @@
 //! What the pool looks like at one moment, for `doctor`, metrics and tests.
 
 use crate::instance::Instance;
+use crate::provisioned::ProvisionedCounts;
 use crate::registry::{Counters, PhaseCounts, Registry};
 use lamplight_model::{CodeDigest, FunctionName, Scope, VersionNumber};
 
@@ -15,6 +16,8 @@ pub struct Snapshot {
     pub frozen: usize,
     /// Interpreters that wait for a function.
     pub blanks: usize,
+    /// Provisioned instances; they are among `instances`, too.
+    pub provisioned: ProvisionedCounts,
     /// Memory all instances count for, bytes.
     pub claimed_bytes: u64,
     /// Calls waiting for room.

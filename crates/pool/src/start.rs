@@ -87,7 +87,7 @@ impl Ready {
         }
         room.change(Phase::Running);
         pool.registry().started(room.entry, self.cost());
-        Instance { id, body: self.body, journal: journal.clone(), room, frozen: false }
+        Instance { id, body: self.body, journal: journal.clone(), room, frozen: false, provisioned: None }
     }
 }
 
@@ -352,7 +352,8 @@ impl StartRequest<'_> {
 
     fn environment(&self) -> Vec<(String, String)> {
         let credentials = Credentials::from_random(&rand::random());
-        environment(self.version, self.plan, self.journal.stream(), &credentials)
+        let (stream, initialization) = (self.journal.stream(), self.journal.initialization());
+        environment(self.version, self.plan, stream, initialization, &credentials)
     }
 
     fn spec(&self, code: String, volume: Option<TemporaryVolume>) -> SandboxSpec {

@@ -211,6 +211,8 @@ pub trait Store: Send + Sync + 'static {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Document>, StoreError>;
+    /// Every document of a kind, in all scopes, by scope and key: for whoever converges on them.
+    async fn documents_in_all_scopes(&self, kind: &str) -> Result<Vec<(Scope, Document)>, StoreError>;
     /// Deletes a document. `false` when there was none.
     async fn delete_document(&self, scope: &Scope, kind: &str, key: &str) -> Result<bool, StoreError>;
 

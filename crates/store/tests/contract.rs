@@ -158,6 +158,14 @@ async fn documents_are_kept_by_kind_and_scope() {
     let listed = store.list_documents(&scope(), "role", None, 10).await.unwrap();
     assert_eq!(listed, [document("a", "2"), document("b", "1")]);
     assert_eq!(store.list_documents(&scope(), "role", Some("a"), 10).await.unwrap(), [document("b", "1")]);
+    store.put_document(&other_scope(), "role", document("c", "1"), Expect::Absent).await.unwrap();
+    let mut expected = vec![
+        (scope(), document("a", "2")),
+        (scope(), document("b", "1")),
+        (other_scope(), document("c", "1")),
+    ];
+    expected.sort_by_key(|(scope, document)| (scope.key(), document.key.clone()));
+    assert_eq!(store.documents_in_all_scopes("role").await.unwrap(), expected);
     assert!(store.delete_document(&scope(), "role", "a").await.unwrap());
     assert!(!store.delete_document(&scope(), "role", "a").await.unwrap());
 }

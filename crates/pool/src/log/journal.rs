@@ -3,8 +3,11 @@
 use super::line::{PlatformLine, SystemLevel};
 use super::tail::Tail;
 use crate::Clock;
+use crate::initialization::InitializationType;
 use bytes::Bytes;
-use lamplight_model::{FunctionVersion, InvocationReport, OutcomeStatus, RequestId, Timestamp};
+use lamplight_model::{
+    ColdStart, FunctionVersion, InvocationReport, OutcomeStatus, RequestId, StartKind, Timestamp,
+};
 use lamplight_store::Logs;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,6 +30,7 @@ pub struct Journal {
     target: JournalTarget,
     version: Arc<FunctionVersion>,
     stream: String,
+    initialization: InitializationType,
     system_level: SystemLevel,
     /// Also the order of lines: nothing is appended without holding it.
     tail: Mutex<Option<Tail>>,
@@ -40,9 +44,14 @@ impl std::fmt::Debug for Journal {
 
 impl Journal {
     /// `stream` is the stream's name: `YYYY/MM/DD/[version]<instance>`.
-    pub fn new(target: JournalTarget, version: Arc<FunctionVersion>, stream: String) -> Arc<Self> {
+    pub fn new(
+        target: JournalTarget,
+        version: Arc<FunctionVersion>,
+        stream: String,
+        initialization: InitializationType,
+    ) -> Arc<Self> {
         let system_level = SystemLevel::parse(version.logging.system_log_level.as_deref());
-        Arc::new(Self { target, version, stream, system_level, tail: Mutex::new(None) })
+        Arc::new(Self { target, version, stream, initialization, system_level, tail: Mutex::new(None) })
     }
 
     /// Its stream's name.
@@ -50,12 +59,24 @@ impl Journal {
         &self.stream
     }
 
-    /// An instance begins to start.
-    pub fn init_start(&self, runtime_version: &str, runtime_version_arn: &str) {
-        self.platform(&PlatformLine::InitStart { runtime_version, runtime_version_arn });
+    /// Why its instance was started.
+    pub fn initialization(&self) -> InitializationType {
+        self.initialization
     }
 
-    /// A start did not succeed, or did so without an invocation to report it.
+    /// An instance begins to start.
+    pub fn init_start(&self, runtime_version: &str, runtime_version_arn: &str) {
+        let initialization = self.initialization;
+        self.platform(&PlatformLine::InitStart { initialization, runtime_version, runtime_version_arn });
+    }
+
+    /// A start has succeeded; `duration` is that of the init phase, `ahead` says that no invocation reports it.
+    pub fn init_done(&self, duration: Duration, start: StartKind, cold_start: &ColdStart, ahead: bool) {
+        let initialization = self.initialization;
+        self.platform(&PlatformLine::InitDone { initialization, duration, start, cold_start, ahead });
+    }
+
+    /// A start did not succeed.
     pub fn init_report(
         &self,
         duration: Duration,
@@ -63,7 +84,14 @@ impl Journal {
         status: OutcomeStatus,
         error_type: Option<&str>,
     ) {
-        self.platform(&PlatformLine::InitReport { duration, in_invocation, status, error_type });
+        let initialization = self.initialization;
+        self.platform(&PlatformLine::InitReport {
+            initialization,
+            duration,
+            in_invocation,
+            status,
+            error_type,
+        });
     }
 
     /// An invocation begins; `keep_tail` when its caller wants the last 4 KiB.

@@ -3,7 +3,10 @@
 //! Sources: CloudWatch lines of AWS's own recordings; Telemetry API schema 2022-12-13 for the objects; "System
 //! log level event mapping" of the Lambda developer guide for which object is written at which level.
 
-use lamplight_model::{FunctionVersion, InvocationReport, OutcomeStatus, RequestId, Timestamp};
+use crate::initialization::InitializationType;
+use lamplight_model::{
+    ColdStart, FunctionVersion, InvocationReport, OutcomeStatus, RequestId, StartKind, Timestamp,
+};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -34,13 +37,30 @@ impl SystemLevel {
 pub enum PlatformLine<'a> {
     /// An instance begins to start.
     InitStart {
+        /// Why.
+        initialization: InitializationType,
         /// `python:3.11.7`.
         runtime_version: &'a str,
         /// Stands for the exact interpreter.
         runtime_version_arn: &'a str,
     },
-    /// A start did not succeed, or did so without an invocation to report it.
+    /// A start has succeeded.
+    InitDone {
+        /// Why it was started.
+        initialization: InitializationType,
+        /// How long its init phase took.
+        duration: Duration,
+        /// Which way it came to be.
+        start: StartKind,
+        /// Where the time went.
+        cold_start: &'a ColdStart,
+        /// Whether it was started ahead of its first invocation, whose report does not tell of it.
+        ahead: bool,
+    },
+    /// A start did not succeed.
     InitReport {
+        /// Why it was started.
+        initialization: InitializationType,
         /// How long it took.
         duration: Duration,
         /// Whether it was part of an invocation.
@@ -75,10 +95,16 @@ impl PlatformLine<'_> {
     /// The lines of the text format.
     pub fn text(&self, version: &FunctionVersion, now: Timestamp) -> Vec<String> {
         match self {
-            Self::InitStart { runtime_version, runtime_version_arn } => vec![format!(
+            Self::InitStart { runtime_version, runtime_version_arn, .. } => vec![format!(
                 "INIT_START Runtime Version: {runtime_version}\tRuntime Version ARN: {runtime_version_arn}\n"
             )],
-            Self::InitReport { duration, in_invocation, status, error_type } => {
+            Self::InitDone { duration, ahead: true, .. } => vec![format!(
+                "INIT_REPORT Init Duration: {:.2} ms\tPhase: init\tStatus: success\n",
+                millis(*duration)
+            )],
+            // REPORT tells the first call what it waited for.
+            Self::InitDone { ahead: false, .. } => Vec::new(),
+            Self::InitReport { duration, in_invocation, status, error_type, .. } => {
                 let error = error_type.map(|error| format!("\tError Type: {error}")).unwrap_or_default();
                 vec![format!(
                     "INIT_REPORT Init Duration: {:.2} ms\tPhase: {}\tStatus: {}{error}\n",
@@ -114,11 +140,11 @@ impl PlatformLine<'_> {
 
     fn objects(&self, version: &FunctionVersion) -> Vec<(SystemLevel, &'static str, Value)> {
         match self {
-            Self::InitStart { runtime_version, runtime_version_arn } => vec![(
+            Self::InitStart { initialization, runtime_version, runtime_version_arn } => vec![(
                 SystemLevel::Info,
                 "platform.initStart",
                 json!({
-                    "initializationType": "on-demand",
+                    "initializationType": initialization.as_str(),
                     "phase": "init",
                     "runtimeVersion": runtime_version,
                     "runtimeVersionArn": runtime_version_arn,
@@ -126,19 +152,37 @@ impl PlatformLine<'_> {
                     "functionVersion": version.version.to_string(),
                 }),
             )],
-            Self::InitReport { duration, in_invocation, status, error_type } => {
-                let mut record = json!({
-                    "initializationType": "on-demand",
+            Self::InitDone { initialization, duration, start, cold_start, ahead } => {
+                let done = json!({
+                    "initializationType": initialization.as_str(),
+                    "phase": "init",
+                    "status": "success",
+                });
+                let mut report = done.clone();
+                report["metrics"] = json!({ "durationMs": rounded(*duration) });
+                report["coldStart"] = breakdown(*start, cold_start);
+                // AWS: DEBUG for on-demand, whose report has it, INFO for the rest.
+                let report_level = if *ahead { SystemLevel::Info } else { SystemLevel::Debug };
+                vec![
+                    (SystemLevel::Debug, "platform.initRuntimeDone", done),
+                    (report_level, "platform.initReport", report),
+                ]
+            }
+            Self::InitReport { initialization, duration, in_invocation, status, error_type } => {
+                let mut done = json!({
+                    "initializationType": initialization.as_str(),
                     "phase": phase(*in_invocation),
                     "status": status_word(*status),
-                    "metrics": { "durationMs": rounded(*duration) },
                 });
                 if let Some(error_type) = error_type {
-                    record["errorType"] = json!(error_type);
+                    done["errorType"] = json!(error_type);
                 }
-                let level =
-                    if *status == OutcomeStatus::Success { SystemLevel::Info } else { SystemLevel::Warn };
-                vec![(level, "platform.initReport", record)]
+                let mut report = done.clone();
+                report["metrics"] = json!({ "durationMs": rounded(*duration) });
+                vec![
+                    (SystemLevel::Warn, "platform.initRuntimeDone", done),
+                    (SystemLevel::Warn, "platform.initReport", report),
+                ]
             }
             Self::Start { request_id } => vec![(
                 SystemLevel::Info,
@@ -179,16 +223,9 @@ fn report_objects(report: &InvocationReport) -> Vec<(SystemLevel, &'static str, 
         summary["metrics"]["initDurationMs"] = json!(rounded(Duration::from_micros(init_us)));
     }
     if let Some(cold) = &report.cold_start {
-        // Ours: where the time of the cold start went.
-        let ms = |us| rounded(Duration::from_micros(us));
-        summary["coldStart"] = json!({
-            "start": report.start,
-            "queueMs": ms(report.queue_us),
-            "sandboxMs": ms(cold.sandbox_us),
-            "codeMs": ms(cold.code_us),
-            "interpreterMs": ms(cold.interpreter_us),
-            "initMs": ms(cold.init_us),
-        });
+        let mut cold_start = breakdown(report.start, cold);
+        cold_start["queueMs"] = json!(rounded(Duration::from_micros(report.queue_us)));
+        summary["coldStart"] = cold_start;
     }
     let (done_level, report_level) = if succeeded {
         (SystemLevel::Debug, SystemLevel::Info)
@@ -196,6 +233,18 @@ fn report_objects(report: &InvocationReport) -> Vec<(SystemLevel, &'static str, 
         (SystemLevel::Warn, SystemLevel::Warn)
     };
     vec![(done_level, "platform.runtimeDone", done), (report_level, "platform.report", summary)]
+}
+
+/// Ours: which way an instance came to be, and where the time went.
+fn breakdown(start: StartKind, cold: &ColdStart) -> Value {
+    let ms = |us| rounded(Duration::from_micros(us));
+    json!({
+        "start": start,
+        "sandboxMs": ms(cold.sandbox_us),
+        "codeMs": ms(cold.code_us),
+        "interpreterMs": ms(cold.interpreter_us),
+        "initMs": ms(cold.init_us),
+    })
 }
 
 fn phase(in_invocation: bool) -> &'static str {

@@ -103,10 +103,42 @@ impl<I> Registry<I> {
         let (grant, receiver) = oneshot::channel();
         self.waiting.push_back(Waiting { entry: entry_id, claim_bytes: claim, grant });
         self.counters.waits += 1;
-        let evicted = self.evict(now);
+        let evicted = self.evict(Shortage::default(), now);
         self.counters.evictions += evicted.len() as u64;
         to_stop.extend(evicted);
         Acquired::Waiting(receiver)
+    }
+
+    /// Idle instances whose end makes room for one of `version`, to be stopped. None while calls wait: those make
+    /// their own room.
+    pub fn make_room(&mut self, version: &Arc<FunctionVersion>, now: Instant) -> Vec<I> {
+        if self.closed || !self.waiting.is_empty() {
+            return Vec::new();
+        }
+        let (entry_id, mut to_stop) = self.find_or_create(version, now);
+        let claim = self.entries.get(&entry_id).map_or(0, super::versions::Entry::claim_bytes);
+        let evicted = self.evict(Shortage { memory_bytes: claim, instances: 1 }, now);
+        self.counters.evictions += evicted.len() as u64;
+        to_stop.extend(evicted);
+        to_stop
+    }
+
+    /// Gives an instance that is counted as running to a call that waits for one of its version. Gives it back when
+    /// none does.
+    pub fn hand_over(&mut self, entry_id: EntryId, mut instance: I) -> Option<I> {
+        while let Some(at) = self.waiting.iter().position(|waiting| waiting.entry == entry_id) {
+            let Some(waiting) = self.waiting.remove(at) else { break };
+            match waiting.grant.send(Grant::Instance(instance)) {
+                Ok(()) => {
+                    self.counters.reuses += 1;
+                    return None;
+                }
+                Err(Grant::Instance(back)) => instance = back,
+                // Cannot be: the value is the one just sent.
+                Err(Grant::Room(_)) => return None,
+            }
+        }
+        Some(instance)
     }
 
     /// The run of an instance is over and it waits for the next. Gives it back when it is to be stopped
@@ -121,13 +153,7 @@ impl<I> Registry<I> {
     }
 
     /// An instance that was started without a call waits for its first. As `finished`, but it is no sign of use.
-    pub fn settle(
-        &mut self,
-        entry_id: EntryId,
-        mut instance: I,
-        claim_bytes: u64,
-        now: Instant,
-    ) -> Option<I> {
+    pub fn settle(&mut self, entry_id: EntryId, instance: I, claim_bytes: u64, now: Instant) -> Option<I> {
         // An entry with a running instance is never forgotten; should it be, the instance is of no use.
         let Some(entry) = self.entries.get_mut(&entry_id) else { return Some(instance) };
         entry.last_used = now;
@@ -136,18 +162,7 @@ impl<I> Registry<I> {
             self.change(entry_id, claim_bytes, Phase::Running, Phase::Stopping);
             return Some(instance);
         }
-        while let Some(at) = self.waiting.iter().position(|waiting| waiting.entry == entry_id) {
-            let Some(waiting) = self.waiting.remove(at) else { break };
-            match waiting.grant.send(Grant::Instance(instance)) {
-                Ok(()) => {
-                    self.counters.reuses += 1;
-                    return None;
-                }
-                Err(Grant::Instance(back)) => instance = back,
-                // Cannot be: the value is the one just sent.
-                Err(Grant::Room(_)) => return None,
-            }
-        }
+        let instance = self.hand_over(entry_id, instance)?;
         self.waiting.retain(|waiting| !waiting.grant.is_closed());
         if !self.waiting.is_empty() {
             // Others wait for room: this instance is the next to be evicted, so it goes at once.
@@ -172,14 +187,16 @@ impl<I> Registry<I> {
         None
     }
 
-    fn evict(&mut self, now: Instant) -> Vec<I> {
-        let needed: u64 = self.waiting.iter().map(|waiting| waiting.claim_bytes).sum();
+    /// Idle instances whose end makes room for the calls that wait and for `more`.
+    fn evict(&mut self, more: Shortage, now: Instant) -> Vec<I> {
+        let waiting: u64 = self.waiting.iter().map(|waiting| waiting.claim_bytes).sum();
+        let needed = waiting + more.memory_bytes;
         let budget = self.bounds.budget;
         let staying = self.used.memory_bytes.saturating_sub(self.stopping.memory_bytes);
         let staying_count = self.used.instances.saturating_sub(self.stopping.instances);
         let shortage = Shortage {
             memory_bytes: (staying + needed).saturating_sub(budget.memory_bytes),
-            instances: (staying_count + self.waiting.len()).saturating_sub(budget.instances),
+            instances: (staying_count + self.waiting.len() + more.instances).saturating_sub(budget.instances),
         };
         let victims = victims(&self.idle_instances(now), shortage);
         self.clock = self.clock.max(victims.clock);

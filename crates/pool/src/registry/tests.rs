@@ -475,3 +475,19 @@ fn nothing_is_started_ahead_of_what_was_replaced_or_deleted() {
     assert!(node.registry.renew(&Arc::new(version("other", "p")), node.now).is_empty());
     assert!(node.registry.in_use(node.now).is_empty());
 }
+
+#[test]
+fn room_is_made_for_what_is_to_be_ready_unless_calls_wait() {
+    let mut node = Node::with_room_for(1);
+    let (one, two) = (Arc::new(version("one", "p")), Arc::new(version("two", "p")));
+    let entry = node.start(&one);
+    node.finish(entry, "one");
+    assert_eq!(node.registry.reserve(&two, node.now).0, None);
+    assert_eq!(node.registry.make_room(&two, node.now), ["one"]);
+    let mut place = waiting(node.acquire(&one).acquired);
+    assert!(node.registry.make_room(&two, node.now).is_empty());
+    node.registry.release(entry, CLAIM, Phase::Stopping);
+    assert!(matches!(place.try_recv(), Ok(Grant::Room(CLAIM))));
+    node.registry.release(entry, CLAIM, Phase::Starting);
+    assert!(node.registry.reserve(&two, node.now).0.is_some());
+}

@@ -102,6 +102,30 @@ pub(super) fn list(
     Ok(documents)
 }
 
+pub(super) fn list_in_all_scopes(
+    connection: &Connection,
+    kind: &str,
+) -> Result<Vec<(Scope, Document)>, StoreError> {
+    let doing = || format!("failed to list documents of kind {kind} in all scopes");
+    let mut statement = connection
+        .prepare_cached("SELECT scope, key, value FROM document WHERE kind = ? ORDER BY scope, key")
+        .map_err(failed(doing()))?;
+    let rows = statement
+        .query_map(params![kind], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
+        })
+        .map_err(failed(doing()))?;
+    let mut documents = Vec::new();
+    for row in rows {
+        let (scope, key, value) = row.map_err(failed(doing()))?;
+        // Every one was written by `Scope::key`.
+        if let Some(scope) = Scope::from_key(&scope) {
+            documents.push((scope, parse(key, &value, &doing())?));
+        }
+    }
+    Ok(documents)
+}
+
 pub(super) fn delete(
     connection: &Connection,
     scope: &Scope,

@@ -205,6 +205,11 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn documents_in_all_scopes(&self, kind: &str) -> Result<Vec<(Scope, Document)>, StoreError> {
+        let kind = kind.to_owned();
+        self.readers.read(move |connection| documents::list_in_all_scopes(connection, &kind)).await
+    }
+
     async fn delete_document(&self, scope: &Scope, kind: &str, key: &str) -> Result<bool, StoreError> {
         let (scope, kind, key) = (scope.clone(), kind.to_owned(), key.to_owned());
         self.writer.write(move |connection| documents::delete(connection, &scope, &kind, &key), |_| {}).await

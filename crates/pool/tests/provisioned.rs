@@ -1,0 +1,144 @@
+//! Provisioned concurrency over plain processes: started before anybody calls, replaced when they end.
+
+#![allow(clippy::unwrap_used)] // A failing unwrap is a failing test.
+
+#[allow(dead_code)]
+mod common;
+
+use common::Fixture;
+use lamplight_model::{FunctionVersion, StartKind};
+use lamplight_pool::{ProvisionedFailure, ProvisionedTarget, Snapshot};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Says how its instance was started and which one it is; ends it when told to.
+const SOURCE: &str = r#"
+import os, time
+def handler(event, context):
+    if event == "die":
+        os._exit(1)
+    if isinstance(event, int):
+        time.sleep(event / 1000)
+    return [os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"], context.log_stream_name]
+"#;
+
+fn want(fixture: &Fixture, version: &Arc<FunctionVersion>, instances: usize) {
+    fixture.pool.provision(&[ProvisionedTarget { version: version.clone(), instances }]);
+}
+
+fn ready(instances: usize) -> impl Fn(&Snapshot) -> bool {
+    move |snapshot| snapshot.provisioned.ready == instances && snapshot.provisioned.starting == 0
+}
+
+/// (initialization type, log stream) of an answer.
+fn told(body: &str) -> (String, String) {
+    serde_json::from_str(body).unwrap()
+}
+
+#[tokio::test]
+async fn provisioned_instances_wait_for_calls_and_the_rest_runs_on_demand() {
+    let fixture = Fixture::new();
+    let function = Arc::new(fixture.python("kept", SOURCE));
+    want(&fixture, &function, 2);
+    fixture.until("two are ready", ready(2)).await;
+    fixture.until("they are frozen", |snapshot| snapshot.frozen == 2).await;
+    let log = fixture.log.text("kept");
+    assert_eq!((log.matches("INIT_START").count(), log.matches("Status: success").count()), (2, 2), "{log}");
+    assert!(!log.contains("RequestId"), "{log}");
+
+    let calls = futures_util::future::join_all((0..3).map(|_| fixture.call(&function, "1500"))).await;
+    let mut kinds = Vec::new();
+    for call in &calls {
+        let (kind, stream) = told(&call.body);
+        assert!(fixture.log.stream_names("kept").contains(&stream));
+        let report = &call.finished.report;
+        let cold = kind == "on-demand";
+        assert_eq!((report.init_us.is_some(), report.start != StartKind::Warm), (cold, cold), "{report:?}");
+        kinds.push(kind);
+    }
+    kinds.sort();
+    assert_eq!(kinds, ["on-demand", "provisioned-concurrency", "provisioned-concurrency"]);
+    // Idle again, they go first.
+    assert_eq!(told(&fixture.call(&function, "0").await.body).0, "provisioned-concurrency");
+}
+
+#[tokio::test]
+async fn a_dead_one_is_replaced_and_an_unwanted_one_goes() {
+    let fixture = Fixture::new();
+    let function = Arc::new(fixture.python("mortal", SOURCE));
+    want(&fixture, &function, 2);
+    fixture.until("two are ready", ready(2)).await;
+    let ended = fixture.call(&function, "\"die\"").await;
+    assert!(ended.body.contains("Runtime.ExitError"), "{ended:?}");
+    let state = || fixture.pool.provisioned(&function.scope, &function.name, function.version);
+    fixture.until("it was replaced", |snapshot| snapshot.counters.starts == 3 && ready(2)(snapshot)).await;
+    assert_eq!((state().ready, state().failure), (2, None));
+
+    // One more than wanted goes when its run is over; without a target all go.
+    let running = tokio::join!(fixture.call(&function, "700"), async {
+        fixture.until("it runs", |snapshot| snapshot.instances.running == 1).await;
+        want(&fixture, &function, 1);
+        fixture.until("one is left", ready(1)).await;
+        fixture.pool.provision(&[]);
+    });
+    assert_eq!(told(&running.0.body).0, "provisioned-concurrency");
+    fixture.until("none is left", |snapshot| snapshot.instances.total() == 0).await;
+    assert_eq!(state().ready, 0);
+}
+
+#[tokio::test]
+async fn keep_alive_and_a_full_node_spare_them() {
+    let fixture = Fixture::with(|config| {
+        config.keep_alive = Duration::from_millis(1);
+        config.budget.instances = 2;
+        config.waiting_time = Duration::from_millis(300);
+    });
+    let kept = Arc::new(fixture.python("kept", SOURCE));
+    want(&fixture, &kept, 2);
+    fixture.until("two are ready", ready(2)).await;
+    fixture.until("they are frozen", |snapshot| snapshot.frozen == 2).await;
+    let other = Arc::new(fixture.python("other", SOURCE));
+    let refused = fixture.try_call(&other, "0").await.unwrap_err();
+    assert_eq!(refused.reason, Some("ConcurrentInvocationLimitExceeded"));
+    assert_eq!(fixture.pool.snapshot().provisioned.ready, 2);
+    // A target that finds no room says so, and is met when there is room.
+    fixture.pool.provision(&[
+        ProvisionedTarget { version: kept.clone(), instances: 1 },
+        ProvisionedTarget { version: other.clone(), instances: 2 },
+    ]);
+    let state = || fixture.pool.provisioned(&other.scope, &other.name, other.version);
+    fixture.until("no room is left", |_| state().failure == Some(ProvisionedFailure::NoRoom)).await;
+    want(&fixture, &other, 2);
+    fixture.until("there is room", |_| state().ready == 2).await;
+}
+
+#[tokio::test]
+async fn a_failing_init_is_told_and_tried_again() {
+    let fixture = Fixture::new();
+    let flag = tempfile::tempdir().unwrap();
+    let path = flag.path().join("mended");
+    let source = format!(
+        "import os\nif not os.path.exists({path:?}): raise ValueError('no')\ndef handler(event, context): return event\n"
+    );
+    let function = Arc::new(fixture.python("fails", &source));
+    want(&fixture, &function, 2);
+    let state = || fixture.pool.provisioned(&function.scope, &function.name, function.version);
+    fixture.until("it failed", |_| state().failure == Some(ProvisionedFailure::Init)).await;
+    assert_eq!(state().ready, 0);
+    let log = fixture.log.text("fails");
+    assert!(log.contains("Phase: init\tStatus: error\tError Type: ValueError"), "{log}");
+    std::fs::write(&path, "").unwrap();
+    fixture.until("both are ready", |_| state().ready == 2 && state().failure.is_none()).await;
+}
+
+#[tokio::test]
+async fn a_drain_takes_them_along() {
+    let fixture = Fixture::new();
+    let function = Arc::new(fixture.python("drained", SOURCE));
+    want(&fixture, &function, 1);
+    fixture.until("one is ready", ready(1)).await;
+    fixture.pool.drain(tokio::time::Instant::now() + Duration::from_secs(20)).await;
+    assert_eq!(fixture.pool.snapshot().instances.total(), 0);
+    want(&fixture, &function, 1);
+    assert_eq!(fixture.pool.snapshot().provisioned.wanted, 0);
+}
