@@ -14,7 +14,9 @@ use crate::run::{AnswerSender, Run, VolumePromise};
 use crate::snapshot::Snapshot;
 use crate::zygotes::Zygotes;
 use crate::{Clock, maintenance};
-use lamplight_model::{Caller, FunctionName, FunctionVersion, Invocation, Scope, ServiceError};
+use lamplight_model::{
+    Caller, FunctionName, FunctionVersion, Invocation, Scope, ServiceError, VersionNumber,
+};
 use lamplight_sandbox::SandboxBackend;
 use lamplight_store::{CodeStore, Logs};
 use std::net::TcpListener;
@@ -171,9 +173,9 @@ impl Pool {
         }
     }
 
-    /// Stops every instance of a function: idle ones now, running ones after their run. For a deleted function.
-    pub fn discard_function(self: &Arc<Self>, scope: &Scope, name: &FunctionName) {
-        let retired = self.registry().retire_function(scope, name);
+    /// Stops every instance of a version: idle ones now, running ones after their run. For a deleted version.
+    pub fn discard_version(self: &Arc<Self>, scope: &Scope, name: &FunctionName, version: VersionNumber) {
+        let retired = self.registry().retire_version(scope, name, version);
         for instance in retired {
             self.stop(instance);
         }

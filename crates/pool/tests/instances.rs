@@ -404,7 +404,7 @@ async fn an_update_and_a_delete_stop_old_instances() {
     let new = Arc::new(new);
     assert_eq!(fixture.call(&new, "1").await.start(), "cold");
     fixture.until("the old one is gone", |snapshot| snapshot.instances.total() == 1).await;
-    fixture.pool.discard_function(&new.scope, &new.name);
+    fixture.pool.discard_version(&new.scope, &new.name, new.version);
     fixture.until("all are gone", |snapshot| snapshot.instances.total() == 0).await;
     assert!(fixture.backend().live().is_empty());
 }

@@ -59,7 +59,7 @@ async fn collect_code(store: &dyn Store, code: &dyn CodeStore, pool: &Pool) -> R
     code.collect(&referenced).await
 }
 
-/// Stops the instances of functions that were deleted and of older revisions, and keeps them from being started ahead.
+/// Stops the instances of versions that were deleted and of older revisions, and keeps them from being started ahead.
 pub async fn retire_deleted(store: Arc<dyn Store>, pool: Arc<Pool>, stop: CancellationToken) {
     let mut changes = store.watch();
     loop {
@@ -75,7 +75,7 @@ pub async fn retire_deleted(store: Arc<dyn Store>, pool: Arc<Pool>, stop: Cancel
         for (scope, name, version) in in_use {
             match store.get_version(&scope, &name, version).await {
                 Ok(Some(stored)) => pool.renew(&stored),
-                Ok(None) => pool.discard_function(&scope, &name),
+                Ok(None) => pool.discard_version(&scope, &name, version),
                 Err(error) => tracing::warn!(%error, "failed to look for deleted functions"),
             }
         }

@@ -136,13 +136,18 @@ fn a_late_call_of_the_old_revision_leaves_the_new_one_alone() {
 }
 
 #[test]
-fn a_deleted_function_keeps_no_instance() {
+fn a_deleted_version_keeps_no_instance_and_others_keep_theirs() {
     let mut node = Node::with_room_for(10);
     let hello = Arc::new(version("hello", "p"));
     let entry = node.start(&hello);
     node.start(&hello);
     node.finish(entry, "idle");
-    assert_eq!(node.registry.retire_function(&hello.scope, &hello.name), ["idle"]);
+    let mut published = version("hello", "p");
+    published.version = lamplight_model::VersionNumber::Published(1);
+    let published = Arc::new(published);
+    let other = node.start(&published);
+    assert_eq!(node.registry.retire_version(&hello.scope, &hello.name, hello.version), ["idle"]);
+    assert_eq!(node.finish(other, "of another version"), None);
     assert_eq!(node.finish(entry, "running"), Some("running"));
 }
 
@@ -468,7 +473,7 @@ fn nothing_is_started_ahead_of_what_was_replaced_or_deleted() {
     assert_eq!(node.registry.in_use(node.now), std::slice::from_ref(&new));
     node.later(28 * 60);
     assert_eq!(node.registry.take_prewarms(node.now, 8), std::slice::from_ref(&new));
-    node.registry.retire_function(&new.scope, &new.name);
+    node.registry.retire_version(&new.scope, &new.name, new.version);
     assert!(node.registry.take_prewarms(node.now, 8).is_empty());
     assert!(node.registry.in_use(node.now).is_empty());
     // What nobody called is not known, and stays so.

@@ -5,7 +5,7 @@ use super::idle::Idle;
 use super::phase::PhaseCounts;
 use super::{EntryId, MIB, Registry};
 use crate::policy::claim_bytes;
-use lamplight_model::{FunctionName, FunctionVersion, Scope};
+use lamplight_model::{FunctionName, FunctionVersion, Scope, VersionNumber};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -36,10 +36,11 @@ impl<I> Entry<I> {
 }
 
 impl<I> Registry<I> {
-    /// Retires every version of a function: idle instances are given back to be stopped, running ones stop
-    /// after their run.
-    pub fn retire_function(&mut self, scope: &Scope, name: &FunctionName) -> Vec<I> {
-        let retired = self.retire(|version| version.scope == *scope && version.name == *name);
+    /// Retires a version that was deleted: idle instances are given back to be stopped, running ones stop after
+    /// their run. Other versions of its function go on.
+    pub fn retire_version(&mut self, scope: &Scope, name: &FunctionName, version: VersionNumber) -> Vec<I> {
+        let retired =
+            self.retire(|known| known.scope == *scope && known.name == *name && known.version == version);
         self.counters.retirements += retired.len() as u64;
         retired
     }
