@@ -4,6 +4,7 @@ use crate::admission::{Admission, Permit};
 use crate::asynchronous::AsynchronousConfig;
 use crate::asynchronous::worker::{QueueWorker, Wakeup};
 use crate::metrics::{Metrics, MetricsSnapshot};
+use crate::provisioned::Provisioning;
 use crate::request::{InvokeRequest, Running};
 use crate::resolve::{check_state, resolve};
 use crate::workers::Workers;
@@ -48,6 +49,7 @@ pub struct Invoker {
     ledger: Arc<dyn Ledger>,
     pub(crate) clock: Clock,
     admission: Arc<Admission>,
+    provisioning: Arc<Provisioning>,
     pub(crate) metrics: Metrics,
     runs: TaskTracker,
     draining: AtomicBool,
@@ -65,8 +67,17 @@ impl Invoker {
         ledger: Arc<dyn Ledger>,
         clock: Clock,
     ) -> Arc<Self> {
+        let admission = Admission::new(config.account_concurrency);
+        let provisioning = Arc::new(Provisioning::new(
+            Arc::clone(&store),
+            Arc::clone(&workers),
+            Arc::clone(&admission),
+            config.account_concurrency,
+            Arc::clone(&clock),
+        ));
         Arc::new(Self {
-            admission: Admission::new(config.account_concurrency),
+            admission,
+            provisioning,
             config,
             store,
             workers,
@@ -81,10 +92,18 @@ impl Invoker {
         })
     }
 
-    /// Begins to work the queue of asynchronous events off, in a task on the current tokio runtime. Call once.
+    /// Begins to work the queue of asynchronous events off and to keep provisioned instances ready, in tasks on the
+    /// current tokio runtime. Call once.
     pub fn start(self: &Arc<Self>) {
         let worker = QueueWorker::new(Arc::clone(self), self.stop_queue.clone());
         self.queue_tasks.spawn(worker.run());
+        let (provisioning, stop) = (Arc::clone(&self.provisioning), self.stop_queue.clone());
+        self.queue_tasks.spawn(async move { provisioning.converge(stop).await });
+    }
+
+    /// Provisioned concurrency: what is wanted, and how it stands.
+    pub fn provisioning(&self) -> &Arc<Provisioning> {
+        &self.provisioning
     }
 
     /// Runs a function now. The run lives in a task of its own: a caller that goes away, even while this future
@@ -188,7 +207,7 @@ impl Invoker {
         check_state(&version)?;
         let permit = self
             .admission
-            .admit(&request.scope, &request.name)
+            .admit(&request.scope, &request.name, version.version)
             .inspect_err(|_| self.metrics.throttled(&request.scope, &request.name))?;
         self.dispatch(invocation(request, version, arrived_at), permit).await
     }

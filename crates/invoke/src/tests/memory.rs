@@ -26,6 +26,7 @@ struct Entry {
 #[derive(Default)]
 struct Content {
     versions: BTreeMap<Key, Arc<FunctionVersion>>,
+    documents: BTreeMap<(Scope, String, String), Document>,
     events: HashMap<RequestId, Entry>,
     dead: Vec<DeadLetter>,
     counts: EventCounts,
@@ -193,6 +194,54 @@ impl Store for MemoryStore {
         self.changes.subscribe()
     }
 
+    async fn put_document(
+        &self,
+        scope: &Scope,
+        kind: &str,
+        document: Document,
+        _expect: Expect,
+    ) -> Result<(), StoreError> {
+        self.write(|content| {
+            let key = (scope.clone(), kind.to_owned(), document.key.clone());
+            content.documents.insert(key, document);
+            Ok(())
+        })
+    }
+
+    async fn get_document(
+        &self,
+        scope: &Scope,
+        kind: &str,
+        key: &str,
+    ) -> Result<Option<Document>, StoreError> {
+        let key = (scope.clone(), kind.to_owned(), key.to_owned());
+        Ok(self.content.lock().unwrap().documents.get(&key).cloned())
+    }
+
+    async fn list_documents(
+        &self,
+        scope: &Scope,
+        kind: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        let content = self.content.lock().unwrap();
+        let of_kind = content.documents.iter().filter(|(key, _)| key.0 == *scope && key.1 == kind);
+        let later = of_kind.filter(|(key, _)| key.2.as_str() > after.unwrap_or(""));
+        Ok(later.take(limit).map(|(_, document)| document.clone()).collect())
+    }
+
+    async fn documents_in_all_scopes(&self, kind: &str) -> Result<Vec<(Scope, Document)>, StoreError> {
+        let content = self.content.lock().unwrap();
+        let of_kind = content.documents.iter().filter(|(key, _)| key.1 == kind);
+        Ok(of_kind.map(|(key, document)| (key.0.clone(), document.clone())).collect())
+    }
+
+    async fn delete_document(&self, scope: &Scope, kind: &str, key: &str) -> Result<bool, StoreError> {
+        let key = (scope.clone(), kind.to_owned(), key.to_owned());
+        self.write(|content| Ok(content.documents.remove(&key).is_some()))
+    }
+
     // What the funnel never calls.
 
     async fn list_functions(
@@ -228,39 +277,6 @@ impl Store for MemoryStore {
         _name: &FunctionName,
         _version: u64,
     ) -> Result<bool, StoreError> {
-        unreachable!()
-    }
-
-    async fn put_document(
-        &self,
-        _scope: &Scope,
-        _kind: &str,
-        _document: Document,
-        _expect: Expect,
-    ) -> Result<(), StoreError> {
-        unreachable!()
-    }
-
-    async fn get_document(
-        &self,
-        _scope: &Scope,
-        _kind: &str,
-        _key: &str,
-    ) -> Result<Option<Document>, StoreError> {
-        unreachable!()
-    }
-
-    async fn list_documents(
-        &self,
-        _scope: &Scope,
-        _kind: &str,
-        _after: Option<&str>,
-        _limit: usize,
-    ) -> Result<Vec<Document>, StoreError> {
-        unreachable!()
-    }
-
-    async fn delete_document(&self, _scope: &Scope, _kind: &str, _key: &str) -> Result<bool, StoreError> {
         unreachable!()
     }
 

@@ -4,6 +4,7 @@ mod asynchronous;
 mod durable;
 mod lifecycle;
 mod memory;
+mod provisioned;
 mod synchronous;
 mod whole;
 

@@ -1,8 +1,10 @@
 use super::*;
+use crate::workers::InstanceCounts;
 use crate::workers::fake::FakeRun;
 use crate::workers::{Workers, contract};
 use lamplight_model::{ErrorCode, Invocation, OutcomeStatus, ServiceError};
 use lamplight_pool::Answer;
+use lamplight_pool::{ProvisionedState, ProvisionedTarget};
 use tokio::sync::Semaphore;
 
 async fn body(answer: &mut Answer) -> String {
@@ -166,6 +168,20 @@ async fn a_caller_that_goes_away_before_there_is_an_instance_does_not_end_the_ru
         async fn run(&self, invocation: Invocation) -> Result<Answer, ServiceError> {
             self.0.acquire().await.unwrap().forget();
             self.1.run(invocation).await
+        }
+        fn provision(&self, targets: &[ProvisionedTarget]) {
+            self.1.provision(targets);
+        }
+        fn provisioned(
+            &self,
+            scope: &Scope,
+            name: &FunctionName,
+            version: VersionNumber,
+        ) -> ProvisionedState {
+            self.1.provisioned(scope, name, version)
+        }
+        fn instances(&self) -> InstanceCounts {
+            self.1.instances()
         }
     }
     let (gate, fake) = (Arc::new(Semaphore::new(0)), FakeWorkers::echo());

@@ -2,13 +2,22 @@
 //! that gives its event back; it panics with what was broken, as assertions in tests do.
 
 use crate::workers::Workers;
-use lamplight_model::{Invocation, Outcome, RequestId};
+use lamplight_model::{Invocation, Outcome, RequestId, StartKind};
+use lamplight_pool::ProvisionedTarget;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long something that must happen may take, and how often it is looked for.
+const PATIENCE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(2);
 
 /// All checks, one after the other.
 pub async fn check(workers: &dyn Workers, invocation: impl Fn() -> Invocation) {
     answers_completely(workers, invocation()).await;
     goes_on_without_its_caller(workers, invocation()).await;
     runs_side_by_side(workers, invocation(), invocation()).await;
+    provisions(workers, invocation()).await;
 }
 
 /// The body is the event and ends; the outcome and the report of the same request follow.
@@ -42,4 +51,25 @@ async fn runs_side_by_side(workers: &dyn Workers, first: Invocation, mut second:
     drop(answer.body);
     answer.finished.await.expect("the second run ends");
     drop(unread);
+}
+
+/// Instances that are wanted become ready, also for a call; without a target they go.
+async fn provisions(workers: &dyn Workers, invocation: Invocation) {
+    let version = Arc::clone(&invocation.version);
+    let ready = || workers.provisioned(&version.scope, &version.name, version.version).ready;
+    let until = async |wanted: usize| {
+        while ready() != wanted || workers.instances().provisioned.ready != wanted {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    assert_eq!(ready(), 0, "nothing is provisioned before it is asked for");
+    workers.provision(&[ProvisionedTarget { version: Arc::clone(&version), instances: 2 }]);
+    timeout(PATIENCE, until(2)).await.expect("two are ready");
+    assert_eq!(workers.instances().provisioned.wanted, 2, "two are wanted");
+    let answer = workers.run(invocation).await.expect("the run begins");
+    drop(answer.body);
+    let report = answer.finished.await.expect("a report").report;
+    assert_eq!((report.start, report.init_us), (StartKind::Warm, None), "the call waited for no start");
+    workers.provision(&[]);
+    timeout(PATIENCE, until(0)).await.expect("they go");
 }

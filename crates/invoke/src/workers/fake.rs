@@ -1,10 +1,15 @@
 //! Workers that answer from a script, for tests of the funnel and of the front doors.
 
-use crate::workers::Workers;
+use crate::workers::{InstanceCounts, Workers};
 use async_trait::async_trait;
 use bytes::Bytes;
-use lamplight_model::{Invocation, InvocationReport, Outcome, OutcomeStatus, ServiceError, StartKind};
-use lamplight_pool::{Answer, Finished};
+use lamplight_model::{
+    FunctionName, FunctionVersion, Invocation, InvocationReport, Outcome, OutcomeStatus, Scope, ServiceError,
+    StartKind, VersionNumber,
+};
+use lamplight_pool::{
+    Answer, Finished, ProvisionedCounts, ProvisionedFailure, ProvisionedState, ProvisionedTarget,
+};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
@@ -36,17 +41,41 @@ impl FakeRun {
 
 type Script = Box<dyn Fn(&Invocation) -> FakeRun + Send + Sync>;
 
-/// The fake. Every run is recorded when it begins.
+/// How starting a provisioned instance ends; asked for each version that gets a target.
+type Starts = Box<dyn Fn(&FunctionVersion) -> Result<(), ProvisionedFailure> + Send + Sync>;
+
+/// The fake. Every run is recorded when it begins. Provisioned instances are counted only, and ready at once.
 pub struct FakeWorkers {
     script: Script,
     begun: Mutex<Vec<Invocation>>,
     count: watch::Sender<usize>,
+    starts: Mutex<Starts>,
+    targets: watch::Sender<Vec<ProvisionedTarget>>,
 }
 
 impl FakeWorkers {
     /// Does what `script` says for each invocation.
     pub fn new(script: impl Fn(&Invocation) -> FakeRun + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self { script: Box::new(script), begun: Mutex::default(), count: watch::Sender::new(0) })
+        Arc::new(Self {
+            script: Box::new(script),
+            begun: Mutex::default(),
+            count: watch::Sender::new(0),
+            starts: Mutex::new(Box::new(|_| Ok(()))),
+            targets: watch::Sender::default(),
+        })
+    }
+
+    /// Lets the starts of provisioned instances end as `starts` says from now on.
+    pub fn start_provisioned(
+        &self,
+        starts: impl Fn(&FunctionVersion) -> Result<(), ProvisionedFailure> + Send + Sync + 'static,
+    ) {
+        *self.starts.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(starts);
+    }
+
+    /// What is to be provisioned, as it was told last and whenever it is told anew.
+    pub fn targets(&self) -> watch::Receiver<Vec<ProvisionedTarget>> {
+        self.targets.subscribe()
     }
 
     /// Gives every event back as the answer.
@@ -109,6 +138,30 @@ impl Workers for FakeWorkers {
             let _ = finished_sender.send(Finished { report: report(&invocation, outcome), log_tail });
         });
         Ok(Answer { body, content_type, outcome, finished })
+    }
+
+    fn provision(&self, targets: &[ProvisionedTarget]) {
+        self.targets.send_replace(targets.to_vec());
+    }
+
+    fn provisioned(&self, scope: &Scope, name: &FunctionName, version: VersionNumber) -> ProvisionedState {
+        let targets = self.targets.borrow();
+        let target = targets.iter().find(|target| {
+            let of = &target.version;
+            of.version == version && of.name == *name && of.scope == *scope
+        });
+        let starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
+        match target.map(|target| (target.instances, starts(&target.version))) {
+            None => ProvisionedState::default(),
+            Some((instances, Ok(()))) => ProvisionedState { ready: instances, failure: None },
+            Some((_, Err(failure))) => ProvisionedState { ready: 0, failure: Some(failure) },
+        }
+    }
+
+    fn instances(&self) -> InstanceCounts {
+        let wanted = self.targets.borrow().iter().map(|target| target.instances).sum();
+        let provisioned = ProvisionedCounts { wanted, ready: wanted, starting: 0 };
+        InstanceCounts { provisioned, ..InstanceCounts::default() }
     }
 }
 

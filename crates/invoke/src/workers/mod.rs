@@ -9,8 +9,22 @@ pub mod fake;
 pub mod node;
 
 use async_trait::async_trait;
-use lamplight_model::{Invocation, ServiceError};
-use lamplight_pool::Answer;
+use lamplight_model::{FunctionName, Invocation, Scope, ServiceError, VersionNumber};
+use lamplight_pool::registry::PhaseCounts;
+use lamplight_pool::{Answer, ProvisionedCounts, ProvisionedState, ProvisionedTarget};
+
+/// Instances by what they do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct InstanceCounts {
+    /// By phase.
+    pub phases: PhaseCounts,
+    /// Idle ones whose processes stand still.
+    pub frozen: usize,
+    /// Interpreters that belong to no function yet.
+    pub blanks: usize,
+    /// Provisioned ones; they are among `phases`, too.
+    pub provisioned: ProvisionedCounts,
+}
 
 /// Runs invocations that were resolved and admitted.
 #[async_trait]
@@ -20,4 +34,14 @@ pub trait Workers: Send + Sync + 'static {
     /// Fails with `TooManyRequestsException` when the node is full beyond its bounded wait, and with
     /// `ServiceException` or `InvalidRuntimeException` when no instance can be started.
     async fn run(&self, invocation: Invocation) -> Result<Answer, ServiceError>;
+
+    /// Makes `targets` all that is provisioned: so many instances of each version are started in the background, are
+    /// there for its calls before any other, and are replaced when they end; what is not wanted any more goes.
+    fn provision(&self, targets: &[ProvisionedTarget]);
+
+    /// How many instances a version really has ready for its target, and why there are not more.
+    fn provisioned(&self, scope: &Scope, name: &FunctionName, version: VersionNumber) -> ProvisionedState;
+
+    /// What there is now, over all versions.
+    fn instances(&self) -> InstanceCounts;
 }
