@@ -14,6 +14,7 @@ SERVED = {
     "CreateFunction", "GetFunction", "GetFunctionConfiguration", "ListFunctions", "UpdateFunctionCode", "UpdateFunctionConfiguration",
     "DeleteFunction", "PublishVersion", "ListVersionsByFunction", "Invoke", "GetAccountSettings", "ListTags", "TagResource", "UntagResource",
     "GetFunctionConcurrency", "GetFunctionCodeSigningConfig", "GetFunctionEventInvokeConfig", "GetPolicy", "GetRuntimeManagementConfig",
+    "PutProvisionedConcurrencyConfig", "GetProvisionedConcurrencyConfig", "ListProvisionedConcurrencyConfigs", "DeleteProvisionedConcurrencyConfig",
 }
 SERVICES = ("lambda", "lambda-core", "lambda-microvms", "lambda-web")
 

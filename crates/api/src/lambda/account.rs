@@ -34,7 +34,7 @@ pub async fn settings(state: &ApiState, context: &Context) -> Result<Response, A
                 "CodeSizeUnzipped": limits::UNZIPPED_BYTES,
                 "CodeSizeZipped": limits::ZIP_BYTES,
                 "ConcurrentExecutions": state.config.account_concurrency,
-                "UnreservedConcurrentExecutions": state.config.account_concurrency,
+                "UnreservedConcurrentExecutions": state.invoker.provisioning().unreserved(&context.scope).await?,
             },
             "AccountUsage": {"TotalCodeSize": code_bytes, "FunctionCount": functions},
         }),

@@ -8,6 +8,7 @@ pub mod configuration;
 pub mod functions;
 pub mod invoke;
 pub mod operations;
+pub mod provisioned;
 pub mod reference;
 pub mod settings;
 pub mod tags;
@@ -46,6 +47,10 @@ const SERVED: &[&str] = &[
     "GetFunctionEventInvokeConfig",
     "GetPolicy",
     "GetRuntimeManagementConfig",
+    "PutProvisionedConcurrencyConfig",
+    "GetProvisionedConcurrencyConfig",
+    "ListProvisionedConcurrencyConfigs",
+    "DeleteProvisionedConcurrencyConfig",
     "ListTags",
     "TagResource",
     "UntagResource",
@@ -121,6 +126,12 @@ async fn serve(
         "GetFunctionEventInvokeConfig" => account::event_invoke_config(state, context, label).await,
         "GetPolicy" => account::policy(state, context, label).await,
         "GetRuntimeManagementConfig" => account::runtime_management(state, context, label).await,
+        "PutProvisionedConcurrencyConfig" => {
+            provisioned::put(state, context, label, &read(body, SMALL_REQUEST_BYTES, name).await?).await
+        }
+        "GetProvisionedConcurrencyConfig" => provisioned::get(state, context, label).await,
+        "ListProvisionedConcurrencyConfigs" => provisioned::list(state, context, label).await,
+        "DeleteProvisionedConcurrencyConfig" => provisioned::delete(state, context, label).await,
         "ListTags" => tags::list(state, context, label).await,
         "UntagResource" => tags::untag(state, context, label).await,
         _ => Err(ApiError::not_supported("lambda", name)),

@@ -69,6 +69,15 @@ impl FrontDoor {
         script: impl Fn(&Invocation) -> FakeRun + Send + Sync + 'static,
         caller: Caller,
     ) -> Self {
+        Self::with_concurrency(script, caller, 2).await
+    }
+
+    /// With another concurrency of the account.
+    pub async fn with_concurrency(
+        script: impl Fn(&Invocation) -> FakeRun + Send + Sync + 'static,
+        caller: Caller,
+        account_concurrency: usize,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let now = Arc::new(AtomicI64::new(NOON));
         let clock: lamplight_api::Clock = {
@@ -80,7 +89,7 @@ impl FrontDoor {
         let opened = open(options).unwrap();
         let workers = FakeWorkers::new(script);
         let invoker = Invoker::new(
-            InvokerConfig { account_concurrency: 2, ..InvokerConfig::default() },
+            InvokerConfig { account_concurrency, ..InvokerConfig::default() },
             Arc::clone(&opened.store),
             workers.clone(),
             Arc::clone(&opened.ledger),
@@ -92,6 +101,8 @@ impl FrontDoor {
             Arc::new(|_| None),
             CancellationToken::new(),
         ));
+        let provisioning = Arc::clone(invoker.provisioning());
+        tokio::spawn(async move { provisioning.converge(CancellationToken::new()).await });
         let config = ApiConfig {
             architecture: "x86_64",
             allowed_hosts: vec!["lamplight.example".to_owned()],

@@ -11,7 +11,7 @@ mod converge;
 mod status;
 
 pub use config::ProvisionedConfig;
-pub use status::ProvisionedStatus;
+pub use status::{ProvisionedStatus, unpublished};
 
 use crate::admission::Admission;
 use crate::invoker::{Clock, service_error};

@@ -10,8 +10,9 @@ pub mod node;
 
 use async_trait::async_trait;
 use lamplight_model::{FunctionName, Invocation, Scope, ServiceError, VersionNumber};
+use lamplight_pool::Answer;
 use lamplight_pool::registry::PhaseCounts;
-use lamplight_pool::{Answer, ProvisionedCounts, ProvisionedState, ProvisionedTarget};
+pub use lamplight_pool::{ProvisionedCounts, ProvisionedFailure, ProvisionedState, ProvisionedTarget};
 
 /// Instances by what they do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

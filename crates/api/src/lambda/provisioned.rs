@@ -1,0 +1,161 @@
+//! Provisioned concurrency: Put-, Get-, List- and DeleteProvisionedConcurrencyConfig.
+//!
+//! What is asked for is stored; what is answered about it is what the workers have ready at that moment. There are
+//! no aliases yet, so the qualifier is a version number.
+
+use crate::http::{ApiError, Context, Members, Response, page, reply};
+use crate::lambda::functions::marker;
+use crate::lambda::reference::Target;
+use crate::lambda::validation::Violations;
+use crate::state::ApiState;
+use bytes::Bytes;
+use http::StatusCode;
+use lamplight_invoke::provisioned::unpublished;
+use lamplight_invoke::{Provisioned, ProvisionedStatus};
+use lamplight_model::name::function_arn;
+use lamplight_model::{Qualifier, VersionNumber};
+use serde_json::{Map, Value, json};
+
+/// Rows of a page, and the greatest `MaxItems`.
+const PAGE_ROWS: usize = 50;
+/// The refusal of `$LATEST` by all but Put, which has its own text.
+const NOT_A_VERSION: &str = "The function resource provided must be an alias or a published version.";
+
+/// PutProvisionedConcurrencyConfig. 202: the instances come later.
+pub async fn put(
+    state: &ApiState,
+    context: &Context,
+    label: &str,
+    body: &Bytes,
+) -> Result<Response, ApiError> {
+    let members = Members::parse(body)?;
+    let executions = members.integer("ProvisionedConcurrentExecutions")?;
+    let mut violations = Violations::default();
+    match executions {
+        Some(executions) => {
+            violations.range(executions, "provisionedConcurrentExecutions", 1, i64::from(i32::MAX));
+        }
+        None => violations.missing("provisionedConcurrentExecutions"),
+    }
+    let target = target(context, label, violations)?;
+    let version = match target.qualifier {
+        Some(Qualifier::Version(_)) => target.load(state).await?,
+        Some(Qualifier::Alias(_)) => return Err(no_alias(&target)),
+        None | Some(Qualifier::Latest) => return Err(unpublished().into()),
+    };
+    let executions = executions.and_then(|executions| usize::try_from(executions).ok()).unwrap_or(usize::MAX);
+    let provisioned = state.invoker.provisioning().put(&version, executions).await?;
+    Ok(reply::json(StatusCode::ACCEPTED, &Value::Object(shown(&provisioned))))
+}
+
+/// GetProvisionedConcurrencyConfig.
+pub async fn get(state: &ApiState, context: &Context, label: &str) -> Result<Response, ApiError> {
+    let target = target(context, label, Violations::default())?;
+    let version = published(state, &target).await?;
+    match state.invoker.provisioning().get(&target.scope, &target.name, version).await? {
+        Some(provisioned) => Ok(reply::json(StatusCode::OK, &Value::Object(shown(&provisioned)))),
+        None => Err(ApiError::new(
+            StatusCode::NOT_FOUND,
+            "ProvisionedConcurrencyConfigNotFoundException",
+            "No Provisioned Concurrency Config found for this function",
+        )),
+    }
+}
+
+/// DeleteProvisionedConcurrencyConfig. One that is not there is deleted, too.
+pub async fn delete(state: &ApiState, context: &Context, label: &str) -> Result<Response, ApiError> {
+    let target = target(context, label, Violations::default())?;
+    let version = published(state, &target).await?;
+    state.invoker.provisioning().delete(&target.scope, &target.name, version).await?;
+    Ok(reply::empty(StatusCode::NO_CONTENT))
+}
+
+/// ListProvisionedConcurrencyConfigs: those of one function by version.
+pub async fn list(state: &ApiState, context: &Context, label: &str) -> Result<Response, ApiError> {
+    const LIST: &str = "provisioned-concurrency";
+    let target = Target::from_path(context, label)?;
+    let mut violations = Violations::default();
+    let limit = page_rows(context, &mut violations);
+    violations.finish()?;
+    let after: Option<u64> = marker(context, LIST)?;
+    target.load_latest(state).await?;
+    let provisioning = state.invoker.provisioning();
+    let mut rows = provisioning.list(&target.scope, &target.name, after, limit + 1).await?;
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = rows.last().filter(|_| more).map(|last| page::token(LIST, &last.config.version));
+    let mut configs = Vec::new();
+    for row in rows {
+        let number = VersionNumber::Published(row.config.version);
+        // One of a version that was just deleted is on its way out.
+        if state.store.get_version(&target.scope, &target.name, number).await?.is_some() {
+            let qualifier = Qualifier::Version(row.config.version);
+            let mut config = shown(&row);
+            let arn = function_arn(&target.scope, &target.name, Some(&qualifier));
+            config.insert("FunctionArn".to_owned(), arn.into());
+            configs.push(Value::Object(config));
+        }
+    }
+    let mut answer = json!({ "ProvisionedConcurrencyConfigs": configs });
+    if let Some(next) = next {
+        answer["NextMarker"] = next.into();
+    }
+    Ok(reply::json(StatusCode::OK, &answer))
+}
+
+/// The function with the qualifier, which every operation but List needs.
+fn target(context: &Context, label: &str, mut violations: Violations) -> Result<Target, ApiError> {
+    let target = Target::from_path(context, label)?;
+    if target.qualifier.is_none() {
+        violations.missing("qualifier");
+    }
+    violations.finish()?;
+    Ok(target)
+}
+
+/// The number of the version that is meant. Fails when it does not exist, and for what is no version.
+async fn published(state: &ApiState, target: &Target) -> Result<u64, ApiError> {
+    match target.qualifier {
+        Some(Qualifier::Version(number)) => {
+            target.load(state).await?;
+            Ok(number)
+        }
+        Some(Qualifier::Alias(_)) => Err(no_alias(target)),
+        None | Some(Qualifier::Latest) => Err(ApiError::invalid_parameter(NOT_A_VERSION)),
+    }
+}
+
+fn no_alias(target: &Target) -> ApiError {
+    ApiError::not_found(format!("Cannot find alias arn: {}", target.arn()))
+}
+
+fn shown(provisioned: &Provisioned) -> Map<String, Value> {
+    let mut shown = Map::new();
+    let mut set = |name: &str, value: Value| {
+        shown.insert(name.to_owned(), value);
+    };
+    set("RequestedProvisionedConcurrentExecutions", provisioned.config.executions.into());
+    set("AvailableProvisionedConcurrentExecutions", provisioned.ready.into());
+    set("AllocatedProvisionedConcurrentExecutions", provisioned.ready.into());
+    set("Status", provisioned.status.as_str().into());
+    if let ProvisionedStatus::Failed(reason) = &provisioned.status {
+        set("StatusReason", reason.as_str().into());
+    }
+    set("LastModified", provisioned.config.last_modified.seconds_format().into());
+    shown
+}
+
+/// `MaxItems`.
+fn page_rows(context: &Context, violations: &mut Violations) -> usize {
+    let Some(text) = context.parameter("MaxItems") else { return PAGE_ROWS };
+    match text.parse::<i64>() {
+        Ok(rows) => {
+            violations.range(rows, "maxItems", 1, PAGE_ROWS as i64);
+            usize::try_from(rows).unwrap_or(PAGE_ROWS).clamp(1, PAGE_ROWS)
+        }
+        Err(_) => {
+            violations.add(text, "maxItems", "Member must be a number");
+            PAGE_ROWS
+        }
+    }
+}
