@@ -444,3 +444,31 @@ async fn shutting_down_finishes_what_is_in_flight_and_drops_what_is_idle() {
     server.await.unwrap();
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
 }
+
+#[tokio::test]
+async fn metrics_are_counted_by_way_of_start_and_told_to_no_function() {
+    let door = FrontDoor::echo().await;
+    door.create("hello").await;
+    for _ in 0..2 {
+        // An answer with the log's tail comes after the record, which is counted then.
+        let answer = door.invoke("hello", &[("x-amz-log-type", "Tail")], "1").await;
+        assert_eq!(answer.status, 200);
+    }
+    let page = door.get("/lamplight/v1/metrics").await;
+    assert_eq!(page.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    let text = String::from_utf8(page.body.to_vec()).unwrap();
+    for line in [
+        "lamplight_invocations_total 2",
+        "lamplight_starts_total{start=\"warm\",runtime=\"python3.11\"} 2",
+        "lamplight_provisioned_instances{state=\"wanted\"} 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+    assert!(!text.contains("hello"), "{text}");
+    let inside = FrontDoor::start(
+        |invocation| FakeRun::Return(invocation.payload.clone()),
+        Caller::Function { scope: Scope::default(), arn: "arn".to_owned(), role: "role".to_owned() },
+    )
+    .await;
+    assert_eq!(inside.get("/lamplight/v1/metrics").await.error(), (403, "AccessDeniedException"));
+}

@@ -7,7 +7,8 @@ use crate::metrics::{Metrics, MetricsSnapshot};
 use crate::provisioned::Provisioning;
 use crate::request::{InvokeRequest, Running};
 use crate::resolve::{check_state, resolve};
-use crate::workers::Workers;
+use crate::starts::Starts;
+use crate::workers::{InstanceCounts, Workers};
 use lamplight_model::limits::{ACCOUNT_CONCURRENCY, ASYNC_PAYLOAD_BYTES};
 use lamplight_model::{
     ErrorCode, FunctionName, FunctionVersion, Invocation, InvocationReport, Outcome, OutcomeStatus,
@@ -51,6 +52,7 @@ pub struct Invoker {
     admission: Arc<Admission>,
     provisioning: Arc<Provisioning>,
     pub(crate) metrics: Metrics,
+    starts: Starts,
     runs: TaskTracker,
     draining: AtomicBool,
     pub(crate) queue: Wakeup,
@@ -84,6 +86,7 @@ impl Invoker {
             ledger,
             clock,
             metrics: Metrics::default(),
+            starts: Starts::default(),
             runs: TaskTracker::new(),
             draining: AtomicBool::new(false),
             queue: Wakeup::default(),
@@ -99,6 +102,11 @@ impl Invoker {
         self.queue_tasks.spawn(worker.run());
         let (provisioning, stop) = (Arc::clone(&self.provisioning), self.stop_queue.clone());
         self.queue_tasks.spawn(async move { provisioning.converge(stop).await });
+    }
+
+    /// What the workers have now.
+    pub fn instances(&self) -> InstanceCounts {
+        self.workers.instances()
     }
 
     /// Provisioned concurrency: what is wanted, and how it stands.
@@ -176,6 +184,7 @@ impl Invoker {
             concurrent: self.admission.running_in_all(),
             asynchronous_in_flight: self.queue.in_flight(),
             functions: self.metrics.rows(),
+            starts: self.starts.rows(),
         }
     }
 
@@ -259,6 +268,7 @@ impl Invoker {
             Finished { report: lost, log_tail: None }
         });
         self.metrics.finished(&ended.report);
+        self.starts.finished(&version.runtime, &ended.report);
         if !self.ledger.append(ended.report.clone()) {
             // More runs end than the ledger's disk takes. The caller has its answer; what waits here is the
             // place in the account's concurrency, so that no more begin than can be written down.

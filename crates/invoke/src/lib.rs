@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod provisioned;
 pub mod request;
 pub mod resolve;
+pub mod starts;
 pub mod workers;
 
 pub use asynchronous::AsynchronousConfig;

@@ -3,6 +3,7 @@
 //! The words follow Lambda's CloudWatch metrics: `Invocations` are runs of the function (a throttled call is
 //! none), `Errors` are runs that ended in anything but success.
 
+use crate::starts::StartRow;
 use lamplight_model::{FunctionName, InvocationReport, OutcomeStatus, Scope, StartKind};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -58,6 +59,8 @@ pub struct MetricsSnapshot {
     pub asynchronous_in_flight: usize,
     /// One row per function, by scope and name.
     pub functions: Vec<FunctionRow>,
+    /// One row per way of start and runtime.
+    pub starts: Vec<StartRow>,
 }
 
 /// One function's counters.

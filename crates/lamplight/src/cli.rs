@@ -68,6 +68,8 @@ pub enum Command {
     Get(Named),
     /// Delete a function, or one version of it.
     Delete(Delete),
+    /// Show the last calls of a function: how each found its instance, and where the time of a cold start went.
+    Invocations(Invocations),
     /// Show what the functions used and what it cost.
     Usage(Usage),
     /// Say which interpreters run which runtimes.
@@ -225,6 +227,24 @@ pub struct Delete {
     /// Delete only this published version.
     #[arg(long, value_name = "VERSION")]
     pub qualifier: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  \
+    lamplight invocations orders\n  \
+    lamplight invocations orders --cold --limit 100\n\n\
+    START says how the call found its instance: warm (an idle or provisioned one), blank (a waiting interpreter \
+    became it), zygote (a fork of a prepared one), from-nothing. QUEUE is the wait for room, the rest the parts of \
+    the start.")]
+pub struct Invocations {
+    /// Function name.
+    pub name: String,
+    /// Only calls that waited for a start.
+    #[arg(long)]
+    pub cold: bool,
+    /// How many of the last calls to look at: 1 to 1000.
+    #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub limit: u16,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -65,6 +65,19 @@ fn a_function_from_first_deploy_to_deletion() {
     assert_eq!(requests, 6, "{usage}");
     assert!(done(&program.run(&["usage", "--by-day", "--since", "1h"])).contains("total"));
 
+    // How each call found its instance; where the time of the cold ones went.
+    let calls = as_json(&program.run(&["invocations", "echo", "--json"]));
+    assert_eq!(calls["Invocations"].as_array().unwrap().len(), 6, "{calls}");
+    let shown = program.run(&["invocations", "echo", "--cold", "--limit", "6"]);
+    let lines: Vec<&str> = done(&shown).lines().collect();
+    let cold = calls["Invocations"].as_array().unwrap().iter().filter(|call| !call["cold_start"].is_null());
+    let cold: Vec<_> = cold.collect();
+    assert_eq!(lines.len(), 1 + cold.len(), "{}", shown.text());
+    assert!(lines[0].contains("START") && lines[0].ends_with("INIT"), "{}", lines[0]);
+    for (line, call) in lines[1..].iter().zip(cold) {
+        assert!(line.contains(call["start"].as_str().unwrap()) && line.ends_with(" ms"), "{line}");
+    }
+
     done(&program.run(&["invoke", "echo", "--dry-run"]));
     done(&program.run(&["delete", "echo", "--qualifier", "1"]));
     done(&program.run(&["delete", "echo"]));

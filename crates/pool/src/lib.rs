@@ -26,6 +26,7 @@ mod run;
 mod start;
 #[cfg(test)]
 mod testing;
+mod trace;
 mod zygotes;
 
 pub use answer::{Answer, Collected, Finished};

@@ -7,6 +7,7 @@ use crate::log::{Journal, Output, Records};
 use crate::plan::RuntimePlan;
 use crate::pool::Pool;
 use crate::registry::Phase;
+use crate::trace;
 use lamplight_model::managed_runtime::RuntimeFamily;
 use lamplight_model::{Caller, ColdStart, FunctionVersion, ServiceError, StartKind};
 use lamplight_runtime::managed::sized_command;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tracing::{debug, warn};
+use tracing::{Instrument as _, debug, warn};
 
 /// How often a start that was interrupted from outside is tried, and the pause between: a spawner that was
 /// killed is back within milliseconds.
@@ -145,6 +146,18 @@ impl StartRequest<'_> {
     ///
     /// No event is handed over here, so a start that was interrupted from outside is simply repeated.
     pub async fn start(
+        &self,
+        volume: Option<TemporaryVolume>,
+        limit: Duration,
+        deadline: Option<Instant>,
+    ) -> Result<Ready, StartFailure> {
+        let span = trace::cold_start(self.version, self.journal.stream(), self.journal.initialization());
+        let result = self.attempts(volume, limit, deadline).instrument(span.clone()).await;
+        trace::record(&span, &result);
+        result
+    }
+
+    async fn attempts(
         &self,
         mut volume: Option<TemporaryVolume>,
         limit: Duration,

@@ -8,10 +8,13 @@
 //! | `GET /lamplight/v1/invocations/{request id}` | one InvocationReport + `Price`, 404 when unknown |
 //! | `GET /lamplight/v1/functions/{name}/events` | `{"Accepted", "Done", "DeadLettered", "Pending"}` |
 //! | `GET /lamplight/v1/functions/{name}/dead-letters?Limit=` | `{"DeadLetters": [{"RequestId", "Condition", "Error", "Attempts", "AcceptedAt", "DeadAt", "Payload"}]}`, newest first |
+//! | `GET /lamplight/v1/metrics` | counters and histograms in Prometheus's text format, over all regions |
 //! | `GET /lamplight/v1/runtimes` | `{"Runtimes": [{"Identifier", "Version", "Interpreter", "AliasOf"?}]}` |
 //! | `GET /lamplight/v1/code/{digest}?Expires=&Signature=` | the ZIP; links are made by GetFunction |
 //!
 //! The region is that of the signature, as everywhere. Functions get none of this.
+
+mod metrics;
 
 use crate::http::request::decode_segment;
 use crate::http::{ApiError, Context, Response, body, reply};
@@ -51,6 +54,10 @@ async fn answer(state: &ApiState, context: &Context) -> Result<Response, ApiErro
     }
     match path.split('/').collect::<Vec<_>>().as_slice() {
         ["usage"] => usage(state, context).await,
+        ["metrics"] => {
+            let page = metrics::text(&state.invoker.metrics(), &state.invoker.instances());
+            Ok(reply::with_body(StatusCode::OK, metrics::CONTENT_TYPE, page))
+        }
         ["runtimes"] => Ok(ok(&json!({"Runtimes": (state.config.runtimes)()}))),
         ["code", _] => code::download(state, context).await,
         ["invocations", request_id] => invocation(state, context, request_id).await,

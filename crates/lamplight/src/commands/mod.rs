@@ -2,6 +2,7 @@
 
 mod deploy;
 mod functions;
+mod invocations;
 mod invoke;
 mod logs;
 mod runtime;
@@ -59,6 +60,9 @@ pub fn run(arguments: Arguments) -> Result<u8, Failure> {
             with_client(&global, async |client| functions::get(&global, client, flags).await)
         }
         Command::Delete(flags) => with_client(&global, async |client| functions::delete(client, flags).await),
+        Command::Invocations(flags) => {
+            with_client(&global, async |client| invocations::run(&global, client, flags).await)
+        }
         Command::Usage(flags) => {
             with_client(&global, async |client| usage::run(&global, client, flags).await)
         }

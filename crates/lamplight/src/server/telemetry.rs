@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::failure::Failure;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::FmtSpan;
 
 /// Whether the filter can be read; asked before anything is started.
 pub fn check(config: &Config) -> Result<(), Failure> {
@@ -16,7 +17,11 @@ pub fn check(config: &Config) -> Result<(), Failure> {
 /// Begins to write. Once per process.
 pub fn start(config: &Config) {
     let filter = EnvFilter::try_new(&config.log).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A span that the filter lets pass, such as that of a cold start, is one line when it is over.
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_span_events(FmtSpan::CLOSE)
+        .with_writer(std::io::stderr);
     let started = if config.log_json {
         builder.json().try_init()
     } else {
