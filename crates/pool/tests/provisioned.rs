@@ -142,3 +142,56 @@ async fn a_drain_takes_them_along() {
     want(&fixture, &function, 1);
     assert_eq!(fixture.pool.snapshot().provisioned.wanted, 0);
 }
+
+#[tokio::test]
+async fn the_json_format_tells_why_an_instance_was_started() {
+    let fixture = Fixture::new();
+    let mut told = fixture.python("told", SOURCE);
+    told.logging.json = true;
+    told.logging.system_log_level = Some("DEBUG".to_owned());
+    let told = Arc::new(told);
+    // (type, initialization type) of each object so far.
+    let objects = || -> Vec<(String, serde_json::Value)> {
+        let log = fixture.log.text("told");
+        let lines = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        lines.map(|line| (line["type"].as_str().unwrap().to_owned(), line["record"].clone())).collect()
+    };
+    want(&fixture, &told, 1);
+    fixture.until("one is ready", ready(1)).await;
+    let init: Vec<_> = objects();
+    let kinds: Vec<&str> = init.iter().map(|(kind, _)| kind.as_str()).collect();
+    assert_eq!(kinds, ["platform.initStart", "platform.initRuntimeDone", "platform.initReport"]);
+    for (kind, record) in &init {
+        assert_eq!(record["initializationType"], "provisioned-concurrency", "{kind}");
+        assert_eq!(record["phase"], "init", "{kind}");
+    }
+    assert_eq!((&init[1].1["status"], &init[2].1["status"]), (&"success".into(), &"success".into()));
+    let report = &init[2].1;
+    let of_phases: f64 =
+        ["interpreterMs", "initMs"].iter().map(|part| report["coldStart"][part].as_f64().unwrap()).sum();
+    assert!((report["metrics"]["durationMs"].as_f64().unwrap() - of_phases).abs() < 0.01, "{report}");
+    assert!(report["coldStart"].get("queueMs").is_none(), "{report}");
+
+    // The first call has no init of its own; one on demand has.
+    fixture.call(&told, "0").await;
+    fixture.pool.provision(&[]);
+    fixture.until("it is gone", |snapshot| snapshot.instances.total() == 0).await;
+    let before = objects().len();
+    fixture.call(&told, "0").await;
+    let later = objects().split_off(before);
+    let kinds: Vec<&str> = later.iter().map(|(kind, _)| kind.as_str()).collect();
+    assert_eq!(
+        kinds,
+        [
+            "platform.initStart",
+            "platform.initRuntimeDone",
+            "platform.initReport",
+            "platform.start",
+            "platform.runtimeDone",
+            "platform.report"
+        ]
+    );
+    assert_eq!(later[0].1["initializationType"], "on-demand");
+    assert!(later[5].1["metrics"]["initDurationMs"].as_f64().is_some_and(|init| init > 0.0));
+    assert!(objects()[..before].iter().all(|(_, record)| record["metrics"].get("initDurationMs").is_none()));
+}

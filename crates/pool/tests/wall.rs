@@ -11,7 +11,7 @@ mod common;
 use common::Fixture;
 use lamplight_model::function::FileSystemConfig;
 use lamplight_model::{OutcomeStatus, StartKind};
-use lamplight_pool::RuntimePlan;
+use lamplight_pool::{ProvisionedTarget, RuntimePlan};
 use lamplight_runtime::ManagedRuntimes;
 use lamplight_runtime::managed::{SearchPaths, base_entries, bootstraps, discover, root_entries};
 use lamplight_sandbox::RootEntry;
@@ -128,6 +128,7 @@ fn daemon(sockets: DaemonSockets, data: &Path, table: ManagedRuntimes) -> i32 {
             what_must_be_there_at_the_start_is,
             the_ways_to_start_node_look_alike_inside,
             an_instance_started_ahead_answers_warm,
+            provisioned_instances_are_ready_and_replaced,
             too_much_memory_is_told_from_other_deaths,
             a_timeout_carries_the_tmp,
             a_frozen_instance_wakes_for_its_call,
@@ -179,6 +180,41 @@ async fn an_instance_started_ahead_answers_warm(fixture: &Fixture) {
     assert_eq!(fixture.pool.snapshot().instances.total(), 1);
     let log = fixture.log.text("ahead");
     assert!(log.contains("Phase: init\tStatus: success\nSTART RequestId: "), "{log}");
+}
+
+async fn provisioned_instances_are_ready_and_replaced(fixture: &Fixture) {
+    let source = r#"
+import os, time
+def handler(event, context):
+    if event == "die": os._exit(1)
+    time.sleep(0.3)
+    return os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"] + " " + context.log_stream_name
+"#;
+    let function = Arc::new(fixture.python("provisioned", source));
+    fixture.pool.provision(&[ProvisionedTarget { version: function.clone(), instances: 3 }]);
+    let state = || fixture.pool.provisioned(&function.scope, &function.name, function.version);
+    fixture.until("three are ready", |_| state().ready == 3).await;
+    fixture.until("they stand still", |snapshot| snapshot.frozen == 3).await;
+    let before: Vec<String> = fixture.log.stream_names("provisioned");
+    let mut all = Vec::new();
+    for expected in [3, 2] {
+        let calls = futures_util::future::join_all((0..3).map(|_| fixture.call(&function, "1"))).await;
+        for call in &calls {
+            assert!(call.body.starts_with("\"provisioned-concurrency "), "{}", call.body);
+            assert_eq!(call.start(), "warm");
+            assert!(call.finished.report.max_memory_used_mib > 0);
+        }
+        let known = calls.iter().filter(|call| before.iter().any(|stream| call.body.contains(stream)));
+        all.push((known.count(), expected));
+        if expected == 3 {
+            let ended = fixture.call(&function, "\"die\"").await;
+            assert!(ended.body.contains("Runtime.ExitError"), "{}", ended.body);
+            fixture.until("it is replaced", |_| state().ready == 3).await;
+        }
+    }
+    assert!(all.iter().all(|(known, expected)| known == expected), "{all:?}");
+    fixture.pool.provision(&[]);
+    fixture.until("none is left", |snapshot| snapshot.provisioned.ready == 0 && snapshot.frozen == 0).await;
 }
 
 async fn a_node_function(fixture: &Fixture) {
