@@ -195,3 +195,18 @@ async fn the_json_format_tells_why_an_instance_was_started() {
     assert!(later[5].1["metrics"]["initDurationMs"].as_f64().is_some_and(|init| init > 0.0));
     assert!(objects()[..before].iter().all(|(_, record)| record["metrics"].get("initDurationMs").is_none()));
 }
+
+#[tokio::test]
+async fn one_that_dies_while_it_is_idle_is_noticed_by_a_call_and_replaced() {
+    let fixture = Fixture::new();
+    let function = Arc::new(fixture.python("struck", SOURCE));
+    want(&fixture, &function, 2);
+    fixture.until("two are ready", ready(2)).await;
+    let struck = fixture.backend().live().first().cloned().unwrap();
+    assert!(fixture.backend().interrupt(&struck));
+    // Whichever it was, calls find the living one and the count comes back.
+    for _ in 0..2 {
+        assert_eq!(told(&fixture.call(&function, "0").await.body).0, "provisioned-concurrency");
+    }
+    fixture.until("it was replaced", |snapshot| snapshot.counters.starts == 3 && ready(2)(snapshot)).await;
+}

@@ -84,7 +84,8 @@ impl Provisioning {
         config::put(&*self.store, &version.scope, &config)
             .await
             .map_err(|error| service_error("store the provisioned concurrency", &error))?;
-        Ok(self.stand(&version.scope, config))
+        // As on AWS, the answer is that it has begun; whoever asks next is told how far it is.
+        Ok(Provisioned { status: ProvisionedStatus::InProgress, ..self.stand(&version.scope, config) })
     }
 
     /// The configuration of a version and how it stands; `None` when it has none.
