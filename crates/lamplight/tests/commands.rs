@@ -68,6 +68,9 @@ fn a_function_from_first_deploy_to_deletion() {
     // How each call found its instance; where the time of the cold ones went.
     let calls = as_json(&program.run(&["invocations", "echo", "--json"]));
     assert_eq!(calls["Invocations"].as_array().unwrap().len(), 6, "{calls}");
+    let versions: Vec<&str> =
+        calls["Invocations"].as_array().unwrap().iter().filter_map(|call| call["version"].as_str()).collect();
+    assert_eq!(versions, ["1", "$LATEST", "$LATEST", "$LATEST", "$LATEST", "$LATEST"]);
     let shown = program.run(&["invocations", "echo", "--cold", "--limit", "6"]);
     let lines: Vec<&str> = done(&shown).lines().collect();
     let cold = calls["Invocations"].as_array().unwrap().iter().filter(|call| !call["cold_start"].is_null());

@@ -139,6 +139,8 @@ fn report(state: &ApiState, report: &InvocationReport) -> Result<Value, ApiError
     let mut value = serde_json::to_value(report).map_err(|error| {
         ApiError::from(lamplight_model::ServiceError::internal(format!("failed to print a report: {error}")))
     })?;
+    // As everywhere in the API: `$LATEST` or the number.
+    value["version"] = report.version.to_string().into();
     value["Price"] = state.config.price_book.price(report.billed(), report.memory_mib).into();
     Ok(value)
 }
