@@ -84,6 +84,10 @@ fn gauges(page: &mut Page, instances: &InstanceCounts) {
     {
         page.sample("provisioned_instances", &[("state", state)], count);
     }
+    page.family("provisioned_starts_total", "counter", "Starts of provisioned instances by their result.");
+    for (result, count) in [("ready", provisioned.started), ("failed", provisioned.failed)] {
+        page.sample("provisioned_starts_total", &[("result", result)], count);
+    }
 }
 
 fn word(start: StartKind) -> &'static str {
@@ -167,6 +171,7 @@ mod tests {
             "lamplight_cold_start_seconds_sum{start=\"blank\",runtime=\"python3.11\"} 31.0005",
             "lamplight_cold_start_phase_seconds_count{start=\"blank\",runtime=\"python3.11\",phase=\"init\"} 3",
             "lamplight_provisioned_instances{state=\"ready\"} 0",
+            "lamplight_provisioned_starts_total{result=\"failed\"} 0",
         ];
         for line in expected {
             assert!(page.lines().any(|found| found == line), "{line}\n{page}");

@@ -160,7 +160,7 @@ impl Workers for FakeWorkers {
 
     fn instances(&self) -> InstanceCounts {
         let wanted = self.targets.borrow().iter().map(|target| target.instances).sum();
-        let provisioned = ProvisionedCounts { wanted, ready: wanted, starting: 0 };
+        let provisioned = ProvisionedCounts { wanted, ready: wanted, ..ProvisionedCounts::default() };
         InstanceCounts { provisioned, ..InstanceCounts::default() }
     }
 }

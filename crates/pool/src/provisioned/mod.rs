@@ -48,4 +48,8 @@ pub struct ProvisionedCounts {
     pub ready: usize,
     /// In their init phase.
     pub starting: usize,
+    /// Starts that succeeded since the process began.
+    pub started: u64,
+    /// Starts that failed since then.
+    pub failed: u64,
 }

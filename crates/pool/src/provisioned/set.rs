@@ -54,12 +54,15 @@ struct Kept<I> {
 pub struct ProvisionedSet<I> {
     kept: BTreeMap<KeptId, Kept<I>>,
     next_id: KeptId,
+    /// Starts that succeeded and that failed since the process began.
+    started: u64,
+    failed: u64,
     closed: bool,
 }
 
 impl<I> Default for ProvisionedSet<I> {
     fn default() -> Self {
-        Self { kept: BTreeMap::new(), next_id: 0, closed: false }
+        Self { kept: BTreeMap::new(), next_id: 0, started: 0, failed: 0, closed: false }
     }
 }
 
@@ -67,13 +70,18 @@ impl<I> ProvisionedSet<I> {
     /// Makes `targets` all that is wanted. Gives back idle instances that are not wanted any more; running ones
     /// are refused by `give_back` later.
     pub fn set_targets(&mut self, targets: &[ProvisionedTarget]) -> Vec<I> {
+        let targets = if self.closed { &[] } else { targets };
         for kept in self.kept.values_mut() {
-            kept.wanted = 0;
+            let target = targets.iter().find(|target| same(&kept.version, &target.version));
+            let wanted = target.map_or(0, |target| target.instances);
+            if wanted != kept.wanted {
+                // Whoever asks for another number wants to know anew.
+                kept.failure = None;
+            }
+            kept.wanted = wanted;
         }
-        for target in targets.iter().filter(|_| !self.closed) {
-            let known = self.kept.values_mut().find(|kept| same(&kept.version, &target.version));
-            if let Some(kept) = known {
-                kept.wanted = target.instances;
+        for target in targets {
+            if self.kept.values().any(|kept| same(&kept.version, &target.version)) {
                 continue;
             }
             self.next_id += 1;
@@ -131,6 +139,7 @@ impl<I> ProvisionedSet<I> {
 
     /// A start has succeeded.
     pub fn started(&mut self, id: KeptId) {
+        self.started += 1;
         if let Some(kept) = self.kept.get_mut(&id) {
             kept.starting = kept.starting.saturating_sub(1);
             kept.ready += 1;
@@ -140,6 +149,7 @@ impl<I> ProvisionedSet<I> {
 
     /// A start has failed. Its count goes with its membership.
     pub fn failed(&mut self, id: KeptId, what: ProvisionedFailure, now: Instant) {
+        self.failed += 1;
         if let Some(kept) = self.kept.get_mut(&id) {
             let attempts = kept.failure.as_ref().map_or(0, |failure| failure.attempts) + 1;
             kept.failure = Some(Failure { what, attempts, retry_at: now + pause(attempts) });
@@ -217,7 +227,9 @@ impl<I> ProvisionedSet<I> {
 
     /// Over all versions, and how many idle ones stand still.
     pub fn counts(&self) -> (ProvisionedCounts, usize) {
-        let (mut counts, mut frozen) = (ProvisionedCounts::default(), 0);
+        let (started, failed) = (self.started, self.failed);
+        let mut counts = ProvisionedCounts { started, failed, ..ProvisionedCounts::default() };
+        let mut frozen = 0;
         for kept in self.kept.values() {
             counts.wanted += kept.wanted;
             counts.ready += kept.ready;
@@ -367,7 +379,11 @@ mod tests {
         node.set.left(1, true);
         assert_eq!(node.set.give_back(1, "three", node.now), Some("three"));
         node.set.left(1, true);
-        assert_eq!(node.set.counts().0, ProvisionedCounts::default());
+        assert_eq!(
+            node.set.counts().0,
+            ProvisionedCounts { started: 3, ..ProvisionedCounts::default() },
+            "nothing is left"
+        );
         assert!(node.set.kept.is_empty());
     }
 
@@ -395,6 +411,18 @@ mod tests {
         assert_eq!(retry_at - node.now, Duration::from_secs(16));
         node.now = retry_at;
         assert_eq!((node.due(), node.due()), (1, 0));
+        node.failed();
+        assert_eq!(node.due(), 0);
+        // Another number is asked for: that is a new beginning.
+        node.want(6);
+        assert_eq!((node.state().failure, node.due()), (None, 6));
+        for _ in 0..6 {
+            node.failed();
+        }
+        node.want(5);
+        node.failed();
+        node.now = node.set.next_retry().unwrap();
+        assert_eq!(node.due(), 1);
         // It is over: the rest follows.
         node.started("one");
         assert_eq!((node.state().failure, node.due()), (None, 4));
