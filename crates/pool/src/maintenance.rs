@@ -20,7 +20,7 @@ const PREWARMS_AT_ONCE: usize = 4;
 /// Instances that give memory back in one look, one after the other: the kernel takes milliseconds for each.
 const RECLAIMS_AT_ONCE: usize = 32;
 /// How often idle instances are looked at for having died, and the longest sleep while there are any.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+pub const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// The longest sleep of all: versions nobody calls any more are forgotten then.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 

@@ -6,6 +6,7 @@ use super::set::{KeptId, ProvisionedSet};
 use super::{ProvisionedFailure, ProvisionedState, ProvisionedTarget};
 use crate::initialization::InitializationType;
 use crate::instance::{Instance, Room};
+use crate::maintenance::LOOK_EVERY;
 use crate::pool::Pool;
 use crate::prewarm::PrewarmFailure;
 use crate::registry::Phase;
@@ -127,7 +128,7 @@ impl Pool {
     }
 
     /// Freezes provisioned instances that are idle for long enough and, with `look`, stops dead ones. Gives when
-    /// the next is to be frozen.
+    /// the next is to be frozen; with idle ones that all stand still, when to look for dead ones again.
     pub(crate) async fn maintain_provisioned(&self, now: Instant, look: bool) -> Option<Instant> {
         let delay = self.config.freeze_after;
         while self.provisioned.set().freeze_due(delay, now, FREEZES_AT_ONCE, Instance::freeze) {
@@ -137,7 +138,8 @@ impl Pool {
             let dead = self.provisioned.set().take_dead(|instance| instance.body.exit_now().is_some());
             self.stop_provisioned(dead);
         }
-        self.provisioned.set().next_freeze(delay)
+        let set = self.provisioned.set();
+        set.next_freeze(delay).or_else(|| set.has_idle().then(|| now + LOOK_EVERY))
     }
 
     /// Wants no provisioned instances any more, ever.

@@ -202,6 +202,11 @@ impl<I> ProvisionedSet<I> {
         false
     }
 
+    /// Whether any instance waits for a call.
+    pub fn has_idle(&self) -> bool {
+        self.kept.values().any(|kept| !kept.idle.is_empty())
+    }
+
     /// When the next idle instance is to be frozen.
     pub fn next_freeze(&self, freeze_after: Duration) -> Option<Instant> {
         let idle = self.kept.values().flat_map(|kept| &kept.idle).filter(|idle| !idle.frozen);
