@@ -54,7 +54,7 @@ async fn errors_are_documents_and_lines() {
     bootstrap.ready().await;
     let answer = bootstrap.invoke("{}").await;
     assert!(answer.starts_with(r#"error RangeError {"errorType":"RangeError","errorMessage":"boom","trace":["RangeError: boom","    at "#), "{answer}");
-    assert!(answer.contains("CODE/index.mjs:1:44") && !answer.contains("bootstrap.mjs"), "{answer}");
+    assert!(answer.contains("CODE/index.mjs:1:44") && !answer.contains("bootstrap.cjs"), "{answer}");
     let logs = bootstrap.logs();
     assert!(
         logs[0].contains(

@@ -39,8 +39,8 @@ pub fn bootstraps() -> &'static [Bootstrap] {
         Bootstrap {
             family: RuntimeFamily::Node,
             directory: "node",
-            name: "bootstrap.mjs",
-            content: include_bytes!("../../bootstraps/node/bootstrap.mjs"),
+            name: "bootstrap.cjs",
+            content: include_bytes!("../../bootstraps/node/bootstrap.cjs"),
         },
     ]
 }

@@ -144,7 +144,7 @@ fn node(program: &Path, probe: &dyn Fn(&Path) -> Option<String>) -> Option<Insta
     Some(InstalledRuntime {
         identifier: format!("nodejs{major}.x"),
         version,
-        command: vec![inside.program, "/var/runtime/bootstrap.mjs".to_owned()],
+        command: vec![inside.program, "/var/runtime/bootstrap.cjs".to_owned()],
         prefix: inside.prefix,
         interpreter: program.to_owned(),
     })

@@ -29,15 +29,15 @@ mod tests {
 
     #[test]
     fn only_nodes_heap_is_sized() {
-        let command = ["/usr/bin/node".to_owned(), "/var/runtime/bootstrap.mjs".to_owned()];
+        let command = ["/usr/bin/node".to_owned(), "/var/runtime/bootstrap.cjs".to_owned()];
         let check = |family, memory_mib, expected: &str| {
             assert_eq!(sized_command(&command, family, memory_mib).join(" "), expected);
         };
-        let node = |options: &str| format!("/usr/bin/node {options} /var/runtime/bootstrap.mjs");
+        let node = |options: &str| format!("/usr/bin/node {options} /var/runtime/bootstrap.cjs");
         check(RuntimeFamily::Node, 128, &node("--max-old-space-size=80 --max-semi-space-size=6"));
         check(RuntimeFamily::Node, 1024, &node("--max-old-space-size=921 --max-semi-space-size=16"));
         check(RuntimeFamily::Node, 10_240, &node("--max-old-space-size=9216 --max-semi-space-size=16"));
-        check(RuntimeFamily::Python, 128, "/usr/bin/node /var/runtime/bootstrap.mjs");
+        check(RuntimeFamily::Python, 128, "/usr/bin/node /var/runtime/bootstrap.cjs");
         assert!(sized_command(&[], RuntimeFamily::Node, 128).is_empty());
     }
 }

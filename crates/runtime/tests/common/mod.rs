@@ -90,7 +90,7 @@ impl Bootstrap {
             "python" => {
                 (interpreter("python3", &["-c", "import sys; print(sys.executable)"]), "python/bootstrap.py")
             }
-            _ => (interpreter("node", &["-p", "process.execPath"]), "node/bootstrap.mjs"),
+            _ => (interpreter("node", &["-p", "process.execPath"]), "node/bootstrap.cjs"),
         };
         let options: &[&str] = if runtime == "python" { &["-S"] } else { &[] };
         // A shell moves the socket to descriptor 3; the standard library has no safe way to name it.

@@ -1,13 +1,16 @@
 // Runs a Node.js handler: speaks frames with the platform over descriptor 3 and behaves as AWS Lambda's runtime.
 // The frame format is described in crates/runtime/src/frames/codec.rs.
+//
+// A cold start waits for every line here: CommonJS, because Node's loader of ES modules alone costs some milliseconds,
+// and nothing is loaded at the top that Node has not loaded by itself.
 
-import { writeSync, existsSync, readFileSync } from "node:fs";
-import { Socket } from "node:net";
-import { createRequire } from "node:module";
-import { Writable } from "node:stream";
-import { format } from "node:util";
-import { pathToFileURL } from "node:url";
-import path from "node:path";
+"use strict";
+
+const { writeSync, readSync, read, existsSync, readFileSync } = require("node:fs");
+const { createRequire } = module.constructor;
+const { format } = require("node:util");
+const { pathToFileURL } = require("node:url");
+const path = require("node:path");
 
 const FRAMES = 3;
 const HELLO = 0x01, READY = 0x02, INIT_ERROR = 0x03, RESPONSE = 0x04, ERROR = 0x05, LOG = 0x06;
@@ -17,6 +20,8 @@ const PROTOCOL_VERSION = 1;
 const LOG_BYTES = 256 * 1024;
 // Pieces of a streamed answer; a frame holds at most 1 MiB.
 const CHUNK_BYTES = 256 * 1024;
+// Taken from the platform at once, unless a frame is known to be longer.
+const READ_BYTES = 64 * 1024;
 const MAJOR = Number(process.versions.node.split(".")[0]);
 // Longest message and trace of an error document; a frame holds at most 1 MiB.
 const MESSAGE_CHARACTERS = 128 * 1024;
@@ -28,7 +33,13 @@ const HTTP_CONTENT_TYPE = "application/vnd.awslambda.http-integration-response";
 
 // --- Frames -------------------------------------------------------------------------------------------------
 
-const sleeper = new Int32Array(new SharedArrayBuffer(4));
+let sleeper = null;
+
+/** Waits a moment for the platform, when there is nothing else to do. */
+function sleep() {
+  sleeper ??= new Int32Array(new SharedArrayBuffer(4));
+  Atomics.wait(sleeper, 0, 0, 1);
+}
 
 /** Writes everything at once: what was said before a crash must have been said. */
 function writeAll(bytes) {
@@ -38,7 +49,7 @@ function writeAll(bytes) {
       at += writeSync(FRAMES, bytes, at, bytes.length - at);
     } catch (error) {
       if (error.code !== "EAGAIN") throw error;
-      Atomics.wait(sleeper, 0, 0, 1); // The platform reads on; there is nothing to do but to wait for room.
+      sleep(); // The platform reads on and makes room.
     }
   }
 }
@@ -65,21 +76,38 @@ function sendLog(text) {
   send(LOG, Buffer.concat([time, body]));
 }
 
-/** Reads frames without holding the event loop open while a handler runs. */
+/** The platform is gone, and with it whoever could read an answer. */
+const gone = () => process.exit(0);
+
+/**
+ * Reads frames. A socket does it without holding the event loop open while a handler runs, but `node:net` takes
+ * milliseconds to load: what a start waits for is read with plain calls, and the socket comes after the first answer.
+ */
 class Frames {
   constructor() {
     this.chunks = [];
     this.length = 0;
     this.wake = null;
+    this.socket = null;
+    this.first = true;
+  }
+
+  /** From here on with a socket. It makes the descriptor non-blocking. */
+  attach() {
+    const { Socket } = require("node:net");
+    this.first = false;
     this.socket = new Socket({ fd: FRAMES, readable: true, writable: false });
     this.socket.on("data", (chunk) => {
-      this.chunks.push(chunk);
-      this.length += chunk.length;
+      this.took(chunk);
       this.wake?.();
     });
-    const gone = () => process.exit(0); // The platform is gone, and with it whoever could read an answer.
     this.socket.on("end", gone);
     this.socket.on("error", gone);
+  }
+
+  took(chunk) {
+    this.chunks.push(chunk);
+    this.length += chunk.length;
   }
 
   take(length) {
@@ -89,18 +117,51 @@ class Frames {
     return all.subarray(0, length);
   }
 
+  /** One frame, read while nothing else happens in this process. */
+  receiveNow() {
+    const need = (length) => {
+      while (this.length < length) {
+        const room = Buffer.allocUnsafe(Math.max(READ_BYTES, length - this.length));
+        try {
+          const count = readSync(FRAMES, room);
+          if (count === 0) gone();
+          this.took(room.subarray(0, count));
+        } catch (error) {
+          if (error.code !== "EAGAIN") gone();
+          sleep();
+        }
+      }
+    };
+    need(4);
+    const length = this.take(4).readUInt32BE(0);
+    need(length);
+    const frame = this.take(length);
+    return [frame[0], frame.subarray(1)];
+  }
+
   async need(length) {
+    while (this.first && this.length < length) {
+      const room = Buffer.allocUnsafe(Math.max(READ_BYTES, length - this.length));
+      await new Promise((resolve) => {
+        read(FRAMES, room, 0, room.length, null, (error, count) => {
+          if (error?.code === "EAGAIN") this.attach();
+          else if (error || count === 0) gone();
+          else this.took(room.subarray(0, count));
+          resolve();
+        });
+      });
+    }
     while (this.length < length) await new Promise((resolve) => (this.wake = resolve));
     this.wake = null;
   }
 
   async receive() {
-    this.socket.ref();
+    this.socket?.ref();
     await this.need(4);
     const length = this.take(4).readUInt32BE(0);
     await this.need(length);
     const frame = this.take(length);
-    this.socket.unref();
+    this.socket?.unref();
     return [frame[0], frame.subarray(1)];
   }
 }
@@ -154,7 +215,7 @@ function patchConsole() {
 function stackLines(error) {
   const lines = String(error.stack ?? "").split("\n");
   // The bootstrap's own frames say nothing about the function.
-  return lines.filter((line) => !line.includes(import.meta.url));
+  return lines.filter((line) => !line.includes(__filename));
 }
 
 class RuntimeFailure extends Error {
@@ -272,7 +333,9 @@ async function loadHandler(root, name) {
 }
 
 /** The answer of a streaming handler: a Writable whose pieces are sent as they are written. */
-class ResponseStream extends Writable {
+const makeResponseStream = (invocation, highWaterMark) => new (responseStreamClass())(invocation, highWaterMark);
+
+const responseStreamClass = () => class ResponseStream extends require("node:stream").Writable {
   constructor(invocation, highWaterMark) {
     super(highWaterMark ? { highWaterMark } : {});
     this.invocation = invocation;
@@ -315,7 +378,7 @@ class ResponseStream extends Writable {
     }
     done();
   }
-}
+};
 
 globalThis.awslambda = {
   streamifyResponse(handler, options) {
@@ -425,7 +488,7 @@ function invoke(handler, header, payload) {
     const context = makeContext(header, answer);
     try {
       if (handler[HANDLER_STREAMING] === "response") {
-        const stream = new ResponseStream(invocation, handler[HANDLER_HIGH_WATER_MARK]);
+        const stream = makeResponseStream(invocation, handler[HANDLER_HIGH_WATER_MARK]);
         stream.on("error", fail);
         stream.on("finish", finish);
         const result = handler(event, stream, context);
@@ -457,21 +520,30 @@ function applyInit(payload) {
   LEVEL = LEVELS[(process.env.AWS_LAMBDA_LOG_LEVEL ?? "").toUpperCase()] ?? LEVELS.TRACE;
 }
 
+/** The payload of INIT. */
+async function waitForInit(frames) {
+  // The environment is not complete: nobody waits yet, so there is time for what will be needed.
+  const early = process.env._HANDLER === undefined;
+  if (early) frames.attach();
+  for (;;) {
+    const [kind, payload] = early ? await frames.receive() : frames.receiveNow();
+    if (kind === INIT) return payload;
+  }
+}
+
 async function main() {
   send(HELLO, Buffer.from([PROTOCOL_VERSION]));
+  // Functions do not find a main module that is not theirs, as under AWS's runtime, which is an ES module.
+  process.mainModule = undefined;
+  delete require.cache[__filename];
   const frames = new Frames();
-  for (;;) {
-    const [kind, payload] = await frames.receive();
-    if (kind !== INIT) continue;
-    applyInit(payload);
-    break;
-  }
+  applyInit(await waitForInit(frames));
   patchConsole();
   let handler;
   try {
     handler = await loadHandler(process.env.LAMBDA_TASK_ROOT ?? "/var/task", process.env._HANDLER ?? "");
   } catch (error) {
-    fatal(error?.name?.startsWith("Runtime.") ? "Uncaught Exception " : "Uncaught Exception ", error, 129);
+    fatal("Uncaught Exception ", error, 129);
   }
   started = true;
   send(READY);
@@ -481,6 +553,7 @@ async function main() {
     const length = payload.readUInt32BE(0);
     const header = JSON.parse(payload.subarray(4, 4 + length).toString("utf8"));
     await invoke(handler, header, payload.subarray(4 + length));
+    if (frames.first) frames.attach();
   }
 }
 
