@@ -92,6 +92,7 @@ mod tests {
             command: vec!["/var/lang/bin/python3.11".to_owned()],
             prefix: None,
             interpreter: "/opt/python".into(),
+            bootstrap: String::new(),
         };
         table.installed.insert("python3.11".to_owned(), installed);
         table.aliases.insert("python3.13".to_owned(), "python3.11".to_owned());

@@ -46,6 +46,21 @@ async fn an_exception_becomes_the_error_document() {
     .await;
 }
 
+/// What runs where an interpreter could not make byte code, and that functions cannot tell which it is.
+#[tokio::test]
+async fn source_and_byte_code_are_the_same_to_a_function() {
+    let code = "import sys, logging\ndef handler(event, context):\n    main = sys.modules['__main__']\n    name = sys.argv[0].rsplit('/', 1)[1]\n    logging.warning('logged')\n    raise ValueError(main.COMPILED is event, name, main.__file__ == sys.argv[0])\n";
+    let both = [(RUNTIME, "true"), ("python without byte code", "false")];
+    for (runtime, compiled) in both {
+        let mut bootstrap = Bootstrap::start(runtime, code, "app.handler");
+        bootstrap.ready().await;
+        let (answer, logs) = bootstrap.invoke_and_log(compiled).await;
+        assert!(answer.contains(r#""errorMessage": "(True, 'bootstrap.py', True)""#), "{runtime}: {answer}");
+        assert_eq!(answer.matches("File").count(), 1, "{runtime}: {answer}");
+        assert!(logs.concat().contains("logged"), "{runtime}: {logs:?}");
+    }
+}
+
 #[tokio::test]
 async fn what_cannot_be_read_or_written_as_json() {
     let code = "def handler(event, context):\n    return {1, 2}\n";

@@ -5,6 +5,7 @@
 //!                                                                                └─ daemon (own uid): wiring
 //! ```
 
+mod byte_code;
 mod daemon;
 mod data_directory;
 mod housekeeping;
@@ -14,6 +15,7 @@ mod wiring;
 
 use data_directory::DataDirectory;
 pub use data_directory::holder;
+use runtimes::remove_unused_byte_code;
 pub use runtimes::{find_runtimes, probe_version, publish, rows, runtimes_file};
 
 use crate::config::Config;
@@ -44,7 +46,8 @@ pub fn serve(config: Config) -> Result<u8, Failure> {
     let data = DataDirectory::prepare(&config.data_dir, config.first_uid)?;
     let listener = bind(&config, data.predecessor_was_killed)?;
     let runtimes = find_runtimes(&runtimes_file(&config.data_dir))?;
-    publish(&config.data_dir, &runtimes)?;
+    let published = publish(&config.data_dir, &runtimes)?;
+    remove_unused_byte_code(&config.data_dir, &published);
     raise_descriptor_limit();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let host = HostConfig {

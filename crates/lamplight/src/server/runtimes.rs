@@ -1,5 +1,6 @@
 //! What runtimes run on: found on the host by root, written down for the spawners and the daemon.
 
+use super::byte_code;
 use super::data_directory::write_whole;
 use crate::failure::Failure;
 use lamplight_api::RuntimeRow;
@@ -42,12 +43,23 @@ pub fn probe_version(interpreter: &Path) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Writes `bootstraps/`, `roots.json` and `runtimes.json`, in this order: what is named exists.
-pub fn publish(data_directory: &Path, runtimes: &ManagedRuntimes) -> Result<(), Failure> {
+/// Directory of the bootstraps.
+fn bootstraps_directory(data_directory: &Path) -> PathBuf {
+    data_directory.join("bootstraps")
+}
+
+/// Removes byte code that no runtime uses. Only before the first sandbox: one being built may use it.
+pub fn remove_unused_byte_code(data_directory: &Path, published: &ManagedRuntimes) {
+    let used = published.available().map(|runtime| runtime.bootstrap.clone()).collect();
+    byte_code::remove_unused(&bootstraps_directory(data_directory), &used);
+}
+
+/// Writes `bootstraps/`, `roots.json` and `runtimes.json`, in this order: what is named exists. Gives the table as written.
+pub fn publish(data_directory: &Path, runtimes: &ManagedRuntimes) -> Result<ManagedRuntimes, Failure> {
     let context = |error: std::io::Error| {
         Failure::usage(format!("failed to write the runtimes to {}", data_directory.display())).because(error)
     };
-    let directory = data_directory.join("bootstraps");
+    let directory = bootstraps_directory(data_directory);
     for file in bootstraps() {
         let family = directory.join(file.directory);
         for created in [&directory, &family] {
@@ -57,25 +69,31 @@ pub fn publish(data_directory: &Path, runtimes: &ManagedRuntimes) -> Result<(), 
         }
         write_whole(&family.join(file.name), file.content).map_err(context)?;
     }
+    let byte_code = byte_code::prepare(&directory, &runtimes.available().collect::<Vec<_>>());
+    let mut runtimes = runtimes.clone();
+    for runtime in runtimes.installed.values_mut().chain(runtimes.added.values_mut()) {
+        *runtime = runtime.with_bootstrap(byte_code.get(&runtime.identifier).map(String::as_str));
+    }
     let mut roots: BTreeMap<String, Vec<RootEntry>> = BTreeMap::new();
     roots.insert("provided".to_owned(), base_entries().into_iter().map(root_entry).collect());
     for runtime in runtimes.available() {
-        let name = bootstraps()
-            .iter()
-            .find(|file| file.family == family(&runtime.identifier))
-            .map_or("", |file| file.directory);
-        let entries = root_entries(runtime, &directory.join(name)).into_iter().map(root_entry).collect();
+        let bootstrap = directory.join(&runtime.bootstrap);
+        let entries = root_entries(runtime, &bootstrap).into_iter().map(root_entry).collect();
         roots.insert(root_name(runtime), entries);
     }
     let json = |value: serde_json::Result<Vec<u8>>| value.map_err(|error| context(error.into()));
     write_whole(&data_directory.join("roots.json"), &json(serde_json::to_vec_pretty(&roots))?)
         .map_err(context)?;
-    write_whole(&runtimes_file(data_directory), &json(serde_json::to_vec_pretty(runtimes))?).map_err(context)
+    write_whole(&runtimes_file(data_directory), &json(serde_json::to_vec_pretty(&runtimes))?)
+        .map_err(context)?;
+    Ok(runtimes)
 }
 
 /// A root's name changes with what is in it: spawners keep the roots they have read, by name.
 fn root_name(runtime: &InstalledRuntime) -> String {
-    let digest = Sha256::digest(runtime.interpreter.as_os_str().as_encoded_bytes());
+    let mut digest = Sha256::new_with_prefix(runtime.interpreter.as_os_str().as_encoded_bytes());
+    digest.update(format!("\n{}", runtime.bootstrap));
+    let digest = digest.finalize();
     format!("{}-{:02x}{:02x}{:02x}{:02x}", runtime.identifier, digest[0], digest[1], digest[2], digest[3])
 }
 

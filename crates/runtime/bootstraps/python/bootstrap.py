@@ -18,6 +18,9 @@ INIT, INVOKE = 0x81, 0x82
 PROTOCOL_VERSION = 1
 # A log event longer than this is cut by the platform anyway.
 LOG_BYTES = 256 * 1024
+# Whether this is run as the byte code the server makes for an interpreter. Functions see the source's name.
+COMPILED = __file__.endswith("c")
+__file__ = __file__[:-1] if COMPILED else __file__
 # Threads of the function log while another one answers. Reentrant, for signal handlers.
 SENDING = _thread.RLock()
 
@@ -273,12 +276,22 @@ class Fault(Exception):
 
 
 def load_rest():
-    """Adds what an invocation that neither logs nor fails does not need: two milliseconds of compiling."""
+    """Adds what an invocation that neither logs nor fails does not need."""
     if "report" in globals():
         return
     path = os.path.join(os.path.dirname(__file__), "faults_and_logs.py")
-    with open(path, "rb") as file:
-        exec(compile(file.read(), path, "exec"), globals())
+    try:
+        # Made together with the byte code of this file, which is what runs here.
+        if not COMPILED:
+            raise OSError
+        import marshal
+
+        with open(path + "c", "rb") as file:
+            code = marshal.loads(file.read()[16:])
+    except OSError:
+        with open(path, "rb") as file:
+            code = compile(file.read(), path, "exec")
+    exec(code, globals())
 
 
 # --- The handler ----------------------------------------------------------------------------------------------
@@ -512,7 +525,7 @@ def main():
     set_up_path()
     add_site_builtins()
     sys.meta_path.insert(0, LoggingHook())
-    sys.argv = [sys.argv[0]]
+    sys.argv = [__file__]
     apply_init(wait_for_init(frames))
     try:
         handler = start()

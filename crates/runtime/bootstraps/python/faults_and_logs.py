@@ -126,12 +126,9 @@ def describe(error):
     """An exception of the function as (type, message, trace)."""
     if isinstance(error, Fault):
         return error.error_type, error.message, error.trace
-    # The frames of the import machinery say nothing about the function.
-    trace = [
-        line
-        for line in stack_of(error.__traceback__)
-        if "<frozen importlib" not in line and "/importlib/__init__.py" not in line and os.path.dirname(__file__) + "/" not in line
-    ]
+    # Frames of ours and of the import machinery say nothing about the function.
+    not_its = ("<frozen importlib", "/importlib/__init__.py", os.path.dirname(report.__code__.co_filename) + "/")
+    trace = [line for line in stack_of(error.__traceback__) if not any(part in line for part in not_its)]
     try:
         message = str(error)
     except Exception:

@@ -1,6 +1,10 @@
 //! Our bootstraps, embedded so that the binary is self-contained.
 
-use lamplight_model::managed_runtime::RuntimeFamily;
+use super::InstalledRuntime;
+use lamplight_model::managed_runtime::{RuntimeFamily, family};
+
+/// A Python program that makes byte code of the Python bootstrap; what it takes and gives is written at its beginning.
+pub const COMPILE_BOOTSTRAP: &str = include_str!("../../bootstraps/compile/bootstrap.py");
 
 /// One file of a bootstrap directory.
 #[derive(Debug, Clone, Copy)]
@@ -15,7 +19,26 @@ pub struct Bootstrap {
     pub content: &'static [u8],
 }
 
-/// All files. Each family's directory is mounted at `/var/runtime`.
+impl InstalledRuntime {
+    /// The same with the bootstrap this program has: `byte_code` is a directory beneath `bootstraps/` that holds one made for
+    /// this interpreter, without it the source is run.
+    #[must_use]
+    pub fn with_bootstrap(&self, byte_code: Option<&str>) -> Self {
+        let mut runtime = self.clone();
+        // The first file of a family is the one that is run.
+        let Some(main) = bootstraps().iter().find(|file| file.family == family(&self.identifier)) else {
+            return runtime;
+        };
+        byte_code.unwrap_or(main.directory).clone_into(&mut runtime.bootstrap);
+        let compiled = if byte_code.is_some() { "c" } else { "" };
+        if let Some(script) = runtime.command.last_mut() {
+            *script = format!("/var/runtime/{}{compiled}", main.name);
+        }
+        runtime
+    }
+}
+
+/// All files, of each family first the one that is run. Each family's directory is mounted at `/var/runtime`.
 pub fn bootstraps() -> &'static [Bootstrap] {
     &[
         Bootstrap {
@@ -43,4 +66,28 @@ pub fn bootstraps() -> &'static [Bootstrap] {
             content: include_bytes!("../../bootstraps/node/bootstrap.cjs"),
         },
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bootstrap_is_run_as_source_or_as_byte_code() {
+        let check = |identifier: &str, byte_code: Option<&str>, expected: &str| {
+            let runtime = InstalledRuntime {
+                identifier: identifier.to_owned(),
+                version: String::new(),
+                command: vec!["/usr/bin/x".to_owned(), "/var/runtime/of-an-older-release.js".to_owned()],
+                prefix: None,
+                interpreter: "/usr/bin/x".into(),
+                bootstrap: "of-an-older-release".to_owned(),
+            };
+            let runtime = runtime.with_bootstrap(byte_code);
+            assert_eq!(format!("{} {}", runtime.bootstrap, runtime.command.join(" ")), expected);
+        };
+        check("python3.11", None, "python /usr/bin/x /var/runtime/bootstrap.py");
+        check("python3.11", Some("python3.11-00"), "python3.11-00 /usr/bin/x /var/runtime/bootstrap.pyc");
+        check("nodejs20.x", None, "node /usr/bin/x /var/runtime/bootstrap.cjs");
+    }
 }

@@ -120,6 +120,7 @@ fn python(program: &Path, name: &str, probe: &dyn Fn(&Path) -> Option<String>) -
         command: vec![inside.program, "-S".to_owned(), "/var/runtime/bootstrap.py".to_owned()],
         prefix: inside.prefix,
         interpreter: program.to_owned(),
+        bootstrap: String::new(),
     })
 }
 
@@ -147,6 +148,7 @@ fn node(program: &Path, probe: &dyn Fn(&Path) -> Option<String>) -> Option<Insta
         command: vec![inside.program, "/var/runtime/bootstrap.cjs".to_owned()],
         prefix: inside.prefix,
         interpreter: program.to_owned(),
+        bootstrap: String::new(),
     })
 }
 

@@ -8,7 +8,7 @@ mod discover;
 mod roots;
 mod size;
 
-pub use bootstraps::{Bootstrap, bootstraps};
+pub use bootstraps::{Bootstrap, COMPILE_BOOTSTRAP, bootstraps};
 pub use discover::{SearchPaths, discover, examine};
 pub use roots::{Entry, base_entries, root_entries};
 pub use size::sized_command;
@@ -32,6 +32,10 @@ pub struct InstalledRuntime {
     pub prefix: Option<PathBuf>,
     /// Where it was found, for people.
     pub interpreter: PathBuf,
+    /// Directory beneath `bootstraps/` of the data directory that is mounted at `/var/runtime`; empty until root has
+    /// written it.
+    #[serde(default)]
+    pub bootstrap: String,
 }
 
 /// All of them, with the operator's aliases.
@@ -183,6 +187,7 @@ mod tests {
             command: vec![],
             prefix: None,
             interpreter: PathBuf::from("/usr/bin/x"),
+            bootstrap: String::new(),
         }
     }
 

@@ -4,11 +4,12 @@
 
 use bytes::Bytes;
 use lamplight_model::RequestId;
+use lamplight_runtime::managed::{COMPILE_BOOTSTRAP, bootstraps};
 use lamplight_runtime::{AnswerSink, Conversation, ConversationError, Event, Init, LogRecord, Reply};
 use rustix::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
 
@@ -17,6 +18,7 @@ pub struct Bootstrap {
     conversation: Conversation,
     logs: mpsc::Receiver<LogRecord>,
     code: tempfile::TempDir,
+    _compiled: tempfile::TempDir,
 }
 
 impl Drop for Bootstrap {
@@ -31,7 +33,7 @@ impl Bootstrap {
     pub fn start(runtime: &str, source: &str, handler: &str) -> Self {
         Self::start_with(
             runtime,
-            &[(if runtime == "python" { "app.py" } else { "index.mjs" }, source)],
+            &[(if runtime.starts_with("python") { "app.py" } else { "index.mjs" }, source)],
             handler,
             &[],
         )
@@ -86,20 +88,26 @@ impl Bootstrap {
         }
         let (ours, theirs) = UnixStream::pair().unwrap();
         let bootstraps = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("bootstraps");
+        let compiled = tempfile::tempdir().unwrap();
+        let python = || interpreter("python3", &["-c", "import sys; print(sys.executable)"]);
         let (found, script) = match runtime {
+            // As servers run it, with the interpreter's own byte code.
             "python" => {
-                (interpreter("python3", &["-c", "import sys; print(sys.executable)"]), "python/bootstrap.py")
+                let found = python();
+                compile_bootstrap(program.unwrap_or(Path::new(&found)), compiled.path());
+                (found, compiled.path().join("bootstrap.pyc"))
             }
-            _ => (interpreter("node", &["-p", "process.execPath"]), "node/bootstrap.cjs"),
+            "python without byte code" => (python(), bootstraps.join("python/bootstrap.py")),
+            _ => (interpreter("node", &["-p", "process.execPath"]), bootstraps.join("node/bootstrap.cjs")),
         };
-        let options: &[&str] = if runtime == "python" { &["-S"] } else { &[] };
+        let options: &[&str] = if runtime.starts_with("python") { &["-S"] } else { &[] };
         // A shell moves the socket to descriptor 3; the standard library has no safe way to name it.
         let mut command = Command::new("sh");
         command
             .args(["-c", "exec 3<&0 0</dev/null; exec \"$@\"", "sh"])
             .arg(program.unwrap_or(Path::new(&found)))
             .args(options)
-            .arg(bootstraps.join(script))
+            .arg(script)
             .stdin(theirs.as_fd().try_clone_to_owned().unwrap())
             .current_dir(code.path())
             .env_clear()
@@ -111,7 +119,7 @@ impl Bootstrap {
         drop(theirs);
         let mut conversation = converse(ours).unwrap();
         let logs = conversation.take_logs().unwrap();
-        Self { child, conversation, logs, code }
+        Self { child, conversation, logs, code, _compiled: compiled }
     }
 
     pub async fn ready(&mut self) {
@@ -210,6 +218,30 @@ impl Bootstrap {
 fn interpreter(name: &str, arguments: &[&str]) -> String {
     let output = Command::new(name).args(arguments).output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// What a server does with our bootstrap and an interpreter it finds.
+fn compile_bootstrap(python: &Path, target: &Path) {
+    use std::io::Write as _;
+    let sources: Vec<_> = bootstraps().iter().filter(|file| file.directory == "python").collect();
+    let mut child = Command::new(python)
+        .args(["-I", "-S", "-c", COMPILE_BOOTSTRAP])
+        .args(sources.iter().flat_map(|file| [file.name.to_owned(), file.content.len().to_string()]))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    sources.iter().for_each(|file| input.write_all(file.content).unwrap());
+    drop(input);
+    let output = child.wait_with_output().unwrap().stdout;
+    let mut rest = output.as_slice();
+    for file in sources {
+        let (length, after) = rest.split_first_chunk::<4>().unwrap();
+        let (byte_code, after) = after.split_at(u32::from_be_bytes(*length) as usize);
+        std::fs::write(target.join(format!("{}c", file.name)), byte_code).unwrap();
+        rest = after;
+    }
 }
 
 /// One event on a fresh runtime; `expected` in the form of [`Bootstrap::invoke`].
