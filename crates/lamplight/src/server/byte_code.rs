@@ -18,50 +18,60 @@ use std::time::{Duration, Instant};
 
 /// All interpreters together have so long; one of them takes about 10 ms.
 const TIME: Duration = Duration::from_secs(3);
+/// File beside source and byte code that tells whether they are whole.
+const DIGEST: &str = "digest";
 /// Bytes of one interpreter's output; it is about 45 KiB.
 const OUTPUT_BYTES: usize = 1024 * 1024;
 
-/// An interpreter at work.
-struct Making {
-    name: String,
-    child: Child,
+/// Interpreters at work; dropped without `finish`, they are left alone and what they write is lost.
+pub struct Preparing {
+    directory: PathBuf,
+    sources: Vec<&'static Bootstrap>,
+    /// By runtime identifier.
+    names: BTreeMap<String, String>,
+    working: Vec<(String, Child)>,
+    until: Instant,
 }
 
-/// Makes what is not there yet beneath `directory` (`bootstraps/` of the data directory). Gives the names of the
-/// directories that hold source and byte code, by runtime identifier; runtimes that must do without are left out.
-pub fn prepare(directory: &Path, runtimes: &[&InstalledRuntime]) -> BTreeMap<String, String> {
+/// Has made what is not there yet beneath `directory` (`bootstraps/` of the data directory).
+pub fn prepare(directory: &Path, runtimes: &[&InstalledRuntime]) -> Preparing {
     let sources: Vec<&Bootstrap> =
         bootstraps().iter().filter(|file| file.family == RuntimeFamily::Python).collect();
     let mut names = BTreeMap::new();
     let mut working = Vec::new();
     for runtime in runtimes.iter().filter(|runtime| has_hash_based_pycs(&runtime.identifier)) {
         let Ok(name) = directory_name(runtime, &sources) else { continue };
-        if !directory.join(&name).is_dir() {
+        if !is_whole(&directory.join(&name), &sources) {
             let Ok(child) = start(&runtime.interpreter, &sources) else { continue };
-            working.push(Making { name: name.clone(), child });
+            working.push((name.clone(), child));
         }
         names.insert(runtime.identifier.clone(), name);
     }
-    let until = Instant::now() + TIME;
-    let mut made: Vec<(PathBuf, PathBuf)> = Vec::new();
-    for Making { name, child } in working {
-        let temporary = directory.join(format!(".new-{}", uuid::Uuid::new_v4().simple()));
-        match finish(child, until).and_then(|output| write(&temporary, &sources, &output)) {
-            Ok(()) => made.push((temporary, directory.join(name))),
-            Err(_) => {
+    Preparing { directory: directory.to_owned(), sources, names, working, until: Instant::now() + TIME }
+}
+
+impl Preparing {
+    /// Waits for the interpreters, not long. Gives the names of the directories that hold source and byte code, by runtime
+    /// identifier; runtimes that must do without are left out.
+    pub fn finish(mut self) -> BTreeMap<String, String> {
+        let mut failed = Vec::new();
+        for (name, child) in self.working {
+            let temporary = self.directory.join(format!(".new-{}", uuid::Uuid::new_v4().simple()));
+            let target = self.directory.join(&name);
+            let made = finish(child, self.until).and_then(|output| {
+                write(&temporary, &self.sources, &output)?;
+                // What a loss of power left there in pieces.
+                let _ = std::fs::remove_dir_all(&target);
+                std::fs::rename(&temporary, &target)
+            });
+            if made.is_err() {
                 let _ = std::fs::remove_dir_all(&temporary);
+                failed.push(name);
             }
         }
+        self.names.retain(|_, name| !failed.contains(name));
+        self.names
     }
-    // Complete on disk before it has its name: half a file would stop an interpreter that starts.
-    let synced = made.is_empty() || sync(directory).is_ok();
-    for (temporary, target) in made {
-        if !synced || std::fs::rename(&temporary, &target).is_err() {
-            let _ = std::fs::remove_dir_all(&temporary);
-        }
-    }
-    names.retain(|_, name| directory.join(name).is_dir());
-    names
 }
 
 /// Removes what no runtime uses any more; before any sandbox is there.
@@ -94,6 +104,20 @@ fn directory_name(runtime: &InstalledRuntime, sources: &[&Bootstrap]) -> io::Res
     }
     let digits: String = digest.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
     Ok(format!("{}-{digits}", runtime.identifier))
+}
+
+/// Whether everything is in it as it was written. Nothing is synced when it is written, which takes longer than making it.
+fn is_whole(directory: &Path, sources: &[&Bootstrap]) -> bool {
+    let digest = || -> io::Result<Vec<u8>> {
+        let mut digest = Sha256::new();
+        for source in sources {
+            digest.update(std::fs::read(directory.join(source.name))?);
+            digest.update(std::fs::read(directory.join(format!("{}c", source.name)))?);
+        }
+        Ok(digest.finalize().to_vec())
+    };
+    let written = std::fs::read(directory.join(DIGEST));
+    written.is_ok_and(|written| digest().is_ok_and(|found| found == written))
 }
 
 /// Starts an interpreter with all it needs to know. Never somebody else's program as root: it runs as its owner.
@@ -149,11 +173,17 @@ fn read_output(child: &mut Child, until: Instant) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Writes sources and byte code; `output` is what `COMPILE_BOOTSTRAP` wrote.
+/// Writes sources, byte code and their digest; `output` is what `COMPILE_BOOTSTRAP` wrote.
 fn write(directory: &Path, sources: &[&Bootstrap], mut output: &[u8]) -> io::Result<()> {
     std::fs::create_dir(directory)?;
     // Read inside sandboxes by users of their own, whatever the umask of whoever started us.
     std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755))?;
+    let add = |name: &str, content: &[u8]| {
+        let file = directory.join(name);
+        std::fs::write(&file, content)?;
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644))
+    };
+    let mut digest = Sha256::new();
     for source in sources {
         let short = || io::Error::from(io::ErrorKind::UnexpectedEof);
         let (length, rest) = output.split_first_chunk::<4>().ok_or_else(short)?;
@@ -163,20 +193,14 @@ fn write(directory: &Path, sources: &[&Bootstrap], mut output: &[u8]) -> io::Res
         for (name, content) in
             [(source.name.to_owned(), source.content), (format!("{}c", source.name), byte_code)]
         {
-            let file = directory.join(name);
-            std::fs::write(&file, content)?;
-            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644))?;
+            digest.update(content);
+            add(&name, content)?;
         }
     }
-    if output.is_empty() {
-        Ok(())
-    } else {
-        Err(io::Error::other("the interpreter wrote more than asked for"))
+    if !output.is_empty() {
+        return Err(io::Error::other("the interpreter wrote more than asked for"));
     }
-}
-
-fn sync(directory: &Path) -> io::Result<()> {
-    Ok(rustix::fs::syncfs(std::fs::File::open(directory)?)?)
+    add(DIGEST, &digest.finalize())
 }
 
 #[cfg(test)]
@@ -210,7 +234,7 @@ mod tests {
         let Some(python) = python else { return };
         let directory = tempfile::tempdir().unwrap();
         let runtime = runtime(python);
-        let names = prepare(directory.path(), &[&runtime]);
+        let names = prepare(directory.path(), &[&runtime]).finish();
         let made = directory.path().join(&names["python3.99"]);
         let check = "import marshal, sys; from importlib.util import MAGIC_NUMBER; data = open(sys.argv[1], 'rb').read(); \
                      assert data[:8] == MAGIC_NUMBER + b'\\1\\0\\0\\0'; print(marshal.loads(data[16:]).co_filename)";
@@ -222,8 +246,12 @@ mod tests {
         }
         // Found, not made again: an interpreter that is asked nothing cannot fail.
         let inode = std::fs::metadata(&made).unwrap().ino();
-        assert_eq!(prepare(directory.path(), &[&runtime]), names);
+        assert_eq!(prepare(directory.path(), &[&runtime]).finish(), names);
         assert_eq!(std::fs::metadata(&made).unwrap().ino(), inode);
+        // What a loss of power cut is made anew.
+        std::fs::write(made.join("bootstrap.pyc"), "").unwrap();
+        assert_eq!(prepare(directory.path(), &[&runtime]).finish(), names);
+        assert!(std::fs::metadata(made.join("bootstrap.pyc")).unwrap().len() > 10_000);
         remove_unused(directory.path(), &names.values().cloned().collect());
         assert!(made.exists());
         remove_unused(directory.path(), &BTreeSet::new());
@@ -242,7 +270,7 @@ mod tests {
             let bootstraps = directory.path().join("bootstraps");
             std::fs::create_dir_all(&bootstraps).unwrap();
             let runtime = runtime(&program(directory.path(), script));
-            assert!(prepare(&bootstraps, &[&runtime]).is_empty(), "{script}");
+            assert!(prepare(&bootstraps, &[&runtime]).finish().is_empty(), "{script}");
             assert_eq!(std::fs::read_dir(&bootstraps).unwrap().count(), 0, "{script}");
         }
         assert!(

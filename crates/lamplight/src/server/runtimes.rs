@@ -60,16 +60,14 @@ pub fn publish(data_directory: &Path, runtimes: &ManagedRuntimes) -> Result<Mana
         Failure::usage(format!("failed to write the runtimes to {}", data_directory.display())).because(error)
     };
     let directory = bootstraps_directory(data_directory);
+    create_readable(&directory).map_err(context)?;
+    let byte_code = byte_code::prepare(&directory, &runtimes.available().collect::<Vec<_>>());
     for file in bootstraps() {
         let family = directory.join(file.directory);
-        for created in [&directory, &family] {
-            std::fs::create_dir_all(created).map_err(context)?;
-            // Read inside sandboxes by users of their own, whatever the umask of whoever started us.
-            std::fs::set_permissions(created, std::fs::Permissions::from_mode(0o755)).map_err(context)?;
-        }
+        create_readable(&family).map_err(context)?;
         write_whole(&family.join(file.name), file.content).map_err(context)?;
     }
-    let byte_code = byte_code::prepare(&directory, &runtimes.available().collect::<Vec<_>>());
+    let byte_code = byte_code.finish();
     let mut runtimes = runtimes.clone();
     for runtime in runtimes.installed.values_mut().chain(runtimes.added.values_mut()) {
         *runtime = runtime.with_bootstrap(byte_code.get(&runtime.identifier).map(String::as_str));
@@ -87,6 +85,12 @@ pub fn publish(data_directory: &Path, runtimes: &ManagedRuntimes) -> Result<Mana
     write_whole(&runtimes_file(data_directory), &json(serde_json::to_vec_pretty(&runtimes))?)
         .map_err(context)?;
     Ok(runtimes)
+}
+
+/// Read inside sandboxes by users of their own, whatever the umask of whoever started us.
+fn create_readable(directory: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(directory)?;
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755))
 }
 
 /// A root's name changes with what is in it: spawners keep the roots they have read, by name.
