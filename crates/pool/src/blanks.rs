@@ -96,6 +96,7 @@ impl BlankKind {
         SandboxSpec {
             root: self.root.clone(),
             code: None,
+            compiled: None,
             file_systems: Vec::new(),
             temporary: Temporary::New { size_mib: TEMPORARY_MIB },
             limits: Limits { memory_bytes: MEMORY_BYTES, ..limits },
@@ -339,13 +340,14 @@ pub async fn run(pool: Weak<Pool>) {
 }
 
 impl Pool {
-    /// A function of this version may be called soon: a blank of its kind is kept ready from now on.
-    pub fn expect(&self, version: &FunctionVersion) {
-        let plan = (self.runtimes)(&version.runtime);
-        if let Some(kind) = plan.ok().and_then(|plan| BlankKind::of(version, &plan, self.egress_of(version)))
-        {
+    /// A function of this version may be called soon: a blank of its kind is kept ready from now on, and its package is
+    /// compiled.
+    pub fn expect(self: &Arc<Self>, version: &FunctionVersion) {
+        let Ok(plan) = (self.runtimes)(&version.runtime) else { return };
+        if let Some(kind) = BlankKind::of(version, &plan, self.egress_of(version)) {
             self.blanks.expect(&kind);
         }
+        self.compiled(version, &plan);
     }
 
     /// Whether instances of this version reach the public internet.

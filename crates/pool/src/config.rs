@@ -38,6 +38,8 @@ pub struct PoolConfig {
     pub blanks: BlanksConfig,
     /// Whether blanks may be forked from a prepared interpreter instead of starting one each.
     pub zygotes: bool,
+    /// Whether packages are compiled in the background.
+    pub compile_packages: bool,
     /// `/tmp` volumes of poisoned instances kept for the next instance of their version, on the whole node.
     pub carried_volumes: usize,
     /// How long such a volume is kept.
@@ -73,6 +75,7 @@ impl PoolConfig {
                 most: 32,
             },
             zygotes: true,
+            compile_packages: true,
             carried_volumes: 32,
             carried_for: Duration::from_secs(600),
             billing_granularity_ms: 1,

@@ -16,6 +16,7 @@ pub mod snapshot;
 
 mod blanks;
 mod carried;
+mod compile;
 mod environment;
 mod initialization;
 mod instance;

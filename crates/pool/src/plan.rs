@@ -52,6 +52,12 @@ impl RuntimePlan {
         }
     }
 
+    /// Names this interpreter among those that compile packages: what one version made, the same version can use.
+    pub fn compiler(&self) -> String {
+        let plain = |character: char| character.is_ascii_alphanumeric() || character == '.';
+        self.version_label.chars().map(|character| if plain(character) { character } else { '-' }).collect()
+    }
+
     /// An ARN that stands for exactly this interpreter, as `INIT_START` names it.
     pub fn version_arn(&self, region: &Region) -> String {
         let digest = Sha256::digest(format!("{}\n{}", self.root, self.version_label));

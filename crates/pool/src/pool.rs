@@ -3,6 +3,7 @@
 use crate::answer::Answer;
 use crate::blanks::{self, Blanks};
 use crate::carried::CarriedVolumes;
+use crate::compile::Compilations;
 use crate::config::PoolConfig;
 use crate::initialization::InitializationType;
 use crate::instance::{Instance, Room};
@@ -47,6 +48,7 @@ pub struct Pool {
     pub(crate) zygotes: Zygotes,
     pub(crate) provisioned: Provisioned,
     pub(crate) builds: Semaphore,
+    pub(crate) compilations: Compilations,
     /// Cancelled when runs in flight are to end at once.
     pub(crate) abort: CancellationToken,
     pub(crate) runtimes: RuntimeSource,
@@ -81,6 +83,7 @@ impl Pool {
         };
         let pool = Arc::new(Self {
             builds: Semaphore::new(config.concurrent_builds.max(1)),
+            compilations: Compilations::default(),
             backend,
             code,
             platform,

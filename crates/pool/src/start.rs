@@ -301,7 +301,8 @@ impl StartRequest<'_> {
             None => (pool.fork_blank(&kind).await?, StartKind::Zygote),
         };
         let memory_bytes = u64::from(version.memory_mib) * 1024 * 1024;
-        if let Err(error) = blank.sandbox.bind_code(code, memory_bytes).await {
+        let compiled = pool.compiled(version, self.plan);
+        if let Err(error) = blank.sandbox.bind_code(code, compiled.as_deref(), memory_bytes).await {
             warn!(function = %version.name, %error, "failed to bind code in a blank instance, starting from nothing");
             pool.stop_blank(blank);
             return None;
@@ -373,6 +374,7 @@ impl StartRequest<'_> {
         let (version, config) = (self.version, &self.pool.config);
         SandboxSpec {
             root: self.plan.root.clone(),
+            compiled: self.pool.compiled(self.version, self.plan),
             code: Some(code),
             file_systems: version
                 .file_systems

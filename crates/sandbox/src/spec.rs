@@ -76,6 +76,8 @@ pub struct SandboxSpec {
     /// Name of a directory beneath the host's code directory, bound at `/var/task`; with `None` that is empty until
     /// [`bind_code`](crate::Sandbox::bind_code).
     pub code: Option<String>,
+    /// Name of another directory beneath the host's code directory, bound at `/var/compiled`: what was made of the code.
+    pub compiled: Option<String>,
     /// Durable directories.
     pub file_systems: Vec<FileSystemMount>,
     /// `/tmp`.

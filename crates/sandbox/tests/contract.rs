@@ -133,6 +133,7 @@ fn spec(script: &str) -> SandboxSpec {
     SandboxSpec {
         root: "base".to_owned(),
         code: Some(CODE.to_owned()),
+        compiled: None,
         file_systems: Vec::new(),
         temporary: Temporary::New { size_mib: 64 },
         limits: limits(),
@@ -156,9 +157,9 @@ async fn code_is_bound_late(backend: LinuxBackend, _data: PathBuf) {
     let mut frames = tokio::net::UnixStream::from_std(frames).unwrap();
     let mut word = [0; 6];
     tokio::io::AsyncReadExt::read_exact(&mut frames, &mut word).await.unwrap();
-    let refused = started.sandbox.bind_code("../../etc", 64 * MIB).await.unwrap_err();
+    let refused = started.sandbox.bind_code("../../etc", None, 64 * MIB).await.unwrap_err();
     assert!(matches!(refused, SandboxError::Invalid(_)), "{refused}");
-    started.sandbox.bind_code(CODE, 64 * MIB).await.unwrap();
+    started.sandbox.bind_code(CODE, None, 64 * MIB).await.unwrap();
     tokio::io::AsyncWriteExt::write_all(&mut frames, b"go\n").await.unwrap();
     let printed = output(started.output).await;
     let lines: Vec<&str> = printed.lines().filter(|line| !line.contains(": ")).collect();
@@ -259,7 +260,7 @@ async fn a_zygotes_child_has_a_wall_of_its_own(backend: LinuxBackend, _data: Pat
             assert_ne!(one.ask(&expression).await, other.ask(&expression).await, "{expression}");
         }
     }
-    one.started.sandbox.bind_code(CODE, 64 * MIB).await.unwrap();
+    one.started.sandbox.bind_code(CODE, None, 64 * MIB).await.unwrap();
     assert_eq!(one.ask("os.chdir('/var/task'), os.listdir('.')").await, "(None, ['hello.txt'])");
     assert_eq!(other.ask("os.listdir('/var/task')").await, "[]");
     // The limit is the child's, and it is killed alone.

@@ -141,6 +141,7 @@ fn spec(script: &str, egress: bool) -> SandboxSpec {
     SandboxSpec {
         root: "base".to_owned(),
         code: Some(CODE.to_owned()),
+        compiled: None,
         file_systems: Vec::new(),
         temporary: Temporary::New { size_mib: 64 },
         limits: Limits { memory_bytes: 128 << 20, cpu_millis: 1_000, processes: 64, open_files: 1024 },

@@ -21,6 +21,19 @@ pub trait CodeStore: Send + Sync + 'static {
     /// The unpacked directory's name under the directory given to the sandbox host as `code` (not a path).
     /// Unpacks again if the unpacked tree is absent.
     async fn unpacked(&self, digest: &CodeDigest) -> Result<String, StoreError>;
+    /// Keeps what an interpreter made of a package, a ZIP that is as little trusted as the package, until the package goes.
+    /// `maker` says which interpreter: letters, digits, `.`, `-` and `_`.
+    ///
+    /// Fails when the ZIP is no good or there is no such package; nothing stays behind then.
+    async fn put_compiled(&self, digest: &CodeDigest, maker: &str, zip: Bytes) -> Result<(), StoreError> {
+        let _ = (digest, maker, zip);
+        Ok(())
+    }
+    /// The directory's name, as that of [`unpacked`](Self::unpacked), of what `maker` made of a package. One look.
+    fn compiled(&self, digest: &CodeDigest, maker: &str) -> Option<String> {
+        let _ = (digest, maker);
+        None
+    }
     /// Removes packages that are not in `referenced` and older than an hour.
     async fn collect(&self, referenced: &[CodeDigest]) -> Result<u64, StoreError>;
 }

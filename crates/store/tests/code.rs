@@ -228,6 +228,37 @@ async fn collection_takes_what_nobody_refers_to_and_is_older_than_an_hour() {
 }
 
 #[tokio::test]
+async fn what_was_compiled_of_a_package_lives_as_long() {
+    let clock = Arc::new(AtomicI64::new(1_000_000_000_000));
+    let directory = tempfile::tempdir().unwrap();
+    let mut options = Options::new(directory.path());
+    let now = clock.clone();
+    options.clock = Arc::new(move || Timestamp(now.load(Ordering::Relaxed)));
+    let opened = open(options).unwrap();
+    let file = |content: &'static [u8]| {
+        Bytes::from(raw_zip(&[Entry { name: "task/app.pyc", mode: 0o100_600, content }]))
+    };
+    let digest = opened.code.put(file(b"code")).await.unwrap();
+    let other = CodeDigest::from_bytes(&[7; 32]);
+    assert_eq!(opened.code.compiled(&digest, "python-3.11.7"), None);
+    opened.code.put_compiled(&digest, "python-3.11.7", file(b"byte code")).await.unwrap();
+    let name = opened.code.compiled(&digest, "python-3.11.7").unwrap();
+    let path = directory.path().join("code/unpacked").join(&name);
+    assert_eq!(std::fs::read(path.join("task/app.pyc")).unwrap(), b"byte code");
+    assert_eq!(opened.code.compiled(&digest, "python-3.12.1"), None);
+    assert!(opened.code.put_compiled(&other, "python-3.11.7", file(b"x")).await.is_err(), "no such package");
+    assert!(opened.code.put_compiled(&digest, "../../x", file(b"x")).await.is_err(), "no name");
+    let escaping = raw_zip(&[Entry { name: "../../../x", mode: 0o100_644, content: b"x" }]);
+    assert!(opened.code.put_compiled(&digest, "python-3.12.1", escaping.into()).await.is_err());
+    assert_eq!(opened.code.compiled(&digest, "python-3.12.1"), None);
+    opened.code.collect(std::slice::from_ref(&digest)).await.unwrap();
+    assert!(path.is_dir());
+    clock.fetch_add(10_000_000_000, Ordering::Relaxed);
+    assert_eq!(opened.code.collect(&[]).await.unwrap(), 1);
+    assert!(!path.exists());
+}
+
+#[tokio::test]
 async fn all_packages_together_are_bounded() {
     let directory = tempfile::tempdir().unwrap();
     let mut options = Options::new(directory.path());

@@ -18,6 +18,8 @@ INIT, INVOKE = 0x81, 0x82
 PROTOCOL_VERSION = 1
 # A log event longer than this is cut by the platform anyway.
 LOG_BYTES = 256 * 1024
+# Byte code of the function's package, laid out like the package.
+COMPILED_PACKAGE = "/var/compiled/task"
 # Whether this is run as the byte code the server makes for an interpreter. Functions see the source's name.
 COMPILED = __file__.endswith("c")
 __file__ = __file__[:-1] if COMPILED else __file__
@@ -477,6 +479,34 @@ def add_site_builtins():
         setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
 
 
+def use_compiled_package():
+    """Lets imports find the byte code that compile_package.py made of the package. Whatever is wrong with it costs time only."""
+    root = os.environ.get("LAMBDA_TASK_ROOT", "/var/task") + "/"
+    if not os.path.isdir(COMPILED_PACKAGE):
+        return
+    external = sys.modules["_frozen_importlib_external"]
+    cache_beside, load = external.cache_from_source, external._compile_bytecode
+
+    def cache_from_source(*arguments, **named):
+        cached = cache_beside(*arguments, **named)
+        if cached.startswith(root):
+            compiled = COMPILED_PACKAGE + cached[len(root) - 1 :]
+            if external._path_isfile(compiled):
+                return compiled
+        return cached
+
+    def compile_bytecode(data, name=None, bytecode_path=None, source_path=None):
+        try:
+            return load(data, name, bytecode_path, source_path)
+        except (EOFError, ImportError, TypeError, ValueError):
+            if not (source_path and bytecode_path and bytecode_path.startswith(COMPILED_PACKAGE)):
+                raise
+            with open(source_path, "rb") as file:
+                return compile(file.read(), source_path, "exec", dont_inherit=True)
+
+    external.cache_from_source, external._compile_bytecode = cache_from_source, compile_bytecode
+
+
 def apply_init(payload):
     """Completes the environment; from here on it is the function's."""
     global JSON_LOG
@@ -486,6 +516,7 @@ def apply_init(payload):
             time.tzset()
     # Code may have been bound over the directory this process has stood in since its start.
     os.chdir(os.environ.get("LAMBDA_TASK_ROOT", "/var/task"))
+    use_compiled_package()
     JSON_LOG = os.environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
 
 

@@ -19,6 +19,15 @@ pub struct Bootstrap {
     pub content: &'static [u8],
 }
 
+/// The command that compiles a package bound at `/var/task` and writes a ZIP of what to mount at `/var/compiled` to standard
+/// output. `command` is that of the runtime. `None` for families whose packages are used as they are.
+pub fn compile_command(family: RuntimeFamily, command: &[String]) -> Option<Vec<String>> {
+    let program = command.first()?;
+    let arguments = ["-I", "-S", "-B", "-W", "ignore", "/var/runtime/compile_package.py", "/var/task"];
+    (family == RuntimeFamily::Python)
+        .then(|| [program.as_str()].into_iter().chain(arguments).map(str::to_owned).collect())
+}
+
 impl InstalledRuntime {
     /// The same with the bootstrap this program has: `byte_code` is a directory beneath `bootstraps/` that holds one made for
     /// this interpreter, without it the source is run.
@@ -58,6 +67,12 @@ pub fn bootstraps() -> &'static [Bootstrap] {
             directory: "python",
             name: "zygote.py",
             content: include_bytes!("../../bootstraps/python/zygote.py"),
+        },
+        Bootstrap {
+            family: RuntimeFamily::Python,
+            directory: "python",
+            name: "compile_package.py",
+            content: include_bytes!("../../bootstraps/python/compile_package.py"),
         },
         Bootstrap {
             family: RuntimeFamily::Node,

@@ -77,7 +77,7 @@ impl Sandbox for FakeSandbox {
         &self.id
     }
 
-    async fn bind_code(&self, _code: &str, _memory_bytes: u64) -> Result<(), SandboxError> {
+    async fn bind_code(&self, _: &str, _: Option<&str>, _memory_bytes: u64) -> Result<(), SandboxError> {
         Err(SandboxError::Invalid("this backend binds no code late".to_owned()))
     }
 

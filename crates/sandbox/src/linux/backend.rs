@@ -399,7 +399,12 @@ impl Shared {
     }
 
     /// Lets the sandbox's spawner bind code in it.
-    pub(super) async fn bind(&self, id: &str, code: &str) -> Result<(), SandboxError> {
+    pub(super) async fn bind(
+        &self,
+        id: &str,
+        code: &str,
+        compiled: Option<&str>,
+    ) -> Result<(), SandboxError> {
         let gone = || SandboxError::Interrupted("the spawner of the sandbox ended".to_owned());
         let (answer, receiver) = oneshot::channel();
         let spawner = {
@@ -408,7 +413,12 @@ impl Shared {
             state.binds.insert(id.to_owned(), BindRequest { spawner, answer });
             spawner
         };
-        if !self.send(&SpawnerRequest::Bind { id: id.to_owned(), code: code.to_owned() }, spawner) {
+        let request = SpawnerRequest::Bind {
+            id: id.to_owned(),
+            code: code.to_owned(),
+            compiled: compiled.map(str::to_owned),
+        };
+        if !self.send(&request, spawner) {
             self.lock().binds.remove(id);
             return Err(gone());
         }
@@ -641,6 +651,7 @@ impl LinuxBackend {
             role,
             root: spec.root,
             code: spec.code,
+            compiled: spec.compiled,
             file_systems: spec.file_systems,
             limits: spec.limits,
             command: spec.command,

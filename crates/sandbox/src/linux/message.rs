@@ -36,6 +36,8 @@ pub enum SpawnerRequest {
         id: String,
         /// Directory beneath the code directory.
         code: String,
+        /// Another one, for `/var/compiled`.
+        compiled: Option<String>,
     },
 }
 
@@ -136,6 +138,8 @@ pub struct Build {
     pub root: String,
     /// Directory beneath the code directory; `None` leaves `/var/task` empty for a later `Bind`.
     pub code: Option<String>,
+    /// Directory beneath the code directory, for `/var/compiled`.
+    pub compiled: Option<String>,
     /// Durable directories.
     pub file_systems: Vec<FileSystemMount>,
     /// Open-file limit is applied here; the others are cgroup files of the daemon.

@@ -90,9 +90,14 @@ impl Sandbox for LinuxSandbox {
         &self.id
     }
 
-    async fn bind_code(&self, code: &str, memory_bytes: u64) -> Result<(), SandboxError> {
+    async fn bind_code(
+        &self,
+        code: &str,
+        compiled: Option<&str>,
+        memory_bytes: u64,
+    ) -> Result<(), SandboxError> {
         self.files.set_memory(memory_bytes).map_err(|error| Self::failed("apply the limits", error))?;
-        self.shared.bind(&self.id, code).await
+        self.shared.bind(&self.id, code, compiled).await
     }
 
     fn apply_limits(&self, limits: Limits) -> Result<(), SandboxError> {

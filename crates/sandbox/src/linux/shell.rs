@@ -160,6 +160,7 @@ pub(super) fn build_tree(
         entries: &entries,
         code_directory: code.as_fd(),
         code: build.code.as_deref(),
+        compiled: build.compiled.as_deref(),
         file_system_directory: file_systems.as_fd(),
         file_systems: &build.file_systems,
         temporary: temporary.as_fd(),

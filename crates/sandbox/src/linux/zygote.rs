@@ -154,6 +154,7 @@ impl Zygote for LinuxZygote {
             role: Role::Nest,
             root: spec.root,
             code: spec.code,
+            compiled: spec.compiled,
             file_systems: spec.file_systems,
             limits: spec.limits,
             command: Vec::new(),

@@ -26,6 +26,9 @@ const UNPACKED_AT_ONCE: usize = 2;
 /// A package nobody refers to yet may belong to a row that is just being written.
 const COLLECTED_AFTER: Duration = Duration::from_secs(3600);
 
+/// Length of a name that tells which interpreter compiled a package.
+const MAKER_BYTES: usize = 100;
+
 /// The packages of one data directory.
 pub(crate) struct DirectoryCodeStore {
     shared: Arc<Shared>,
@@ -123,9 +126,35 @@ impl CodeStore for DirectoryCodeStore {
         Ok(name)
     }
 
+    async fn put_compiled(&self, digest: &CodeDigest, maker: &str, zip: Bytes) -> Result<(), StoreError> {
+        let (digest, name) = (digest.clone(), compiled_name(digest, maker)?);
+        self.blocking(move |shared| shared.put_compiled(&digest, &name, &zip)).await?
+    }
+
+    fn compiled(&self, digest: &CodeDigest, maker: &str) -> Option<String> {
+        let name = compiled_name(digest, maker).ok()?;
+        self.shared.unpacked.join(&name).is_dir().then_some(name)
+    }
+
     async fn collect(&self, referenced: &[CodeDigest]) -> Result<u64, StoreError> {
         let referenced = referenced.to_vec();
         self.blocking(move |shared| shared.collect(&referenced)).await?
+    }
+}
+
+/// Beside the package itself: its digest, a hyphen, the maker.
+fn compiled_name(digest: &CodeDigest, maker: &str) -> Result<String, StoreError> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    if maker.is_empty() || maker.len() > MAKER_BYTES || !maker.bytes().all(plain) {
+        return Err(StoreError::failed("failed to name what was compiled", format!("{maker:?} is no name")));
+    }
+    Ok(format!("{}-{maker}", digest.as_str()))
+}
+
+fn unpack_failure(error: UnpackError) -> StoreError {
+    match error {
+        UnpackError::Io(error) => StoreError::io("failed to unpack a code package", error),
+        error => StoreError::failed("failed to unpack a code package", error),
     }
 }
 
@@ -163,7 +192,7 @@ impl Shared {
             ));
         }
         // Unpacking is the check; only a package that passed it is kept.
-        self.unpack(&digest, zip).map_err(|error| match error {
+        self.unpack(digest.as_str(), zip).map_err(|error| match error {
             UnpackError::Rejected(error) => error,
             UnpackError::Io(error) => service_error(&StoreError::io("unpacking a code package", error)),
         })?;
@@ -203,9 +232,9 @@ impl Shared {
         written
     }
 
-    fn unpack(&self, digest: &CodeDigest, zip: &[u8]) -> Result<(), UnpackError> {
+    fn unpack(&self, name: &str, zip: &[u8]) -> Result<(), UnpackError> {
         let temporary = self.new_temporary();
-        let target = self.unpacked.join(digest.as_str());
+        let target = self.unpacked.join(name);
         let unpacked = (|| {
             DirBuilder::new().mode(0o755).create(&temporary)?;
             package::unpack(zip, &temporary)?;
@@ -248,10 +277,15 @@ impl Shared {
                 "its content is not what was stored (the disk changed it)",
             ));
         }
-        self.unpack(digest, &zip).map_err(|error| match error {
-            UnpackError::Io(error) => StoreError::io("failed to unpack a code package", error),
-            error => StoreError::failed("failed to unpack a code package", error),
-        })
+        self.unpack(digest.as_str(), &zip).map_err(unpack_failure)
+    }
+
+    fn put_compiled(&self, digest: &CodeDigest, name: &str, zip: &[u8]) -> Result<(), StoreError> {
+        let _present = self.collecting.read().unwrap_or_else(PoisonError::into_inner);
+        if !self.zip_path(digest).exists() {
+            return Err(StoreError::NotFound(format!("code package {}", digest.as_str())));
+        }
+        self.unpack(name, zip).map_err(unpack_failure)
     }
 
     fn collect(&self, referenced: &[CodeDigest]) -> Result<u64, StoreError> {
@@ -280,11 +314,12 @@ impl Shared {
         removed.map_err(|error: std::io::Error| StoreError::io("failed to collect code packages", error))
     }
 
-    /// Trees whose ZIP is gone: a collection or a `put` that was interrupted.
+    /// Trees whose ZIP is gone: what was compiled of a package, a collection or a `put` that was interrupted.
     fn remove_widowed_trees(&self) -> std::io::Result<()> {
         for entry in std::fs::read_dir(&self.unpacked)? {
             let entry = entry?;
-            let digest = entry.file_name().to_str().and_then(CodeDigest::parse);
+            let name = entry.file_name();
+            let digest = name.to_str().and_then(|name| CodeDigest::parse(name.split('-').next()?));
             if let Some(digest) = digest
                 && !self.zip_path(&digest).exists()
             {
