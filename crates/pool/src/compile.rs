@@ -12,6 +12,7 @@ use lamplight_runtime::managed::compile_command;
 use lamplight_sandbox::{Limits, Protocol, SandboxSpec, Started, Temporary};
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
@@ -20,8 +21,6 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::{debug, info};
 
-/// How long one may take. The program that does it stops by itself earlier and keeps what it has.
-const TIME: Duration = Duration::from_secs(60);
 /// Bytes of a result: a package of 250 MiB with nothing but Python has less.
 const OUTPUT_BYTES: u64 = 64 * 1024 * 1024;
 /// What the sandbox may use: half a processor, so that calls keep theirs.
@@ -36,17 +35,30 @@ const REMEMBERED: usize = 10_000;
 
 /// What is under way, and what was tried.
 pub struct Compilations {
+    /// Packages compiled since the start, and those that could not be.
+    done: AtomicU64,
+    failed: AtomicU64,
     tried: Mutex<HashSet<(CodeDigest, String)>>,
     one_at_a_time: Semaphore,
 }
 
 impl Default for Compilations {
     fn default() -> Self {
-        Self { tried: Mutex::default(), one_at_a_time: Semaphore::new(1) }
+        Self {
+            done: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            tried: Mutex::default(),
+            one_at_a_time: Semaphore::new(1),
+        }
     }
 }
 
 impl Compilations {
+    /// Packages compiled since the start, and those that could not be.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.done.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
+    }
+
     /// Whether this is the first time it is asked for.
     fn begin(&self, digest: &CodeDigest, compiler: &str) -> bool {
         let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
@@ -67,7 +79,9 @@ impl Pool {
         let command = compile_command(plan.family, &plan.command)?;
         let compiler = plan.compiler();
         let name = self.code.compiled(&version.code, &compiler);
-        if name.is_none() && self.config.compile_packages && self.compilations.begin(&version.code, &compiler)
+        if name.is_none()
+            && !self.config.compile_limit.is_zero()
+            && self.compilations.begin(&version.code, &compiler)
         {
             self.compile_later(version, plan, command, compiler);
         }
@@ -101,8 +115,14 @@ impl Pool {
             };
             tokio::select! {
                 result = work => match result {
-                    Ok(bytes) => debug!(%function, compiler, bytes, "compiled a package"),
-                    Err(error) => info!(%function, compiler, error, "a package was not compiled, its starts compile what they import"),
+                    Ok(bytes) => {
+                        pool.compilations.done.fetch_add(1, Ordering::Relaxed);
+                        debug!(%function, compiler, bytes, "compiled a package");
+                    }
+                    Err(error) => {
+                        pool.compilations.failed.fetch_add(1, Ordering::Relaxed);
+                        info!(%function, compiler, error, "a package was not compiled, its starts compile what they import");
+                    }
                 },
                 () = pool.abort.cancelled() => {}
             }
@@ -141,7 +161,9 @@ impl Pool {
                 _ => Err(format!("it ended with {exit:?}")),
             }
         };
-        let result = timeout(TIME, work).await.unwrap_or_else(|_| Err("it took too long".to_owned()));
+        let result = timeout(self.config.compile_limit, work)
+            .await
+            .unwrap_or_else(|_| Err("it took too long".to_owned()));
         sandbox.stop().await;
         result
     }

@@ -38,8 +38,9 @@ pub struct PoolConfig {
     pub blanks: BlanksConfig,
     /// Whether blanks may be forked from a prepared interpreter instead of starting one each.
     pub zygotes: bool,
-    /// Whether packages are compiled in the background.
-    pub compile_packages: bool,
+    /// How long a package may be compiled in the background, for later starts. Zero: none is. The program that does it stops
+    /// by itself after 40 s and keeps what it has.
+    pub compile_limit: Duration,
     /// `/tmp` volumes of poisoned instances kept for the next instance of their version, on the whole node.
     pub carried_volumes: usize,
     /// How long such a volume is kept.
@@ -75,7 +76,7 @@ impl PoolConfig {
                 most: 32,
             },
             zygotes: true,
-            compile_packages: true,
+            compile_limit: Duration::from_secs(60),
             carried_volumes: 32,
             carried_for: Duration::from_secs(600),
             billing_granularity_ms: 1,

@@ -228,8 +228,16 @@ impl Pool {
     /// What there is now, for `doctor` and metrics.
     pub fn snapshot(&self) -> Snapshot {
         let (provisioned, frozen) = self.provisioned.set().counts();
+        let (compiled_packages, uncompiled_packages) = self.compilations.counts();
         let snapshot = Snapshot::of(&self.registry());
-        Snapshot { blanks: self.blanks.ready(), provisioned, frozen: snapshot.frozen + frozen, ..snapshot }
+        Snapshot {
+            blanks: self.blanks.ready(),
+            provisioned,
+            frozen: snapshot.frozen + frozen,
+            compiled_packages,
+            uncompiled_packages,
+            ..snapshot
+        }
     }
 
     /// The state. Never held across an await, and nothing that owns a `Room` is dropped while it is held.

@@ -18,6 +18,10 @@ pub struct Snapshot {
     pub blanks: usize,
     /// Provisioned instances; they are among `instances`, too.
     pub provisioned: ProvisionedCounts,
+    /// Packages compiled since the start of the process.
+    pub compiled_packages: u64,
+    /// Packages that could not be compiled.
+    pub uncompiled_packages: u64,
     /// Memory all instances count for, bytes.
     pub claimed_bytes: u64,
     /// Calls waiting for room.

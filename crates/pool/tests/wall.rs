@@ -88,7 +88,14 @@ fn daemon(sockets: DaemonSockets, data: &Path, table: ManagedRuntimes) -> i32 {
     runtime.block_on(async {
         let backend = LinuxBackend::new(sockets, Readiness::default()).unwrap();
         let code = data.join("code/unpacked");
-        let runtimes = Arc::new(move |identifier: &str| RuntimePlan::from_table(&table, identifier));
+        let runtimes = Arc::new(move |identifier: &str| match identifier {
+            // A compiler that does what its package says.
+            "python-of-the-package" => {
+                let plan = RuntimePlan::from_table(&table, "python3.11")?;
+                Ok(RuntimePlan { command: vec!["/var/task/app.py".to_owned()], ..plan })
+            }
+            _ => RuntimePlan::from_table(&table, identifier),
+        });
         // `wall <part of a case's name>` runs those only.
         let filter = std::env::args().nth(1).filter(|argument| !argument.starts_with('-'));
         let mut failed = 0;
@@ -100,6 +107,8 @@ fn daemon(sockets: DaemonSockets, data: &Path, table: ManagedRuntimes) -> i32 {
                 }
                 let fixture = Fixture::over(Arc::new(backend.clone()), code.clone(), runtimes.clone(), |config| {
                     config.freeze_after = Duration::from_millis(20);
+                    let compiles = stringify!($case).contains("compilers");
+                    config.compile_limit = Duration::from_secs(if compiles { 2 } else { 0 });
                     config.zygotes = !stringify!($case).contains("booted");
                 });
                 let begun = Instant::now();
@@ -135,6 +144,7 @@ fn daemon(sockets: DaemonSockets, data: &Path, table: ManagedRuntimes) -> i32 {
             a_custom_runtime_and_a_missing_one,
             stopped_instances_leave_nothing_behind,
             printing_in_the_background_stands_still_when_idle,
+            compilers_that_misbehave_cost_their_job_only,
             two_hundred_first_calls_have_two_hundred_instances,
         );
         println!("{failed} failed");
@@ -326,6 +336,28 @@ async fn booted_blanks_look_like_starts_from_nothing(fixture: &Fixture) {
         assert_eq!(way, StartKind::Blank);
         assert_alike(&probe, &expected, way);
     }
+}
+
+/// The job that compiles packages is given hostile input; here the compiler itself is hostile.
+async fn compilers_that_misbehave_cost_their_job_only(fixture: &Fixture) {
+    let hello = Arc::new(fixture.python("hello", "def handler(event, context): return event"));
+    let jobs = [
+        ("fails", "#!/bin/sh\necho half an archive\nexit 1\n"),
+        ("hangs", "#!/bin/sh\nexec sleep 1000\n"),
+        ("leaves-a-child", "#!/bin/sh\nsleep 1000 &\nexit 0\n"),
+        ("prints-without-end", "#!/bin/sh\nexec cat /dev/zero\n"),
+        ("forks-without-end", "#!/bin/sh\nf() { f | f & }\nf\nwait\nexit 1\n"),
+    ];
+    for (failed, (name, script)) in (1..).zip(jobs) {
+        let mut function = fixture.function(name, "python-of-the-package", "app.py", script);
+        function.ephemeral_storage_mib = 600; // No blank is made for it.
+        fixture.pool.expect(&function);
+        assert_eq!(fixture.call(&hello, "1").await.body, "1", "{name}");
+        fixture.until(name, |snapshot| snapshot.uncompiled_packages == failed).await;
+    }
+    let snapshot = fixture.pool.snapshot();
+    // The neighbour's own package is the one that was compiled.
+    assert_eq!((snapshot.compiled_packages, snapshot.uncompiled_packages), (1, 5));
 }
 
 async fn children_of_one_zygote_share_no_secret(fixture: &Fixture) {

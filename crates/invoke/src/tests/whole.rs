@@ -43,7 +43,7 @@ impl Node {
         });
         let python = python();
         let pool = Pool::new(
-            PoolConfig { compile_packages: false, ..PoolConfig::for_host(8 << 30) },
+            PoolConfig { compile_limit: std::time::Duration::ZERO, ..PoolConfig::for_host(8 << 30) },
             Arc::new(backend),
             Arc::clone(&opened.code),
             Arc::clone(&opened.logs),

@@ -87,7 +87,7 @@ impl Fixture {
     ) -> Self {
         let log = Arc::new(MemoryLog::default());
         let mut config = PoolConfig::for_host(24 << 30);
-        config.compile_packages = false; // This store keeps nothing.
+        config.compile_limit = Duration::ZERO;
         change(&mut config);
         let pool = Pool::new(
             config,
