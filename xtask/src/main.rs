@@ -32,6 +32,9 @@ enum Chore {
     Bench(bench::BenchArguments),
     /// Replay a trace of calls against ways to keep instances: cold starts, cold seconds, memory, and a lower bound.
     Simulate(simulate::SimulateArguments),
+    /// One of the benchmark's limit programs.
+    #[command(hide = true)]
+    BenchLimit(bench::limits::LimitArguments),
     /// Write docs/coverage.md from the results of the last `cargo xtask test`.
     Coverage,
     /// Install what the tests need into .cache/ and ~/.cargo/bin, and do nothing else.
@@ -44,6 +47,10 @@ fn main() -> anyhow::Result<std::process::ExitCode> {
         Chore::TestGuest(arguments) => guest::run(&arguments),
         Chore::Bench(arguments) => bench::run(&arguments),
         Chore::Simulate(arguments) => simulate::run(&arguments),
+        Chore::BenchLimit(arguments) => {
+            bench::limits::run(&arguments)?;
+            Ok(std::process::ExitCode::SUCCESS)
+        }
         Chore::Coverage => {
             coverage::write()?;
             Ok(std::process::ExitCode::SUCCESS)

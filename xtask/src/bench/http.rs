@@ -18,12 +18,22 @@ pub struct Answer {
     pub status: u16,
     /// Body.
     pub body: Vec<u8>,
+    /// `X-Amz-Log-Result`.
+    log_tail: Option<String>,
 }
 
 impl Answer {
     /// The body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// Which way the call's instance came to be, from the REPORT line in the log's tail: `warm` when it does not say.
+    pub fn start(&self) -> String {
+        let tail = self.log_tail.as_deref().and_then(|tail| super::package::from_base64(tail));
+        let tail = String::from_utf8_lossy(&tail.unwrap_or_default()).into_owned();
+        let found = tail.rsplit_once("Start: ").and_then(|(_, rest)| rest.split_once(" ("));
+        found.map_or("warm", |(kind, _)| kind).to_owned()
     }
 }
 
@@ -42,10 +52,26 @@ impl Connection {
         self.request("POST", path, body)
     }
 
+    /// One POST that must succeed.
+    pub fn call(&mut self, path: &str, body: &[u8]) -> anyhow::Result<()> {
+        let answer = self.post(path, body)?;
+        anyhow::ensure!(answer.status == 200, "{path} answered {}: {}", answer.status, answer.text());
+        Ok(())
+    }
+
+    /// One Invoke that asks for the tail of the log, in which the REPORT line tells how the instance started.
+    pub fn invoke_with_tail(&mut self, path: &str, body: &[u8]) -> anyhow::Result<Answer> {
+        self.send("POST", path, "x-amz-log-type: Tail\r\n", body)
+    }
+
     /// One request and its answer. Answers must carry a length, as both sides' do.
     pub fn request(&mut self, method: &str, path: &str, body: &[u8]) -> anyhow::Result<Answer> {
+        self.send(method, path, "", body)
+    }
+
+    fn send(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> anyhow::Result<Answer> {
         let mut request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1:{}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1:{}\r\ncontent-type: application/json\r\n{headers}content-length: {}\r\n\r\n",
             self.port,
             body.len()
         )
@@ -59,17 +85,20 @@ impl Connection {
             }
             self.fill()?;
         };
-        let text = String::from_utf8_lossy(&self.buffer[..head]).to_ascii_lowercase();
+        let text = String::from_utf8_lossy(&self.buffer[..head]).into_owned();
+        let header = |name: &str| {
+            text.lines().find_map(|line| {
+                let (key, value) = line.split_once(':')?;
+                key.eq_ignore_ascii_case(name).then(|| value.trim())
+            })
+        };
         let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).context("no status")?;
-        let length = text
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length:"))
-            .and_then(|length| length.trim().parse::<usize>().ok())
-            .unwrap_or(0);
+        let length = header("content-length").and_then(|length| length.parse::<usize>().ok()).unwrap_or(0);
+        let log_tail = header("x-amz-log-result").map(str::to_owned);
         while self.buffer.len() < head + length {
             self.fill()?;
         }
-        Ok(Answer { status, body: self.buffer[head..head + length].to_vec() })
+        Ok(Answer { status, body: self.buffer[head..head + length].to_vec(), log_tail })
     }
 
     fn fill(&mut self) -> anyhow::Result<()> {

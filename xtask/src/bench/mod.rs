@@ -1,197 +1,106 @@
-//! `cargo xtask bench`: the platform against bare programs that do the same work, as ratios within one run.
+//! `cargo xtask bench`: the platform against small programs that do the same work with nothing added.
 //!
-//! Pairs are interleaved (ours, limit, limit, ours) so that both see the same machine; the result is the median
-//! of the pairs' ratios. An A/A check runs the limit against itself: outside 0.97 to 1.03 the run is void, which
-//! is printed and never taken for a pass. Nothing here is an assertion. Needs root.
+//! Ratios within one run, never times: pairs are interleaved (see [`pairing`]), and an A/A check of the harness that does
+//! not read 0.97 to 1.03 voids a row. Needs root. How each figure is taken is told in docs/performance.md.
 
+mod cpu;
 mod http;
+pub mod limits;
+mod output;
+mod package;
+mod pairing;
+mod rows;
 mod server;
 mod statistics;
 
 use crate::{command, paths};
 use anyhow::Context as _;
-use server::{Limit, Server};
-use statistics::{Ratio, median};
+use rows::{Bench, Effort, Row};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 /// Arguments of `cargo xtask bench`.
 #[derive(Debug, clap::Args)]
 pub struct BenchArguments {
-    /// Pairs of blocks for each warm figure.
-    #[arg(long, default_value_t = 61)]
-    pub blocks: usize,
-    /// Pairs for each cold figure.
-    #[arg(long, default_value_t = 31)]
-    pub pairs: usize,
+    /// Only these kinds of rows (may be given several times).
+    #[arg(long, value_name = "KIND", value_parser = KINDS.map(|kind| kind.0))]
+    only: Vec<String>,
+    /// A few pairs of each, to see that everything works.
+    #[arg(long, conflicts_with = "full")]
+    quick: bool,
+    /// The table's own numbers of functions, instances and starts.
+    #[arg(long)]
+    full: bool,
     /// Measure this binary instead of building a release.
     #[arg(long, value_name = "FILE")]
-    pub binary: Option<std::path::PathBuf>,
+    binary: Option<PathBuf>,
 }
 
-/// Calls in one block of a warm figure.
-const CALLS: usize = 200;
-const EVENT: &str = r#"{"key":"value","number":42}"#;
+/// A kind of rows and what measures it.
+type Kind = (&'static str, fn(&Bench) -> anyhow::Result<Vec<Row>>);
 
-struct Row {
-    name: String,
-    ours: f64,
-    limit: Option<f64>,
-    ratio: Option<Ratio>,
-    unit: &'static str,
-    note: String,
-}
+const KINDS: [Kind; 2] = [("cold", rows::cold::run), ("warm", rows::warm::run)];
 
-/// Runs everything and prints the table; results as JSON go to `.cache/bench.json`.
+/// Runs what is asked for and prints the table; results as JSON go to `.cache/bench.json`.
 pub fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
+    if cfg!(debug_assertions) {
+        return run_in_release();
+    }
     let binary = match &arguments.binary {
         Some(binary) => binary.clone(),
-        None => {
-            command::run(
-                Command::new("cargo")
-                    .args(["build", "--release", "--locked", "--package", "lamplight"])
-                    .current_dir(paths::root()),
-            )?;
-            paths::target()?.join("release/lamplight")
-        }
+        None => release("lamplight")?,
     };
-    let (server, ready) = Server::start(&binary)?;
-    let mut rows = vec![Row {
-        name: "server start to its first answer".to_owned(),
-        ours: ready.as_secs_f64() * 1e3,
-        limit: None,
-        ratio: None,
-        unit: "ms",
-        note: String::new(),
-    }];
-    let idle_mib = server.daemon_memory_mib()?;
-    rows.push(figure("memory of the idle server's daemon (private and shared, resident)", idle_mib, "MiB"));
-
-    for runtime in server.runtimes()? {
-        let limit = Limit::of(&runtime)?;
-        let name = format!("bench-{}", runtime.language);
-        server.create(&name, &runtime)?;
-        rows.extend(warm(&server, &limit, &name, &runtime.language, arguments.blocks)?);
-        rows.push(cold(&server, &limit, &runtime, arguments.pairs)?);
-        rows.push(figure(
-            &format!("memory of an idle {} instance (proportional)", runtime.language),
-            server.instance_memory_mib(&runtime)?,
-            "MiB",
-        ));
+    let effort = Effort {
+        cold_groups: if arguments.quick { 4 } else { 60 },
+        warm_groups: if arguments.quick { 8 } else { 150 },
+        repetitions: if arguments.quick { 2 } else { 11 },
+        attempts: if arguments.quick { 1 } else { 5 },
+        full: arguments.full,
+    };
+    let runtimes = server::Server::start(&binary, &[])?.runtimes()?;
+    let bench = Bench { binary, runtimes, effort };
+    let mut measured = Vec::new();
+    output::print_head();
+    for (kind, measure) in KINDS {
+        if !arguments.only.is_empty() && !arguments.only.iter().any(|only| only == kind) {
+            continue;
+        }
+        // One kind that cannot be measured must not cost the others.
+        let found = measure(&bench).unwrap_or_else(|error| {
+            let row = Row::figure(kind, f64::NAN, "", rows::Aim::OursAtMost(0.0));
+            vec![row.noting(&format!("not measured: {error:#}"))]
+        });
+        found.iter().for_each(output::print);
+        measured.extend(found);
     }
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    print(&rows, load.trim());
-    save(&rows, load.trim())?;
+    let interpreters: Vec<String> =
+        bench.runtimes.iter().map(|runtime| runtime.interpreter.clone()).collect();
+    let machine = output::machine(&interpreters);
+    output::save(&measured, &machine)?;
+    println!("\n{}\n{}; isolation: {}", machine, output::summary(&measured), output::ISOLATION);
     Ok(ExitCode::SUCCESS)
 }
 
-fn figure(name: &str, ours: f64, unit: &'static str) -> Row {
-    Row { name: name.to_owned(), ours, limit: None, ratio: None, unit, note: String::new() }
+/// The client and the limits must not be slower than the compiler can make them: builds this program as a release and
+/// lets that one measure.
+fn run_in_release() -> anyhow::Result<ExitCode> {
+    let program = release("xtask")?;
+    let status = Command::new(program).args(std::env::args_os().skip(1)).status()?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Time of one block of calls over one kept connection, seconds per call.
-fn block(connection: &mut http::Connection, path: &str) -> anyhow::Result<f64> {
-    let begun = Instant::now();
-    for _ in 0..CALLS {
-        let answer = connection.post(path, EVENT.as_bytes())?;
-        anyhow::ensure!(answer.status == 200, "{path} answered {}: {}", answer.status, answer.text());
-    }
-    Ok(begun.elapsed().as_secs_f64() / CALLS as f64)
+/// Builds one package as a release and gives its program.
+fn release(package: &str) -> anyhow::Result<PathBuf> {
+    command::run(
+        Command::new("cargo")
+            .args(["build", "--release", "--locked", "--package", package])
+            .current_dir(paths::root()),
+    )?;
+    Ok(paths::target()?.join("release").join(package))
 }
 
-fn warm(
-    server: &Server,
-    limit: &Limit,
-    name: &str,
-    language: &str,
-    blocks: usize,
-) -> anyhow::Result<Vec<Row>> {
-    let path = server::invocations(name);
-    let bare = limit.serve()?;
-    let mut ours = server.connect()?;
-    let mut theirs = http::Connection::open(bare.port)?;
-    block(&mut ours, &path)?;
-    block(&mut theirs, "/")?;
-    let (mut pairs, mut checks) = (Vec::new(), Vec::new());
-    for _ in 0..blocks.div_ceil(2) {
-        let first = block(&mut ours, &path)?;
-        let (second, third) = (block(&mut theirs, "/")?, block(&mut theirs, "/")?);
-        let fourth = block(&mut ours, &path)?;
-        pairs.extend([(first, second), (fourth, third)]);
-        checks.push((second, third));
-    }
-    let mut row = compare(format!("warm call, {language}, one client"), &pairs, 1e6, "us");
-    let check = Ratio::of(&checks);
-    row.note = if check.is_neutral() {
-        format!("A/A {:.3}", check.median)
-    } else {
-        format!("VOID: A/A {:.3}, the machine was not quiet", check.median)
-    };
-    let rate = figure(&format!("warm calls per second, {language}, one client"), 1e6 / row.ours, "1/s");
-    Ok(vec![row, rate])
-}
-
-fn cold(server: &Server, limit: &Limit, runtime: &server::Runtime, pairs: usize) -> anyhow::Result<Row> {
-    let mut measured = Vec::new();
-    let mut connection = server.connect()?;
-    for number in 0..pairs {
-        // A function of its own each time: nothing of it is warm.
-        let name = format!("cold-{}-{number}", runtime.language);
-        server.create(&name, runtime)?;
-        let begun = Instant::now();
-        let answer = connection.post(&server::invocations(&name), EVENT.as_bytes())?;
-        let ours = begun.elapsed().as_secs_f64();
-        anyhow::ensure!(answer.status == 200, "a cold call answered {}", answer.status);
-        measured.push((ours, limit.cold(EVENT)?.as_secs_f64()));
-        server.delete(&name)?;
-    }
-    let mut row =
-        compare(format!("cold call, {}, from nothing, whole wall", runtime.language), &measured, 1e3, "ms");
-    row.note = format!("against {} and the import of the handler, no wall", limit.describe());
-    Ok(row)
-}
-
-fn compare(name: String, pairs: &[(f64, f64)], scale: f64, unit: &'static str) -> Row {
-    let side = |pick: fn(&(f64, f64)) -> f64| median(pairs.iter().map(pick).collect()) * scale;
-    Row {
-        name,
-        ours: side(|pair| pair.0),
-        limit: Some(side(|pair| pair.1)),
-        ratio: Some(Ratio::of(pairs)),
-        unit,
-        note: String::new(),
-    }
-}
-
-fn print(rows: &[Row], load: &str) {
-    println!("\n| what | ours (median) | limit (median) | ratio (95 % interval) | |\n|---|---|---|---|---|");
-    for row in rows {
-        let limit = row.limit.map_or(String::new(), |limit| format!("{limit:.1} {}", row.unit));
-        let ratio = row.ratio.as_ref().map_or(String::new(), ToString::to_string);
-        println!("| {} | {:.1} {} | {limit} | {ratio} | {} |", row.name, row.ours, row.unit, row.note);
-    }
-    println!("\nload average at the end: {load}; isolation: the whole default wall");
-}
-
-fn save(rows: &[Row], load: &str) -> anyhow::Result<()> {
-    let rows: Vec<serde_json::Value> = rows
-        .iter()
-        .map(|row| {
-            serde_json::json!({
-                "name": row.name, "unit": row.unit, "ours": row.ours, "limit": row.limit,
-                "ratio": row.ratio.as_ref().map(|ratio| ratio.median), "note": row.note,
-            })
-        })
-        .collect();
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-    let document = serde_json::json!({ "rows": rows, "load": load, "kernel": kernel.trim(), "cores": cores });
-    let file = paths::cache().join("bench.json");
-    std::fs::create_dir_all(paths::cache())?;
-    std::fs::write(&file, serde_json::to_vec_pretty(&document)?).context("failed to write the results")
-}
-
-/// Waits for something that happens soon, without a fixed pause.
+/// Looks again and again, for at most a minute. A benchmark may wait so; a test would not.
 fn wait_for<Value>(
     what: &str,
     mut look: impl FnMut() -> anyhow::Result<Option<Value>>,

@@ -1,31 +1,92 @@
-//! The two sides: a server of ours with functions in it, and the bare programs.
+//! Our side: a server in a cgroup of its own, with functions in it.
 
-use super::{http, wait_for};
-use crate::{command, paths};
+use super::cpu::Group;
+use super::{http, package, wait_for};
+use crate::paths;
 use anyhow::Context as _;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 const ROLE: &str = "arn:aws:iam::000000000000:role/bench";
+/// One whole processor. Source: AWS Lambda quotas, 1,769 MB.
+const MEMORY_MIB: u32 = 1769;
 
 /// A runtime that is measured.
+#[derive(Debug, Clone)]
 pub struct Runtime {
-    /// `python` or `node`.
+    /// `python`, `node` or `rust`.
     pub language: String,
     /// Its identifier here, e.g. `python3.11`.
     pub identifier: String,
-    /// Its interpreter on the host.
+    /// Its interpreter on the host; the compiled program of a custom runtime.
     pub interpreter: String,
+}
+
+impl Runtime {
+    /// The language as people write it.
+    pub fn name(&self) -> &'static str {
+        match self.language.as_str() {
+            "python" => "Python",
+            "node" => "Node",
+            _ => "Rust custom runtime",
+        }
+    }
+}
+
+/// What a function is made of.
+#[derive(Debug, Clone)]
+pub struct Function {
+    /// Its package, as the request wants it.
+    zip: String,
+    /// Runtime identifier.
+    identifier: String,
+    /// Its variables.
+    pub environment: Vec<(String, String)>,
+    /// Megabytes.
+    pub memory_mib: u32,
+}
+
+impl Function {
+    /// The function in `folder`.
+    pub fn of(folder: &Path, runtime: &Runtime) -> anyhow::Result<Self> {
+        Ok(Self {
+            zip: package::to_base64(&package::zip_of(folder)?),
+            identifier: runtime.identifier.clone(),
+            environment: Vec::new(),
+            memory_mib: MEMORY_MIB,
+        })
+    }
+
+    /// With this variable.
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+}
+
+/// Copies `xtask/src/bench/functions/NAME` for one language to the cache, so that nothing is written beside sources.
+pub fn function_folder(name: &str, language: &str) -> anyhow::Result<PathBuf> {
+    let file = if language == "python" { "index.py" } else { "index.mjs" };
+    let folder = paths::cache().join("bench").join(format!("{name}-{language}"));
+    std::fs::create_dir_all(&folder)?;
+    let source = paths::root().join("xtask/src/bench/functions").join(name).join(file);
+    std::fs::copy(&source, folder.join(file))
+        .with_context(|| format!("failed to copy {}", source.display()))?;
+    Ok(folder)
 }
 
 /// A running server; stopped when dropped.
 pub struct Server {
     child: Child,
+    group: Group,
     port: u16,
-    binary: PathBuf,
     data: PathBuf,
+    keep_data: bool,
+    /// From its start to its first answer.
+    pub ready: Duration,
 }
 
 /// The path of an Invoke request.
@@ -33,23 +94,44 @@ pub fn invocations(name: &str) -> String {
     format!("/2015-03-31/functions/{name}/invocations")
 }
 
+/// Makes data directories unique.
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = Command::new("kill").arg(self.child.id().to_string()).status();
         let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.data);
+        if !self.keep_data {
+            let _ = std::fs::remove_dir_all(&self.data);
+        }
     }
 }
 
 impl Server {
-    /// Starts `binary serve`; gives it and the time until it answered.
-    pub fn start(binary: &Path) -> anyhow::Result<(Self, Duration)> {
-        let data = PathBuf::from("/var/tmp").join(format!("lamplight-bench-{}", std::process::id()));
+    /// Starts `binary serve` on a new data directory, with these keys of its configuration as variables.
+    pub fn start(binary: &Path, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let data = PathBuf::from(format!("/var/tmp/lamplight-bench-{}-{number}", std::process::id()));
+        Self::start_in(binary, &data, settings)
+    }
+
+    /// Stops it and gives its data directory, which is then the caller's to remove.
+    pub fn stop(mut self) -> PathBuf {
+        self.keep_data = true;
+        self.data.clone()
+    }
+
+    /// Starts it on a data directory that may hold functions already; removed when the server is dropped.
+    pub fn start_in(binary: &Path, data: &Path, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let before = Group::of_servers();
+        let mut group = Group::create("ours")?;
         let begun = Instant::now();
-        let mut child = Command::new(binary)
+        let mut child = group
+            .command(binary)
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(&data)
+            .arg(data)
             .env("LAMPLIGHT_LOG", "warn")
+            .envs(settings.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -63,6 +145,9 @@ impl Server {
             let sender = sender.clone();
             std::thread::spawn(move || {
                 for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                    if line.contains("WARN") || line.contains("ERROR") {
+                        eprintln!("server: {line}");
+                    }
                     let _ = sender.send(line);
                 }
             });
@@ -79,14 +164,20 @@ impl Server {
                     .context("no port in the server's line")?;
             }
         };
-        let server = Self { child, port, binary: binary.to_owned(), data };
-        server.connect()?.request("GET", "/2015-03-31/functions", b"")?;
-        Ok((server, begun.elapsed()))
+        http::Connection::open(port)?.request("GET", "/2015-03-31/functions", b"")?;
+        let ready = begun.elapsed();
+        group.add(Group::of_servers().into_iter().filter(|group| !before.contains(group)).collect());
+        Ok(Self { child, group, port, data: data.to_owned(), keep_data: false, ready })
     }
 
     /// A new kept connection.
     pub fn connect(&self) -> anyhow::Result<http::Connection> {
         http::Connection::open(self.port)
+    }
+
+    /// Processor time of keeper, spawners, daemon and all sandboxes so far, seconds.
+    pub fn cpu_seconds(&self) -> anyhow::Result<f64> {
+        self.group.cpu_seconds()
     }
 
     /// The Python and the Node.js this host has.
@@ -112,145 +203,106 @@ impl Server {
         Ok(found)
     }
 
-    /// Creates a function that gives its event back, and waits until it is active.
-    pub fn create(&self, name: &str, runtime: &Runtime) -> anyhow::Result<()> {
-        let (file, source) = match runtime.language.as_str() {
-            "python" => ("index.py", "def handler(event, context):\n    return event\n"),
-            _ => ("index.mjs", "export const handler = async (event) => event;\n"),
-        };
-        let folder = paths::cache().join("bench").join(&runtime.language);
-        std::fs::create_dir_all(&folder)?;
-        std::fs::write(folder.join(file), source)?;
-        let mut deploy = Command::new(&self.binary);
-        deploy
-            .arg("deploy")
-            .arg(&folder)
-            .args(["--name", name, "--runtime", &runtime.identifier, "--handler", "index.handler"])
-            .args(["--memory", "1769", "--role", ROLE, "--endpoint"])
-            .arg(format!("http://127.0.0.1:{}", self.port));
-        command::output(&mut deploy).with_context(|| format!("failed to deploy {name}"))?;
+    /// Creates a function and waits until it is active.
+    pub fn create(&self, name: &str, function: &Function) -> anyhow::Result<()> {
+        let mut connection = self.connect()?;
+        self.ask_for(&mut connection, name, function)?;
+        let path = format!("/2015-03-31/functions/{name}/configuration");
+        wait_for("an active function", || {
+            let answer = connection.request("GET", &path, b"")?;
+            let configuration: serde_json::Value = serde_json::from_slice(&answer.body)?;
+            Ok((configuration["State"] == "Active").then_some(()))
+        })
+    }
+
+    /// Creates many functions of one kind; those at the end become active last.
+    pub fn create_all(&self, names: &[String], function: &Function) -> anyhow::Result<()> {
+        let mut connection = self.connect()?;
+        let (last, others) = names.split_last().context("no names")?;
+        for name in others {
+            self.ask_for(&mut connection, name, function)?;
+        }
+        self.create(last, function)
+    }
+
+    fn ask_for(
+        &self,
+        connection: &mut http::Connection,
+        name: &str,
+        function: &Function,
+    ) -> anyhow::Result<()> {
+        let variables: serde_json::Map<_, _> =
+            function.environment.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
+        let request = serde_json::json!({
+            "FunctionName": name, "Runtime": function.identifier, "Role": ROLE, "Handler": "index.handler",
+            "MemorySize": function.memory_mib, "Timeout": 60, "Code": { "ZipFile": function.zip },
+            "Environment": { "Variables": variables },
+        });
+        let answer = connection.post("/2015-03-31/functions", &serde_json::to_vec(&request)?)?;
+        anyhow::ensure!(
+            answer.status == 201,
+            "creating {name} answered {}: {}",
+            answer.status,
+            answer.text()
+        );
         Ok(())
     }
 
     /// Deletes a function.
-    pub fn delete(&self, name: &str) -> anyhow::Result<()> {
-        self.connect()?.request("DELETE", &format!("/2015-03-31/functions/{name}"), b"")?;
+    pub fn delete(&self, connection: &mut http::Connection, name: &str) -> anyhow::Result<()> {
+        connection.request("DELETE", &format!("/2015-03-31/functions/{name}"), b"")?;
         Ok(())
     }
 
-    /// Resident memory of the daemon, MiB.
-    pub fn daemon_memory_mib(&self) -> anyhow::Result<f64> {
-        let daemon = self.processes()?.into_iter().find(|process| process.name == "lamplight");
-        daemon.context("no daemon is found")?.figure_mib("Rss")
-    }
-
-    /// Proportional memory of the newest idle instance of a runtime, init included, MiB.
-    pub fn instance_memory_mib(&self, runtime: &Runtime) -> anyhow::Result<f64> {
-        let program =
-            Path::new(&runtime.interpreter).file_name().unwrap_or_default().to_string_lossy().into_owned();
-        wait_for("an idle instance", || {
-            let found = self
-                .processes()?
-                .into_iter()
-                .rfind(|process| process.name.starts_with(program.get(..6).unwrap_or(&program)));
-            Ok(found.and_then(|process| process.figure_mib("Pss").ok()))
-        })
-    }
-
-    /// All processes below the server.
-    fn processes(&self) -> anyhow::Result<Vec<Process>> {
+    /// Ids of all processes below the server, its own first.
+    pub fn processes(&self) -> Vec<Process> {
         let mut below = vec![self.child.id()];
         let mut found = Vec::new();
-        while let Some(parent) = below.pop() {
+        while let Some(id) = below.pop() {
+            found.push(Process::of(id));
             let children =
-                std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
-            for id in children.split_whitespace().filter_map(|id| id.parse().ok()) {
-                let name = std::fs::read_to_string(format!("/proc/{id}/comm")).unwrap_or_default();
-                found.push(Process { id, name: name.trim().to_owned() });
-                below.push(id);
-            }
+                std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+            below.extend(children.split_whitespace().filter_map(|id| id.parse::<u32>().ok()));
         }
-        Ok(found)
+        found
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> &Path {
+        &self.data
     }
 }
 
-struct Process {
-    id: u32,
-    name: String,
+/// One process and its name.
+pub struct Process {
+    /// Its id here.
+    pub id: u32,
+    /// `comm`.
+    pub name: String,
 }
 
 impl Process {
-    /// A figure of `smaps_rollup`, MiB.
-    fn figure_mib(&self, figure: &str) -> anyhow::Result<f64> {
+    /// The process of this id, which may have ended.
+    pub fn of(id: u32) -> Self {
+        let name = std::fs::read_to_string(format!("/proc/{id}/comm")).unwrap_or_default();
+        Self { id, name: name.trim().to_owned() }
+    }
+
+    /// The sum of some figures of `smaps_rollup`, MiB.
+    pub fn figures_mib(&self, figures: &[&str]) -> anyhow::Result<f64> {
         let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.id))?;
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix(&format!("{figure}:")))
-            .context("no such figure")?;
-        let kib: f64 = line.trim().trim_end_matches(" kB").trim().parse()?;
+        let kib: f64 = figures
+            .iter()
+            .filter_map(|figure| {
+                let line = text.lines().find_map(|line| line.strip_prefix(&format!("{figure}:")))?;
+                line.trim().trim_end_matches(" kB").trim().parse::<f64>().ok()
+            })
+            .sum();
         Ok(kib / 1024.0)
     }
-}
 
-/// A bare program that does the same work.
-pub struct Limit {
-    interpreter: String,
-    script: PathBuf,
-}
-
-/// A bare program that serves; stopped when dropped.
-pub struct Serving {
-    child: Child,
-    /// Where.
-    pub port: u16,
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Limit {
-    /// For a runtime: the same interpreter.
-    pub fn of(runtime: &Runtime) -> anyhow::Result<Self> {
-        let name = if runtime.language == "python" { "limit.py" } else { "limit.mjs" };
-        let script = paths::root().join("xtask/src/bench/limits").join(name);
-        Ok(Self { interpreter: runtime.interpreter.clone(), script })
-    }
-
-    /// How the cold limit is started, for people.
-    pub fn describe(&self) -> String {
-        let name =
-            Path::new(&self.interpreter).file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.starts_with("python") { format!("{name} -I -S") } else { name }
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new(&self.interpreter);
-        if self.interpreter.contains("python") {
-            command.args(["-I", "-S"]);
-        }
-        command.arg(&self.script);
-        command
-    }
-
-    /// Starts the bare server.
-    pub fn serve(&self) -> anyhow::Result<Serving> {
-        let mut child = self.command().arg("serve").stdout(Stdio::piped()).spawn()?;
-        let mut line = String::new();
-        let output = child.stdout.take().context("the bare program has no output")?;
-        BufReader::new(output).read_line(&mut line)?;
-        Ok(Serving { child, port: line.trim().parse().context("the bare program named no port")? })
-    }
-
-    /// Time of one bare start with one answer.
-    pub fn cold(&self, event: &str) -> anyhow::Result<Duration> {
-        let begun = Instant::now();
-        let output = self.command().args(["cold", event]).output()?;
-        let elapsed = begun.elapsed();
-        anyhow::ensure!(output.status.success(), "the bare program failed");
-        Ok(elapsed)
+    /// Memory that only this process has, MiB.
+    pub fn private_mib(&self) -> anyhow::Result<f64> {
+        self.figures_mib(&["Private_Clean", "Private_Dirty"])
     }
 }

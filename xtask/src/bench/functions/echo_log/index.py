@@ -1,0 +1,3 @@
+def handler(event, context):
+    print("one line per call")
+    return event

@@ -1,0 +1,109 @@
+//! The table on standard output and the results as JSON.
+
+use super::cpu;
+use super::rows::{Row, Verdict};
+use super::statistics::Ratio;
+use crate::{command, paths};
+use std::process::Command;
+
+/// What all numbers were taken under.
+pub const ISOLATION: &str = "the whole default wall";
+
+/// The head of the table.
+pub fn print_head() {
+    println!(
+        "\n| what | ours | limit | ratio (95 % interval) | CPU ratio | aim | | A/A | started | remarks |\n|---|---|---|---|---|---|---|---|---|---|"
+    );
+}
+
+/// One row.
+pub fn print(row: &Row) {
+    let limit = row.limit.map_or(String::new(), |limit| number(limit, row.unit));
+    let text = |ratio: &Option<Ratio>| ratio.as_ref().map_or(String::new(), ToString::to_string);
+    let check = row.check.as_ref().map_or(String::new(), |check| format!("{:.3}", check.median));
+    println!(
+        "| {} | {} | {limit} | {} | {} | {} | {} | {check} | {} | {} |",
+        row.name,
+        number(row.ours, row.unit),
+        text(&row.ratio),
+        text(&row.cpu_ratio),
+        row.aim_text(),
+        row.verdict().word(),
+        row.start,
+        row.note,
+    );
+}
+
+/// A figure with as many digits as it deserves.
+pub fn number(value: f64, unit: &str) -> String {
+    let digits = match value.abs() {
+        value if value < 0.1 => 3,
+        value if value < 10.0 => 2,
+        value if value < 1000.0 => 1,
+        _ => 0,
+    };
+    format!("{value:.digits$} {unit}").trim_end().to_owned()
+}
+
+/// What this machine is.
+pub fn machine(interpreters: &[String]) -> serde_json::Value {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let information = read("/proc/cpuinfo");
+    let model = information
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .map_or("", |rest| rest.trim_start_matches([':', ' ', '\t']));
+    let memory_kib: u64 = read("/proc/meminfo")
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:")?.trim().trim_end_matches(" kB").parse().ok())
+        .unwrap_or(0);
+    let version = |program: &String| {
+        let text = command::output(Command::new(program).arg("--version")).unwrap_or_default();
+        text.trim_start_matches("Python ").to_owned()
+    };
+    let commit = command::output(
+        Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).current_dir(paths::root()),
+    );
+    serde_json::json!({
+        "kernel": read("/proc/sys/kernel/osrelease").trim(),
+        "processor": model,
+        "cores": std::thread::available_parallelism().map_or(0, usize::from),
+        "memory_mib": memory_kib / 1024,
+        "cgroup": cpu::cgroup_version(),
+        "interpreters": interpreters.iter().map(version).collect::<Vec<_>>(),
+        "commit": commit.unwrap_or_default(),
+        "load_average": read("/proc/loadavg").trim(),
+        "isolation": ISOLATION,
+    })
+}
+
+/// Writes `.cache/bench.json`.
+pub fn save(rows: &[Row], machine: &serde_json::Value) -> anyhow::Result<()> {
+    let ratio = |ratio: &Option<Ratio>| {
+        ratio.as_ref().map(|ratio| serde_json::json!([ratio.median, ratio.low, ratio.high]))
+    };
+    let rows: Vec<serde_json::Value> = rows
+        .iter()
+        .map(|row| {
+            serde_json::json!({
+                "name": row.name, "limit_name": row.limit_name, "unit": row.unit, "ours": row.ours,
+                "limit": row.limit, "ratio": ratio(&row.ratio), "cpu_ratio": ratio(&row.cpu_ratio),
+                "aim": row.aim_text(), "verdict": row.verdict().word(), "started": row.start,
+                "check": row.check.as_ref().map(|check| check.median), "note": row.note,
+                "steal_percent": row.noise.map(|noise| noise.steal_percent),
+                "pressure_percent": row.noise.map(|noise| noise.pressure_percent),
+                "pairs": row.pairs,
+            })
+        })
+        .collect();
+    let text = serde_json::to_string_pretty(&serde_json::json!({ "machine": machine, "rows": rows }))?;
+    std::fs::create_dir_all(paths::cache())?;
+    std::fs::write(paths::cache().join("bench.json"), text)?;
+    Ok(())
+}
+
+/// `n met, n missed, n void`.
+pub fn summary(rows: &[Row]) -> String {
+    let count = |verdict| rows.iter().filter(|row| row.verdict() == verdict).count();
+    format!("{} met, {} missed, {} void", count(Verdict::Met), count(Verdict::Missed), count(Verdict::Void))
+}

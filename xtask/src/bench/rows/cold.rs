@@ -1,0 +1,142 @@
+//! Cold calls: the first call of a function that has been there for a while, against the bare interpreter.
+
+use super::{Aim, Bench, EVENT, Meter, Row, Ways};
+use crate::bench::limits::Launcher;
+use crate::bench::pairing::{Measured, Sample, interleave};
+use crate::bench::server::{Function, Runtime, Server, function_folder, invocations};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Pause after each cold call, outside of what is timed, in which what waits is refilled.
+const REFILL: Duration = Duration::from_millis(300);
+/// Calls of each side before any is timed.
+const FIRST: usize = 3;
+/// Variables that an interpreter reads when it starts: functions that set one always start from nothing.
+const START_TIME_VARIABLES: [(&str, &str, &str); 2] =
+    [("python", "PYTHONDONTWRITEBYTECODE", "1"), ("node", "NODE_OPTIONS", "--no-warnings")];
+
+/// A way to start, how it is forced, and what is aimed at.
+struct Way {
+    title: &'static str,
+    expected: &'static str,
+    settings: &'static [(&'static str, &'static str)],
+    from_nothing: bool,
+    python: Option<f64>,
+    node: Option<f64>,
+}
+
+const WAYS: [Way; 3] = [
+    Way {
+        title: "blank available",
+        expected: "blank",
+        settings: &[],
+        from_nothing: false,
+        python: Some(0.15),
+        node: Some(0.15),
+    },
+    Way {
+        title: "pool empty",
+        expected: "zygote",
+        settings: &[("LAMPLIGHT_INSTANCES_BLANKS", "0")],
+        from_nothing: false,
+        python: Some(0.6),
+        node: None,
+    },
+    Way {
+        title: "from nothing",
+        expected: "from nothing",
+        settings: &[],
+        from_nothing: true,
+        python: Some(1.25),
+        node: Some(1.1),
+    },
+];
+
+/// All rows of cold calls of a function without imports.
+pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for runtime in &bench.runtimes {
+        let folder = function_folder("echo", &runtime.language)?;
+        for way in &WAYS {
+            let aim = if runtime.language == "python" { way.python } else { way.node };
+            let Some(aim) = aim else { continue };
+            let server = Server::start(&bench.binary, way.settings)?;
+            let mut function = Function::of(&folder, runtime)?;
+            if way.from_nothing {
+                let (_, name, value) = START_TIME_VARIABLES[usize::from(runtime.language != "python")];
+                function = function.with(name, value);
+            }
+            let (measured, ways) = compare(bench, &server, runtime, &folder, &function)?;
+            let limit = format!("bare {}", bare(runtime));
+            let title = format!("cold call, {}, {}", runtime.name(), way.title);
+            let mut row = Row::of(&title, &limit, Aim::RatioAtMost(aim), &measured, (1e3, "ms"));
+            row.start = ways.describe();
+            if ways.most() != way.expected {
+                row = row.noting(&format!("this build does not start by {}", way.expected));
+            }
+            rows.push(row);
+        }
+    }
+    Ok(rows)
+}
+
+/// The bare interpreter's command, for people.
+pub fn bare(runtime: &Runtime) -> String {
+    let program =
+        Path::new(&runtime.interpreter).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if runtime.language == "python" { format!("{program} -I -S") } else { program }
+}
+
+/// Measures the first calls of new functions of one kind against bare starts.
+pub fn compare(
+    bench: &Bench,
+    server: &Server,
+    runtime: &Runtime,
+    folder: &Path,
+    function: &Function,
+) -> anyhow::Result<(Measured, Ways)> {
+    let mut ways = Ways::default();
+    let mut number = 0;
+    let mut connection = server.connect()?;
+    let mut launcher = Launcher::cold(runtime, folder, EVENT)?;
+    let mut names: Vec<String> = Vec::new();
+    let mut our_meter = Meter::new(|| server.cpu_seconds())?;
+    let mut ours = |ways: &mut Ways| -> anyhow::Result<Sample> {
+        if names.is_empty() {
+            // Made well before they are called, and not on the account of the call.
+            let per_batch = 2 * bench.effort.cold_groups + FIRST;
+            names = (0..per_batch).map(|at| format!("cold-{}-{}", runtime.language, number + at)).collect();
+            number += per_batch;
+            server.create_all(&names, function)?;
+            std::thread::sleep(REFILL);
+            our_meter.since()?;
+        }
+        let name = names.pop().unwrap_or_default();
+        let path = invocations(&name);
+        let begun = Instant::now();
+        let answer = connection.invoke_with_tail(&path, EVENT.as_bytes())?;
+        let seconds = begun.elapsed().as_secs_f64();
+        anyhow::ensure!(answer.status == 200, "a cold call answered {}: {}", answer.status, answer.text());
+        ways.add(answer.start());
+        server.delete(&mut connection, &name)?;
+        std::thread::sleep(REFILL);
+        Ok(Sample { seconds, cpu_seconds: our_meter.since()? })
+    };
+    let launcher = std::cell::RefCell::new(&mut launcher);
+    let mut last = launcher.borrow().cpu_seconds()?;
+    let mut limit = || -> anyhow::Result<Sample> {
+        let mut launcher = launcher.borrow_mut();
+        let seconds = launcher.launch()?;
+        let now = launcher.cpu_seconds()?;
+        let cpu_seconds = now - last;
+        last = now;
+        Ok(Sample { seconds, cpu_seconds })
+    };
+    for _ in 0..FIRST {
+        ours(&mut Ways::default())?;
+        limit()?;
+    }
+    let measured =
+        interleave(bench.effort.cold_groups, bench.effort.attempts, &mut || ours(&mut ways), &mut limit)?;
+    Ok((measured, ways))
+}
