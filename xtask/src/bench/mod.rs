@@ -6,6 +6,7 @@
 mod cpu;
 mod http;
 pub mod limits;
+mod load;
 mod output;
 mod package;
 mod pairing;
@@ -40,7 +41,16 @@ pub struct BenchArguments {
 /// A kind of rows and what measures it.
 type Kind = (&'static str, fn(&Bench) -> anyhow::Result<Vec<Row>>);
 
-const KINDS: [Kind; 2] = [("cold", rows::cold::run), ("warm", rows::warm::run)];
+const KINDS: [Kind; 8] = [
+    ("cold", rows::cold::run),
+    ("imports", rows::imports::run),
+    ("burst", rows::burst::run),
+    ("warm", rows::warm::run),
+    ("throughput", rows::many::throughput),
+    ("tail", rows::many::tail),
+    ("memory", rows::memory::run),
+    ("first-request", rows::memory::first_request),
+];
 
 /// Runs what is asked for and prints the table; results as JSON go to `.cache/bench.json`.
 pub fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {

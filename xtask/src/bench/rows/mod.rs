@@ -1,6 +1,10 @@
 //! What is measured: one module per kind of figure, each giving rows of the table.
 
+pub mod burst;
 pub mod cold;
+pub mod imports;
+pub mod many;
+pub mod memory;
 pub mod warm;
 
 use super::cpu::Noise;

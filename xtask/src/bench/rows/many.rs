@@ -1,0 +1,142 @@
+//! Many clients: requests per second, processor time per request, and the shape of the tail, against hyper in front of
+//! the same runtime loops.
+
+use super::{Aim, Bench, EVENT, Meter, Row};
+use crate::bench::http::Connection;
+use crate::bench::limits::Serving;
+use crate::bench::load;
+use crate::bench::pairing::{Sample, interleave};
+use crate::bench::server::{Function, Runtime, Server, function_folder, invocations};
+use crate::bench::statistics::{median, percentile};
+use std::time::Duration;
+
+/// Clients of the closed loop, and loops of the limit.
+const CLIENTS: usize = 16;
+/// Requests of one client in one block.
+const REQUESTS: usize = 60;
+/// Most requests under way at once in the open loop.
+const CONNECTIONS: usize = 64;
+/// Connections get an instance each, so that the open loop measures queues and not starts.
+const WARMING: usize = 10;
+
+/// Both sides, warm.
+struct Sides {
+    ours: Vec<Connection>,
+    path: String,
+    limit: Serving,
+    theirs: Vec<Connection>,
+}
+
+impl Sides {
+    fn start(server: &Server, runtime: &Runtime, clients: usize, kind: &str) -> anyhow::Result<Self> {
+        let folder = function_folder("echo", &runtime.language)?;
+        let name = format!("{kind}-{}", runtime.language);
+        server.create(&name, &Function::of(&folder, runtime)?)?;
+        let limit = Serving::proxy(runtime, &folder, CLIENTS)?;
+        let mut sides = Self {
+            ours: (0..clients).map(|_| server.connect()).collect::<anyhow::Result<_>>()?,
+            theirs: (0..clients).map(|_| limit.connect()).collect::<anyhow::Result<_>>()?,
+            path: invocations(&name),
+            limit,
+        };
+        // As many instances on our side as the limit has loops.
+        load::closed(&mut sides.ours[..CLIENTS], &sides.path, EVENT.as_bytes(), WARMING * REQUESTS)?;
+        load::closed(&mut sides.theirs[..CLIENTS], "/", EVENT.as_bytes(), WARMING * REQUESTS)?;
+        Ok(sides)
+    }
+}
+
+/// Requests per second and processor time per request.
+pub fn throughput(bench: &Bench) -> anyhow::Result<Vec<Row>> {
+    let server = bench.server()?;
+    let mut rows = Vec::new();
+    for runtime in &bench.runtimes {
+        let mut sides = Sides::start(&server, runtime, CLIENTS, "many")?;
+        let total = (CLIENTS * REQUESTS) as f64;
+        let mut our_meter = Meter::new(|| server.cpu_seconds())?;
+        let mut their_meter = Meter::new(|| sides.limit.cpu_seconds())?;
+        let measured = interleave(
+            bench.effort.warm_groups.div_ceil(6),
+            bench.effort.attempts,
+            &mut || {
+                let seconds = load::closed(&mut sides.ours, &sides.path, EVENT.as_bytes(), REQUESTS)?
+                    .as_secs_f64()
+                    / total;
+                Ok(Sample { seconds, cpu_seconds: our_meter.since()? / total })
+            },
+            &mut || {
+                let seconds =
+                    load::closed(&mut sides.theirs, "/", EVENT.as_bytes(), REQUESTS)?.as_secs_f64() / total;
+                Ok(Sample { seconds, cpu_seconds: their_meter.since()? / total })
+            },
+        )?;
+        let title = format!("{CLIENTS} clients, {}: time and processor time per request", runtime.name());
+        let mut row = Row::of(
+            &title,
+            "hyper in front of the same loops",
+            Aim::CpuRatioAtMost(1.4),
+            &measured,
+            (1e6, "us"),
+        );
+        row.start = "warm".to_owned();
+        // The aim is on processor time, so that is what the check must hold for.
+        row.check = Some(measured.cpu_check.clone());
+        row.void = !measured.cpu_check.is_neutral();
+        let cpu_us = |pick: fn(&(Sample, Sample)) -> f64| {
+            measured.pairs.iter().map(pick).sum::<f64>() / measured.pairs.len() as f64 * 1e6
+        };
+        rows.push(row.clone().noting(&format!(
+            "{:.0} requests/s (limit {:.0}); {:.0} us of processor time each (limit {:.0})",
+            1e6 / row.ours,
+            1e6 / row.limit.unwrap_or(f64::NAN),
+            cpu_us(|pair| pair.0.cpu_seconds),
+            cpu_us(|pair| pair.1.cpu_seconds),
+        )));
+    }
+    Ok(rows)
+}
+
+/// p99/p50 at half and at 80 % of each side's own capacity.
+pub fn tail(bench: &Bench) -> anyhow::Result<Vec<Row>> {
+    let server = bench.server()?;
+    let duration = Duration::from_secs(if bench.effort.full { 20 } else { 5 });
+    let mut rows = Vec::new();
+    for runtime in bench.runtimes.iter().take(if bench.effort.full { 2 } else { 1 }) {
+        let mut sides = Sides::start(&server, runtime, CONNECTIONS, "tail")?;
+        let capacity = |connections: &mut [Connection], path: &str| -> anyhow::Result<f64> {
+            let seconds = (0..5)
+                .map(|_| Ok(load::closed(connections, path, EVENT.as_bytes(), 2 * REQUESTS)?.as_secs_f64()))
+                .collect::<anyhow::Result<Vec<_>>>()?;
+            Ok((CLIENTS * 2 * REQUESTS) as f64 / median(seconds))
+        };
+        let ours = capacity(&mut sides.ours[..CLIENTS], &sides.path)?;
+        let theirs = capacity(&mut sides.theirs[..CLIENTS], "/")?;
+        for share in [0.5, 0.8] {
+            let run = |connections: &mut [Connection], path: &str, rate: f64| {
+                let times = load::open(connections, path, EVENT.as_bytes(), rate, duration)?;
+                // What is compared is the shape, so that stands where the time does elsewhere.
+                let seconds = percentile(times.clone(), 0.99) / median(times);
+                Ok(Sample { seconds, cpu_seconds: 1.0 })
+            };
+            let measured = interleave(
+                bench.effort.repetitions.div_ceil(4),
+                bench.effort.attempts.min(2),
+                &mut || run(&mut sides.ours, &sides.path, ours * share),
+                &mut || run(&mut sides.theirs, "/", theirs * share),
+            )?;
+            let title =
+                format!("tail, {}, open loop at {:.0} % of capacity: p99/p50", runtime.name(), share * 100.0);
+            let mut row = Row::of(
+                &title,
+                "hyper in front of the same loops, at the same share of its capacity",
+                Aim::RatioAtMost(1.5),
+                &measured,
+                (1.0, ""),
+            );
+            row.cpu_ratio = None;
+            row.start = "warm".to_owned();
+            rows.push(row.noting(&format!("{ours:.0}/s (limit {theirs:.0}/s) are all of it")));
+        }
+    }
+    Ok(rows)
+}
