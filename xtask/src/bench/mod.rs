@@ -3,6 +3,7 @@
 //! Ratios within one run, never times: pairs are interleaved (see [`pairing`]), and an A/A check of the harness that does
 //! not read 0.97 to 1.03 voids a row. Needs root. How each figure is taken is told in docs/performance.md.
 
+mod budgets;
 mod cpu;
 mod http;
 pub mod limits;
@@ -15,7 +16,6 @@ mod server;
 mod statistics;
 
 use crate::{command, paths};
-use anyhow::Context as _;
 use rows::{Bench, Effort, Row};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -33,6 +33,9 @@ pub struct BenchArguments {
     /// The table's own numbers of functions, instances and starts.
     #[arg(long)]
     full: bool,
+    /// Compare the processor time of a short run with the stored budgets, and fail beyond one; no time is compared.
+    #[arg(long, conflicts_with_all = ["only", "full", "quick"])]
+    budgets: bool,
     /// Measure this binary instead of building a release.
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
@@ -41,10 +44,11 @@ pub struct BenchArguments {
 /// A kind of rows and what measures it.
 type Kind = (&'static str, fn(&Bench) -> anyhow::Result<Vec<Row>>);
 
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 9] = [
     ("cold", rows::cold::run),
     ("imports", rows::imports::run),
     ("burst", rows::burst::run),
+    ("sustained", rows::sustained::run),
     ("warm", rows::warm::run),
     ("throughput", rows::many::throughput),
     ("tail", rows::many::tail),
@@ -69,6 +73,9 @@ pub fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
         full: arguments.full,
     };
     let runtimes = server::Server::start(&binary, &[])?.runtimes()?;
+    if arguments.budgets {
+        return budgets::compare(&binary, &runtimes);
+    }
     let bench = Bench { binary, runtimes, effort };
     let mut measured = Vec::new();
     output::print_head();

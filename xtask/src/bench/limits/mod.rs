@@ -139,11 +139,6 @@ impl Serving {
     pub fn cpu_seconds(&self) -> anyhow::Result<f64> {
         self.group.cpu_seconds()
     }
-
-    /// Ids of its processes.
-    pub fn members(&self) -> Vec<u32> {
-        self.group.members()
-    }
 }
 
 /// Starts a bare program again and again, from a process of its own; ended when dropped.

@@ -16,6 +16,8 @@ const CLIENTS: usize = 16;
 const REQUESTS: usize = 60;
 /// Most requests under way at once in the open loop.
 const CONNECTIONS: usize = 64;
+/// A median above this at a steady rate means that a queue builds up.
+const NO_QUEUE_SECONDS: f64 = 2e-3;
 /// Connections get an instance each, so that the open loop measures queues and not starts.
 const WARMING: usize = 10;
 
@@ -103,14 +105,8 @@ pub fn tail(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for runtime in bench.runtimes.iter().take(if bench.effort.full { 2 } else { 1 }) {
         let mut sides = Sides::start(&server, runtime, CONNECTIONS, "tail")?;
-        let capacity = |connections: &mut [Connection], path: &str| -> anyhow::Result<f64> {
-            let seconds = (0..5)
-                .map(|_| Ok(load::closed(connections, path, EVENT.as_bytes(), 2 * REQUESTS)?.as_secs_f64()))
-                .collect::<anyhow::Result<Vec<_>>>()?;
-            Ok((CLIENTS * 2 * REQUESTS) as f64 / median(seconds))
-        };
-        let ours = capacity(&mut sides.ours[..CLIENTS], &sides.path)?;
-        let theirs = capacity(&mut sides.theirs[..CLIENTS], "/")?;
+        let ours = capacity(&mut sides.ours, &sides.path)?;
+        let theirs = capacity(&mut sides.theirs, "/")?;
         for share in [0.5, 0.8] {
             let run = |connections: &mut [Connection], path: &str, rate: f64| {
                 let times = load::open(connections, path, EVENT.as_bytes(), rate, duration)?;
@@ -139,4 +135,24 @@ pub fn tail(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         }
     }
     Ok(rows)
+}
+
+/// The highest rate that is answered as it comes, the load's generator included, which shares the processors: tenths of
+/// what a closed loop reaches are tried from above until no queue builds up.
+fn capacity(connections: &mut [Connection], path: &str) -> anyhow::Result<f64> {
+    let seconds = (0..5)
+        .map(|_| {
+            let block = load::closed(&mut connections[..CLIENTS], path, EVENT.as_bytes(), 2 * REQUESTS)?;
+            Ok(block.as_secs_f64())
+        })
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let closed = (CLIENTS * 2 * REQUESTS) as f64 / median(seconds);
+    for tenths in (2..=10).rev() {
+        let rate = closed * f64::from(tenths) / 10.0;
+        let times = load::open(connections, path, EVENT.as_bytes(), rate, Duration::from_secs(1))?;
+        if median(times) < NO_QUEUE_SECONDS {
+            return Ok(rate);
+        }
+    }
+    Ok(closed / 10.0)
 }

@@ -31,7 +31,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
 
 /// Proportional memory of keeper, spawners, daemon and waiting shells, without a function.
 fn server_memory(bench: &Bench) -> anyhow::Result<Row> {
-    let server = Server::start(&bench.binary, &[("LAMPLIGHT_INSTANCES_BLANKS", "0")])?;
+    let server = bench.server()?;
     std::thread::sleep(REST);
     let mib: f64 = server.processes().iter().filter_map(|process| process.figures_mib(&["Pss"]).ok()).sum();
     Ok(Row::figure("memory of the idle server, all its processes", mib, "MiB", Aim::OursAtMost(25.0)))

@@ -5,6 +5,7 @@ pub mod cold;
 pub mod imports;
 pub mod many;
 pub mod memory;
+pub mod sustained;
 pub mod warm;
 
 use super::cpu::Noise;
