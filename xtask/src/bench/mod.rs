@@ -11,9 +11,11 @@ mod load;
 mod output;
 mod package;
 mod pairing;
+mod publish;
 mod rows;
 mod server;
 mod statistics;
+mod svg;
 
 use crate::{command, paths};
 use rows::{Bench, Effort, Row};
@@ -33,6 +35,9 @@ pub struct BenchArguments {
     /// The table's own numbers of functions, instances and starts.
     #[arg(long)]
     full: bool,
+    /// Write what is measured into docs/performance.md, with a plot for each row.
+    #[arg(long, conflicts_with_all = ["only", "quick", "budgets"])]
+    publish: bool,
     /// Compare the processor time of a short run with the stored budgets, and fail beyond one; no time is compared.
     #[arg(long, conflicts_with_all = ["only", "full", "quick"])]
     budgets: bool,
@@ -95,6 +100,9 @@ pub fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
         bench.runtimes.iter().map(|runtime| runtime.interpreter.clone()).collect();
     let machine = output::machine(&interpreters);
     output::save(&measured, &machine)?;
+    if arguments.publish {
+        publish::write(&measured, &machine)?;
+    }
     println!("\n{}\n{}; isolation: {}", machine, output::summary(&measured), output::ISOLATION);
     Ok(ExitCode::SUCCESS)
 }

@@ -61,7 +61,6 @@ pub enum Aim {
     CpuRatioAtMost(f64),
     /// Our own figure, at most.
     OursAtMost(f64),
-    /// None: the row is there to explain another.
     None,
 }
 
