@@ -32,6 +32,9 @@ pub struct BenchArguments {
     /// A few pairs of each, to see that everything works.
     #[arg(long, conflicts_with = "full")]
     quick: bool,
+    /// Compare with other ways to run the same handler, where they are installed.
+    #[arg(long)]
+    peers: bool,
     /// The table's own numbers of functions, instances and starts.
     #[arg(long)]
     full: bool,
@@ -84,8 +87,9 @@ pub fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
     let bench = Bench { binary, runtimes, effort };
     let mut measured = Vec::new();
     output::print_head();
-    for (kind, measure) in KINDS {
-        if !arguments.only.is_empty() && !arguments.only.iter().any(|only| only == kind) {
+    let peers: Kind = ("peers", rows::peers::run);
+    for (kind, measure) in KINDS.into_iter().chain(arguments.peers.then_some(peers)) {
+        if !arguments.only.is_empty() && kind != "peers" && !arguments.only.iter().any(|only| only == kind) {
             continue;
         }
         // One kind that cannot be measured must not cost the others.

@@ -96,9 +96,22 @@ pub fn compare(
     function: &Function,
 ) -> anyhow::Result<(Measured, Ways)> {
     let mut ways = Ways::default();
+    let mut launcher = Launcher::cold(runtime, folder, EVENT)?;
+    let measured = against(bench, server, runtime, function, &mut launcher, &mut ways)?;
+    Ok((measured, ways))
+}
+
+/// The same against any launcher.
+pub fn against(
+    bench: &Bench,
+    server: &Server,
+    runtime: &Runtime,
+    function: &Function,
+    launcher: &mut Launcher,
+    ways: &mut Ways,
+) -> anyhow::Result<Measured> {
     let mut number = 0;
     let mut connection = server.connect()?;
-    let mut launcher = Launcher::cold(runtime, folder, EVENT)?;
     let mut names: Vec<String> = Vec::new();
     let mut our_meter = Meter::new(|| server.cpu_seconds())?;
     let mut ours = |ways: &mut Ways| -> anyhow::Result<Sample> {
@@ -122,10 +135,8 @@ pub fn compare(
         std::thread::sleep(REFILL);
         Ok(Sample { seconds, cpu_seconds: our_meter.since()? })
     };
-    let launcher = std::cell::RefCell::new(&mut launcher);
-    let mut last = launcher.borrow().cpu_seconds()?;
+    let mut last = launcher.cpu_seconds()?;
     let mut limit = || -> anyhow::Result<Sample> {
-        let mut launcher = launcher.borrow_mut();
         let seconds = launcher.launch()?;
         let now = launcher.cpu_seconds()?;
         let cpu_seconds = now - last;
@@ -136,7 +147,5 @@ pub fn compare(
         ours(&mut Ways::default())?;
         limit()?;
     }
-    let measured =
-        interleave(bench.effort.cold_groups, bench.effort.attempts, &mut || ours(&mut ways), &mut limit)?;
-    Ok((measured, ways))
+    interleave(bench.effort.cold_groups, bench.effort.attempts, &mut || ours(ways), &mut limit)
 }

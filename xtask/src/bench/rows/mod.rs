@@ -5,6 +5,7 @@ pub mod cold;
 pub mod imports;
 pub mod many;
 pub mod memory;
+pub mod peers;
 pub mod sustained;
 pub mod warm;
 
@@ -184,6 +185,9 @@ impl Row {
     /// Whether the aim is reached.
     pub fn verdict(&self) -> Verdict {
         let ratio = || self.ratio.as_ref().map(|ratio| ratio.median);
+        if self.void {
+            return Verdict::Void;
+        }
         let met = match self.aim {
             Aim::None => return Verdict::NoAim,
             Aim::RatioAtMost(most) => ratio().map(|ratio| ratio <= most),
@@ -192,7 +196,6 @@ impl Row {
             Aim::OursAtMost(most) => Some(self.ours <= most),
         };
         match met {
-            _ if self.void => Verdict::Void,
             Some(true) => Verdict::Met,
             _ => Verdict::Missed,
         }

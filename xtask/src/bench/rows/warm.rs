@@ -12,7 +12,7 @@ use std::time::Instant;
 const CALLS: usize = 50;
 const WARMING: usize = 5;
 /// Calls before anything is timed: V8 compiles its hot code meanwhile.
-const FIRST: usize = 2_000;
+pub const FIRST: usize = 2_000;
 
 /// All rows of warm calls.
 pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
@@ -76,8 +76,8 @@ pub fn compare(
     })
 }
 
-/// One block. Its processor time is all since the block before, so that what is done later is not lost.
-fn sample(
+/// One block over a warm connection. Its processor time is all since the block before, so that what is done later is not lost.
+pub fn sample(
     connection: &mut Connection,
     path: &str,
     mut cpu: impl FnMut() -> anyhow::Result<f64>,
