@@ -21,6 +21,8 @@ struct Way {
     expected: &'static str,
     settings: &'static [(&'static str, &'static str)],
     from_nothing: bool,
+    /// Whether another function takes what waits, right before each timed call.
+    emptied: bool,
     python: Option<f64>,
     node: Option<f64>,
 }
@@ -31,14 +33,16 @@ const WAYS: [Way; 3] = [
         expected: "blank",
         settings: &[],
         from_nothing: false,
+        emptied: false,
         python: Some(0.15),
         node: Some(0.15),
     },
     Way {
         title: "pool empty",
         expected: "zygote",
-        settings: &[("LAMPLIGHT_INSTANCES_BLANKS", "0")],
+        settings: &[("LAMPLIGHT_INSTANCES_BLANKS", "1")],
         from_nothing: false,
+        emptied: true,
         python: Some(0.6),
         node: None,
     },
@@ -47,6 +51,7 @@ const WAYS: [Way; 3] = [
         expected: "from nothing",
         settings: &[],
         from_nothing: true,
+        emptied: false,
         python: Some(1.25),
         node: Some(1.1),
     },
@@ -66,7 +71,10 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
                 let (_, name, value) = START_TIME_VARIABLES[usize::from(runtime.language != "python")];
                 function = function.with(name, value);
             }
-            let (measured, ways) = compare(bench, &server, runtime, &folder, &function)?;
+            let mut ways = Ways::default();
+            let mut launcher = Launcher::cold(runtime, &folder, EVENT)?;
+            let ours = Ours { server: &server, runtime, function: &function, emptied: way.emptied };
+            let measured = against(bench, &ours, &mut launcher, &mut ways)?;
             let limit = format!("bare {}", bare(runtime));
             let title = format!("cold call, {}, {}", runtime.name(), way.title);
             let mut row = Row::of(&title, &limit, Aim::RatioAtMost(aim), &measured, (1e3, "ms"));
@@ -97,19 +105,31 @@ pub fn compare(
 ) -> anyhow::Result<(Measured, Ways)> {
     let mut ways = Ways::default();
     let mut launcher = Launcher::cold(runtime, folder, EVENT)?;
-    let measured = against(bench, server, runtime, function, &mut launcher, &mut ways)?;
+    let ours = Ours { server, runtime, function, emptied: false };
+    let measured = against(bench, &ours, &mut launcher, &mut ways)?;
     Ok((measured, ways))
+}
+
+/// Our side of cold calls.
+pub struct Ours<'a> {
+    /// Where the functions are made.
+    pub server: &'a Server,
+    /// Their runtime.
+    pub runtime: &'a Runtime,
+    /// What they are made of.
+    pub function: &'a Function,
+    /// Whether another function takes what waits, right before each timed call.
+    pub emptied: bool,
 }
 
 /// The same against any launcher.
 pub fn against(
     bench: &Bench,
-    server: &Server,
-    runtime: &Runtime,
-    function: &Function,
+    ours: &Ours<'_>,
     launcher: &mut Launcher,
     ways: &mut Ways,
 ) -> anyhow::Result<Measured> {
+    let Ours { server, runtime, function, emptied } = *ours;
     let mut number = 0;
     let mut connection = server.connect()?;
     let mut names: Vec<String> = Vec::new();
@@ -117,23 +137,31 @@ pub fn against(
     let mut ours = |ways: &mut Ways| -> anyhow::Result<Sample> {
         if names.is_empty() {
             // Made well before they are called, and not on the account of the call.
-            let per_batch = 2 * bench.effort.cold_groups + FIRST;
+            let per_batch = (2 * bench.effort.cold_groups + FIRST) * (1 + usize::from(emptied));
             names = (0..per_batch).map(|at| format!("cold-{}-{}", runtime.language, number + at)).collect();
             number += per_batch;
             server.create_all(&names, function)?;
             std::thread::sleep(REFILL);
             our_meter.since()?;
         }
+        let before = if emptied { names.pop() } else { None };
         let name = names.pop().unwrap_or_default();
+        if let Some(before) = &before {
+            connection.call(&invocations(before), EVENT.as_bytes())?;
+        }
         let path = invocations(&name);
         let begun = Instant::now();
         let answer = connection.invoke_with_tail(&path, EVENT.as_bytes())?;
         let seconds = begun.elapsed().as_secs_f64();
         anyhow::ensure!(answer.status == 200, "a cold call answered {}: {}", answer.status, answer.text());
         ways.add(answer.start());
-        server.delete(&mut connection, &name)?;
+        for name in before.iter().chain([&name]) {
+            server.delete(&mut connection, name)?;
+        }
         std::thread::sleep(REFILL);
-        Ok(Sample { seconds, cpu_seconds: our_meter.since()? })
+        // The call before is as dear as the timed one.
+        let cpu_seconds = our_meter.since()? / (1.0 + f64::from(u8::from(emptied)));
+        Ok(Sample { seconds, cpu_seconds })
     };
     let mut last = launcher.cpu_seconds()?;
     let mut limit = || -> anyhow::Result<Sample> {
