@@ -30,7 +30,7 @@ impl Answer {
 
     /// Which way the call's instance came to be, from the REPORT line in the log's tail: `warm` when it does not say.
     pub fn start(&self) -> String {
-        let tail = self.log_tail.as_deref().and_then(|tail| super::package::from_base64(tail));
+        let tail = self.log_tail.as_deref().and_then(super::package::from_base64);
         let tail = String::from_utf8_lossy(&tail.unwrap_or_default()).into_owned();
         let found = tail.rsplit_once("Start: ").and_then(|(_, rest)| rest.split_once(" ("));
         found.map_or("warm", |(kind, _)| kind).to_owned()

@@ -38,6 +38,9 @@ pub struct BenchArguments {
     /// The table's own numbers of functions, instances and starts.
     #[arg(long)]
     full: bool,
+    /// Measurements of one row until its A/A check is neutral.
+    #[arg(long, default_value_t = 5)]
+    attempts: u32,
     /// Write what is measured into docs/performance.md, with a plot for each row.
     #[arg(long, conflicts_with_all = ["only", "quick", "budgets"])]
     publish: bool,
@@ -77,7 +80,7 @@ pub fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
         cold_groups: if arguments.quick { 4 } else { 60 },
         warm_groups: if arguments.quick { 8 } else { 150 },
         repetitions: if arguments.quick { 2 } else { 11 },
-        attempts: if arguments.quick { 1 } else { 5 },
+        attempts: if arguments.quick { 1 } else { arguments.attempts },
         full: arguments.full,
     };
     let runtimes = server::Server::start(&binary, &[])?.runtimes()?;

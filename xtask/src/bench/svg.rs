@@ -148,7 +148,7 @@ fn swarm(values: &[f64], scale: &Scale) -> Vec<(f64, f64)> {
             let x = scale.place(value);
             let stacked = columns.entry((x / COLUMN) as i64).or_default();
             let step = stacked.div_ceil(2).min(STACK) as f64 * 2.0 * RADIUS;
-            let y = if *stacked % 2 == 0 { MIDDLE + step } else { MIDDLE - step };
+            let y = if stacked.is_multiple_of(2) { MIDDLE + step } else { MIDDLE - step };
             *stacked += 1;
             (x, y)
         })

@@ -30,7 +30,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         let folder = generate(&format!("imports-{weight_ms}"), modules)?;
         let measured_ms = weigh(runtime, &folder)? - bare_ms;
         let mut effort = bench.effort;
-        effort.cold_groups = effort.cold_groups.div_ceil(3);
+        effort.cold_groups = effort.cold_groups.div_ceil(6);
         let lighter = Bench { binary: bench.binary.clone(), runtimes: Vec::new(), effort };
         let function = Function::of(&folder, runtime)?;
         let (measured, ways) = compare(&lighter, &server, runtime, &folder, &function)?;
