@@ -49,6 +49,14 @@ impl Measured {
         )
     }
 
+    /// Mean processor times of an operation, ours and the limit's, seconds.
+    pub fn cpu_seconds(&self) -> (f64, f64) {
+        let mean = |pick: fn(&(Sample, Sample)) -> f64| {
+            self.pairs.iter().map(pick).sum::<f64>() / self.pairs.len() as f64
+        };
+        (mean(|pair| pair.0.cpu_seconds), mean(|pair| pair.1.cpu_seconds))
+    }
+
     /// Wall times.
     pub fn seconds(&self) -> Vec<(f64, f64)> {
         self.pairs.iter().map(|pair| (pair.0.seconds, pair.1.seconds)).collect()

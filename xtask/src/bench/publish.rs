@@ -109,22 +109,15 @@ fn plot(row: &Row) -> String {
     let middle = if own { of_values() } else { row.ratio.clone().unwrap_or_else(of_values) };
     let figures = row.limit.map_or_else(
         || number(row.ours, row.unit),
-        |limit| {
-            format!(
-                "ours {}, limit {} ({})",
-                number(row.ours, row.unit),
-                number(limit, row.unit),
-                row.limit_name
-            )
-        },
+        |limit| format!("ours {}, limit {}", number(row.ours, row.unit), number(limit, row.unit)),
     );
     let start = if row.start.is_empty() { String::new() } else { format!("; started: {}", row.start) };
     let axis = if own {
         format!("ours, {}", row.unit)
     } else if inverse {
-        "limit / ours, one dot a pair".to_owned()
+        format!("limit / ours, one dot a pair; the limit: {}", row.limit_name)
     } else {
-        "ours / limit, one dot a pair".to_owned()
+        format!("ours / limit, one dot a pair; the limit: {}", row.limit_name)
     };
     svg::draw(&Plot {
         title: &row.name,

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 const WIDTH: f64 = 760.0;
-const HEIGHT: f64 = 220.0;
+const HEIGHT: f64 = 238.0;
 const LEFT: f64 = 24.0;
 const RIGHT: f64 = 736.0;
 /// Middle of the swarm and the axis beneath it.
@@ -118,7 +118,7 @@ pub fn draw(plot: &Plot<'_>) -> String {
     }
     add(format!(
         "<text class=\"quiet\" x=\"{RIGHT}\" y=\"{}\" text-anchor=\"end\">{}</text>",
-        AXIS + 37.0,
+        AXIS + 55.0,
         escape(plot.axis)
     ));
     for (x, y) in swarm(plot.values, &scale) {

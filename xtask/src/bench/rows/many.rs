@@ -84,15 +84,10 @@ pub fn throughput(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         // The aim is on processor time, so that is what the check must hold for.
         row.check = Some(measured.cpu_check.clone());
         row.void = !measured.cpu_check.is_neutral();
-        let cpu_us = |pick: fn(&(Sample, Sample)) -> f64| {
-            measured.pairs.iter().map(pick).sum::<f64>() / measured.pairs.len() as f64 * 1e6
-        };
         rows.push(row.clone().noting(&format!(
-            "{:.0} requests/s (limit {:.0}); {:.0} us of processor time each (limit {:.0})",
+            "{:.0} requests/s (limit {:.0})",
             1e6 / row.ours,
             1e6 / row.limit.unwrap_or(f64::NAN),
-            cpu_us(|pair| pair.0.cpu_seconds),
-            cpu_us(|pair| pair.1.cpu_seconds),
         )));
     }
     Ok(rows)
@@ -130,6 +125,7 @@ pub fn tail(bench: &Bench) -> anyhow::Result<Vec<Row>> {
                 (1.0, ""),
             );
             row.cpu_ratio = None;
+            row.note = String::new();
             row.start = "warm".to_owned();
             rows.push(row.noting(&format!("{ours:.0}/s (limit {theirs:.0}/s) are all of it")));
         }

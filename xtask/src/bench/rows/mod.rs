@@ -162,7 +162,15 @@ impl Row {
             check: Some(measured.check.clone()),
             void: measured.is_void(),
             noise: Some(measured.noise),
-            note: if measured.attempts > 1 { format!("run {}", measured.attempts) } else { String::new() },
+            note: {
+                let (ours, limit) = measured.cpu_seconds();
+                let run = if measured.attempts > 1 {
+                    format!("run {}; ", measured.attempts)
+                } else {
+                    String::new()
+                };
+                format!("{run}processor time {:.2} {unit} (limit {:.2})", ours * scale, limit * scale)
+            },
             ..Self::figure(name, median(pairs.iter().map(|pair| pair.0).collect()), unit, aim)
         }
         .with_pairs(pairs)
