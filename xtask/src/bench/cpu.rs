@@ -131,7 +131,7 @@ fn read_seconds(directory: &Path) -> anyhow::Result<f64> {
 }
 
 /// What the machine did beside us between two looks.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Noise {
     /// Share of processor time taken by the hypervisor's other guests, percent.
     pub steal_percent: f64,

@@ -41,8 +41,9 @@ pub struct BenchArguments {
     /// Measurements of one row until its A/A check is neutral.
     #[arg(long, default_value_t = 5)]
     attempts: u32,
-    /// Write what is measured into docs/performance.md, with a plot for each row.
-    #[arg(long, conflicts_with_all = ["only", "quick", "budgets"])]
+    /// Write what is measured into docs/performance.md, with a plot for each row. With --only, the other rows stay as the
+    /// last runs left them.
+    #[arg(long, conflicts_with_all = ["quick", "budgets"])]
     publish: bool,
     /// Compare the processor time of a short run with the stored budgets, and fail beyond one; no time is compared.
     #[arg(long, conflicts_with_all = ["only", "full", "quick"])]
@@ -96,19 +97,21 @@ pub fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
             continue;
         }
         // One kind that cannot be measured must not cost the others.
-        let found = measure(&bench).unwrap_or_else(|error| {
-            let row = Row::figure(kind, f64::NAN, "", rows::Aim::OursAtMost(0.0));
-            vec![row.noting(&format!("not measured: {error:#}"))]
-        });
+        let found =
+            measure(&bench).unwrap_or_else(|error| vec![Row::not_measured(kind, &format!("{error:#}"))]);
         found.iter().for_each(output::print);
         measured.extend(found);
     }
     let interpreters: Vec<String> =
         bench.runtimes.iter().map(|runtime| runtime.interpreter.clone()).collect();
     let machine = output::machine(&interpreters);
-    output::save(&measured, &machine)?;
-    if arguments.publish {
-        publish::write(&measured, &machine)?;
+    // A quick run is for its reader only.
+    if !arguments.quick {
+        let rows = if arguments.only.is_empty() { measured.clone() } else { output::merge(measured.clone()) };
+        output::save(&rows, &machine)?;
+        if arguments.publish {
+            publish::write(&rows, &machine)?;
+        }
     }
     println!("\n{}\n{}; isolation: {}", machine, output::summary(&measured), output::ISOLATION);
     Ok(ExitCode::SUCCESS)

@@ -18,13 +18,13 @@ pub fn print_head() {
 
 /// One row.
 pub fn print(row: &Row) {
-    let limit = row.limit.map_or(String::new(), |limit| number(limit, row.unit));
+    let limit = row.limit.map_or(String::new(), |limit| number(limit, &row.unit));
     let text = |ratio: &Option<Ratio>| ratio.as_ref().map_or(String::new(), ToString::to_string);
     let check = row.check.as_ref().map_or(String::new(), |check| format!("{:.3}", check.median));
     println!(
         "| {} | {} | {limit} | {} | {} | {} | {} | {check} | {} | {} |",
         row.name,
-        number(row.ours, row.unit),
+        number(row.ours, &row.unit),
         text(&row.ratio),
         text(&row.cpu_ratio),
         row.aim_text(),
@@ -77,29 +77,28 @@ pub fn machine(interpreters: &[String]) -> serde_json::Value {
     })
 }
 
-/// Writes `.cache/bench.json`.
+/// Writes `.cache/bench.json`: the machine, and all rows with their single measurements.
 pub fn save(rows: &[Row], machine: &serde_json::Value) -> anyhow::Result<()> {
-    let ratio = |ratio: &Option<Ratio>| {
-        ratio.as_ref().map(|ratio| serde_json::json!([ratio.median, ratio.low, ratio.high]))
-    };
-    let rows: Vec<serde_json::Value> = rows
-        .iter()
-        .map(|row| {
-            serde_json::json!({
-                "name": row.name, "limit_name": row.limit_name, "unit": row.unit, "ours": row.ours,
-                "limit": row.limit, "ratio": ratio(&row.ratio), "cpu_ratio": ratio(&row.cpu_ratio),
-                "aim": row.aim_text(), "verdict": row.verdict().word(), "started": row.start,
-                "check": row.check.as_ref().map(|check| check.median), "note": row.note,
-                "steal_percent": row.noise.map(|noise| noise.steal_percent),
-                "pressure_percent": row.noise.map(|noise| noise.pressure_percent),
-                "pairs": row.pairs,
-            })
-        })
-        .collect();
     let text = serde_json::to_string_pretty(&serde_json::json!({ "machine": machine, "rows": rows }))?;
     std::fs::create_dir_all(paths::cache())?;
     std::fs::write(paths::cache().join("bench.json"), text)?;
     Ok(())
+}
+
+/// The rows of the last runs, in which those that were measured now take the place of older ones of the same name.
+pub fn merge(measured: Vec<Row>) -> Vec<Row> {
+    let saved = std::fs::read(paths::cache().join("bench.json")).unwrap_or_default();
+    let saved: serde_json::Value = serde_json::from_slice(&saved).unwrap_or_default();
+    let mut rows: Vec<Row> = serde_json::from_value(saved["rows"].clone()).unwrap_or_default();
+    // What could not be measured then may be there now, under the names of its rows.
+    rows.retain(|row| !row.note.starts_with("not measured"));
+    for row in measured {
+        match rows.iter_mut().find(|older| older.name == row.name) {
+            Some(older) => *older = row,
+            None => rows.push(row),
+        }
+    }
+    rows
 }
 
 /// `n met, n missed, n void`.

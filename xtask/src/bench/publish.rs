@@ -63,8 +63,8 @@ fn section(rows: &[Row], machine: &serde_json::Value) -> anyhow::Result<String> 
             row.aim_text(),
             ratio(&row.ratio),
             ratio(&row.cpu_ratio),
-            number(row.ours, row.unit),
-            row.limit.map_or(String::new(), |limit| number(limit, row.unit)),
+            number(row.ours, &row.unit),
+            row.limit.map_or(String::new(), |limit| number(limit, &row.unit)),
             row.check.as_ref().map_or(String::new(), |check| format!("{:.3}", check.median)),
             row.start,
             row.verdict().word(),
@@ -108,12 +108,12 @@ fn plot(row: &Row) -> String {
     };
     let middle = if own { of_values() } else { row.ratio.clone().unwrap_or_else(of_values) };
     let figures = row.limit.map_or_else(
-        || number(row.ours, row.unit),
-        |limit| format!("ours {}, limit {}", number(row.ours, row.unit), number(limit, row.unit)),
+        || number(row.ours, &row.unit),
+        |limit| format!("ours {}, limit {}", number(row.ours, &row.unit), number(limit, &row.unit)),
     );
     let start = if row.start.is_empty() { String::new() } else { format!("; started: {}", row.start) };
     let axis = if own {
-        format!("ours, {}", row.unit)
+        format!("ours, {}", &row.unit)
     } else if inverse {
         format!("limit / ours, one dot a pair; the limit: {}", row.limit_name)
     } else {

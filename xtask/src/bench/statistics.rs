@@ -4,7 +4,7 @@
 const RESAMPLES: usize = 2_000;
 
 /// A ratio with a 95 % interval.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Ratio {
     /// The middle.
     pub median: f64,

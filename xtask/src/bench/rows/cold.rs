@@ -6,6 +6,7 @@ use crate::bench::pairing::{Measured, Sample, interleave};
 use crate::bench::server::{Function, Runtime, Server, function_folder, invocations};
 use crate::bench::statistics::median;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Pause after each cold call, outside of what is timed, in which what waits is refilled.
@@ -14,6 +15,8 @@ const REFILL: Duration = Duration::from_millis(300);
 const FIRST: usize = 3;
 /// Bare starts of one sample, of which the median counts: they cost little, and the A/A check needs a steady limit.
 const LAUNCHES: usize = 3;
+/// Makes names of functions unique.
+static NEXT: AtomicUsize = AtomicUsize::new(0);
 /// Variables that an interpreter reads when it starts: functions that set one always start from nothing.
 const START_TIME_VARIABLES: [(&str, &str, &str); 2] =
     [("python", "PYTHONDONTWRITEBYTECODE", "1"), ("node", "NODE_OPTIONS", "--no-warnings")];
@@ -133,7 +136,6 @@ pub fn against(
     ways: &mut Ways,
 ) -> anyhow::Result<Measured> {
     let Ours { server, runtime, function, emptied } = *ours;
-    let mut number = 0;
     let mut connection = server.connect()?;
     let mut names: Vec<String> = Vec::new();
     let mut our_meter = Meter::new(|| server.cpu_seconds())?;
@@ -141,8 +143,8 @@ pub fn against(
         if names.is_empty() {
             // Made well before they are called, and not on the account of the call.
             let per_batch = (2 * bench.effort.cold_groups + FIRST) * (1 + usize::from(emptied));
-            names = (0..per_batch).map(|at| format!("cold-{}-{}", runtime.language, number + at)).collect();
-            number += per_batch;
+            let number = || NEXT.fetch_add(1, Ordering::Relaxed);
+            names = (0..per_batch).map(|_| format!("cold-{}-{}", runtime.language, number())).collect();
             server.create_all(&names, function)?;
             std::thread::sleep(REFILL);
             our_meter.since()?;

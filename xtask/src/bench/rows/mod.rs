@@ -13,6 +13,7 @@ use super::cpu::Noise;
 use super::pairing::Measured;
 use super::server::{Runtime, Server};
 use super::statistics::{Ratio, median};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -52,7 +53,7 @@ impl Bench {
 }
 
 /// What an aim bounds.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Aim {
     /// Ratio to the limit, at most.
     RatioAtMost(f64),
@@ -91,7 +92,7 @@ impl Verdict {
 }
 
 /// One row of the table.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// What is measured.
     pub name: String,
@@ -100,7 +101,7 @@ pub struct Row {
     /// The aim.
     pub aim: Aim,
     /// Unit of `ours`, `limit` and `pairs`.
-    pub unit: &'static str,
+    pub unit: String,
     /// Our figure.
     pub ours: f64,
     /// The limit's.
@@ -130,7 +131,7 @@ impl Row {
             name: name.to_owned(),
             limit_name: String::new(),
             aim,
-            unit,
+            unit: unit.to_owned(),
             ours,
             limit: None,
             ratio: None,
@@ -142,6 +143,11 @@ impl Row {
             note: String::new(),
             pairs: Vec::new(),
         }
+    }
+
+    /// A row that says why there is no figure. It is void: neither met nor missed.
+    pub fn not_measured(name: &str, why: &str) -> Self {
+        Self { void: true, note: format!("not measured: {why}"), ..Self::figure(name, 0.0, "", Aim::None) }
     }
 
     /// A row of pairs; `scale` turns seconds into `unit`.
