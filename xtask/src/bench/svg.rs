@@ -124,7 +124,7 @@ pub fn draw(plot: &Plot<'_>) -> String {
     for (x, y) in swarm(plot.values, &scale) {
         add(format!("<circle class=\"dot\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{RADIUS}\"/>"));
     }
-    let lines = [("limit", plot.limit, 52.0), ("aim", plot.aim, 64.0), ("median", Some(plot.median.0), 64.0)];
+    let lines = [("limit", plot.limit, 55.0), ("aim", plot.aim, 64.0), ("median", Some(plot.median.0), 64.0)];
     for (class, value, label_y) in lines {
         let Some(value) = value else { continue };
         let x = scale.place(value);
