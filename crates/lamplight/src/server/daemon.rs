@@ -14,13 +14,17 @@ const SAME_SIGNAL: Duration = Duration::from_millis(500);
 /// Runs until SIGTERM, SIGINT or SIGHUP. Gives the exit status: 0 after a drain, 2 when it could not start.
 pub fn run(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> i32 {
     telemetry::start(config);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!(%error, "failed to start the threads");
-            return 2;
-        }
-    };
+    // Half of the processors: the other half is for functions, and an event that wakes a task on the thread that got it costs
+    // less than one that wakes another thread (measured on two cores: 3.7 futex calls and a seventh of the time per call).
+    let threads = std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1));
+    let runtime =
+        match tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                tracing::error!(%error, "failed to start the threads");
+                return 2;
+            }
+        };
     let status = runtime.block_on(serve(config, listener, sockets));
     // Blocking work of the store is done or abandoned by now; nothing waits for it.
     runtime.shutdown_timeout(Duration::from_secs(1));

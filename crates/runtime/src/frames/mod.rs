@@ -17,7 +17,7 @@ use crate::conversation::{
 };
 use bytes::Bytes;
 use codec::{InvokeHeader, encode_init, encode_invoke};
-use std::io::Write as _;
+use std::io::{IoSlice, Write as _};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -217,10 +217,21 @@ impl FrameConversation {
 
     /// Writes an event while log frames may come in: a runtime that prints before it reads must not deadlock us.
     async fn write(&mut self, head: Vec<u8>, payload: Bytes) -> Result<(), ConversationError> {
+        // Nearly always all of it, in one system call.
+        let slices = [IoSlice::new(&head), IoSlice::new(&payload)];
+        let written = match self.stream.try_write_vectored(&slices) {
+            Ok(written) => written,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => 0,
+            Err(_) => return Err(ConversationError::Closed),
+        };
+        if written == head.len() + payload.len() {
+            return Ok(());
+        }
+        let (head_written, payload_written) = (written.min(head.len()), written.saturating_sub(head.len()));
         let (mut reader, mut writer) = self.stream.split();
         let write = async {
-            writer.write_all(&head).await?;
-            writer.write_all(&payload).await
+            writer.write_all(&head[head_written..]).await?;
+            writer.write_all(&payload[payload_written..]).await
         };
         tokio::pin!(write);
         loop {
