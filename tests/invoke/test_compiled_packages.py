@@ -8,7 +8,7 @@ from importlib.util import MAGIC_NUMBER, source_hash
 import pytest
 
 from support import host
-from support.functions import PYTHON
+from support.functions import PYTHON, node_runtime
 
 HANDLER = """
     import json, os, sys
@@ -24,12 +24,12 @@ HANDLER = """
 """
 
 
-def compiled_of(function, server):
+def compiled_of(function, server, language="python"):
     """The directory of what was compiled of a function's package, once it is there."""
     digest = base64.b64decode(server.client().get_function(FunctionName=function.name)["Configuration"]["CodeSha256"]).hex()
     deadline = time.monotonic() + 60 * host.SLOWNESS
     while time.monotonic() < deadline:
-        found = list((server.data_directory / "code" / "unpacked").glob(f"{digest}-python-*"))
+        found = list((server.data_directory / "code" / "unpacked").glob(f"{digest}-{language}-*"))
         if found:
             return found[0] / "task"
         time.sleep(0.05)
@@ -121,3 +121,43 @@ def test_sources_that_are_hard_to_compile_cost_the_job_only(deploy, server):
     assert next(place.glob("__pycache__/plain.*")) and not list(place.glob("__pycache__/broken.*"))
     start_anew(function)
     assert function.ok()["values"][0] == 5
+
+
+LARGE = """
+exports.handler = async (event) => {
+  if (event.late) return require("./importing").late();
+  if (event.fail) throw new Error("here");
+  return [require.main === undefined, module.children.length, require("./small").parent, exports.handler === module.exports.handler];
+};
+const small = require("./small"), importing = require("./importing");
+// PADDING
+"""
+
+
+@pytest.mark.covers("runtime:nodejs")
+def test_large_files_of_node_are_loaded_from_compiled_code(deploy, server):
+    if not node_runtime():
+        pytest.skip("no Node.js on this host")
+    source = LARGE.strip().replace("PADDING", "x" * 40_000)
+    function = deploy(
+        {
+            "app.js": source,
+            "small.js": "exports.parent = module.parent.filename;",
+            "broken.js": "(" * 40_000,
+            "importing.js": "exports.late = async () => (await import('./other.mjs')).sep; // " + "x" * 40_000,
+            "other.mjs": "import path from 'node:path'; export const sep = path.sep;",
+        },
+        runtime=node_runtime(),
+            )
+    place = compiled_of(function, server, "nodejs")
+    code = place / "app.js.v8"
+    assert code.exists() and not (place / "small.js.v8").exists() and not (place / "broken.js.v8").exists()
+    whole = code.read_bytes()
+    for content in (whole, whole[:1000], b"", whole[:2000] + b"\0" * 500 + whole[2500:]):
+        code.write_bytes(content)
+        start_anew(function)
+        assert function.ok() == [True, 2, "/var/task/app.js", True]
+        assert function.ok({"late": True}) == "/"
+        failed = function.invoke({"fail": True})
+        assert "/var/task/app.js:3:25" in failed.json["trace"][1], failed.body
+        assert "Warning" not in failed.log

@@ -8,7 +8,7 @@ use crate::plan::RuntimePlan;
 use crate::pool::Pool;
 use bytes::Bytes;
 use lamplight_model::{CodeDigest, FunctionVersion};
-use lamplight_runtime::managed::compile_command;
+use lamplight_runtime::managed::{compile_command, sized_command};
 use lamplight_sandbox::{Limits, Protocol, SandboxSpec, Started, Temporary};
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
@@ -76,8 +76,13 @@ impl Pool {
         version: &FunctionVersion,
         plan: &RuntimePlan,
     ) -> Option<String> {
-        let command = compile_command(plan.family, &plan.command)?;
-        let compiler = plan.compiler();
+        let sized = sized_command(&plan.command, plan.family, version.memory_mib);
+        let command = compile_command(plan.family, &sized)?;
+        let mut compiler = plan.compiler();
+        if sized != plan.command {
+            // The heap's size is among the options that what is compiled depends on.
+            compiler.push_str(&format!("-{}", version.memory_mib));
+        }
         let name = self.code.compiled(&version.code, &compiler);
         if name.is_none()
             && !self.config.compile_limit.is_zero()

@@ -20,6 +20,9 @@ const PROTOCOL_VERSION = 1;
 const LOG_BYTES = 256 * 1024;
 // Pieces of a streamed answer; a frame holds at most 1 MiB.
 const CHUNK_BYTES = 256 * 1024;
+// What was compiled of the function's package, laid out like the package; files smaller than this are not.
+const COMPILED_PACKAGE = "/var/compiled/task";
+const COMPILED_BYTES = 32 * 1024;
 // Taken from the platform at once, unless a frame is known to be longer.
 const READ_BYTES = 64 * 1024;
 const MAJOR = Number(process.versions.node.split(".")[0]);
@@ -292,6 +295,49 @@ function isModuleScope(file) {
   }
 }
 
+/** Lets large CommonJS files of the package be loaded from what compile_package.cjs made of them. */
+function useCompiledPackage(root) {
+  // Source maps are read where Node itself compiles.
+  if (!existsSync(COMPILED_PACKAGE) || process.execArgv.concat(process.env.NODE_OPTIONS ?? "").join().includes("source-maps")) return;
+  const { Script, constants } = require("node:vm");
+  // How `import()` works in a script as in a file, from Node 20.12 on. It is used as documented, and warns of itself.
+  const importModuleDynamically = constants?.USE_MAIN_CONTEXT_DEFAULT_LOADER;
+  if (!importModuleDynamically) return;
+  const { emitWarning } = process;
+  process.emitWarning = function (warning, ...more) {
+    if (!String(warning).startsWith("vm.USE_MAIN_CONTEXT_DEFAULT_LOADER")) emitWarning.call(this, warning, ...more);
+  };
+  const Module = module.constructor;
+  const compile = Module.prototype._compile;
+  const [before, after] = Module.wrapper;
+  Module.prototype._compile = function (content, filename, ...more) {
+    const script = more[0] !== "module" && filename.startsWith(root) ? compiledScript(content, filename) : null;
+    if (!script) return compile.call(this, content, filename, ...more);
+    const require = (id) => this.require(id);
+    const { resolve } = createRequire(filename);
+    Object.assign(require, { resolve, main: process.mainModule, extensions: Module._extensions, cache: Module._cache });
+    const { exports } = this;
+    return Reflect.apply(script.runInThisContext(), exports, [exports, require, this, filename, path.dirname(filename)]);
+  };
+
+  function compiledScript(content, filename) {
+    if (content.length < COMPILED_BYTES) return null;
+    try {
+      const file = readFileSync(`${COMPILED_PACKAGE}${filename.slice(root.length)}.v8`);
+      const cachedData = file.subarray(32);
+      // V8 dies of damaged code instead of refusing it.
+      const digest = require("node:crypto").createHash("sha256").update(cachedData).digest();
+      if (!digest.equals(file.subarray(0, 32))) return null;
+      // As if Node had compiled it: what is before the first line takes no columns.
+      const options = { filename, columnOffset: -before.length, cachedData, importModuleDynamically };
+      const script = new Script(before + content + after, options);
+      return script.cachedDataRejected ? null : script;
+    } catch {
+      return null; // Not there. Or no such script, of which Node says it better.
+    }
+  }
+}
+
 async function loadModule(root, name) {
   const base = path.resolve(root, name);
   const require = createRequire(path.join(root, "index.js"));
@@ -516,6 +562,7 @@ function applyInit(payload) {
   Object.assign(process.env, JSON.parse(payload.toString("utf8")).environment);
   // Code may have been bound over the directory this process has stood in since its start.
   process.chdir(process.env.LAMBDA_TASK_ROOT ?? "/var/task");
+  useCompiledPackage(process.env.LAMBDA_TASK_ROOT ?? "/var/task");
   JSON_LOG = (process.env.AWS_LAMBDA_LOG_FORMAT ?? "").toUpperCase() === "JSON";
   LEVEL = LEVELS[(process.env.AWS_LAMBDA_LOG_LEVEL ?? "").toUpperCase()] ?? LEVELS.TRACE;
 }

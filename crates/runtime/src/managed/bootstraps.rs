@@ -20,12 +20,22 @@ pub struct Bootstrap {
 }
 
 /// The command that compiles a package bound at `/var/task` and writes a ZIP of what to mount at `/var/compiled` to standard
-/// output. `command` is that of the runtime. `None` for families whose packages are used as they are.
+/// output. `command` is that of the package's instances. `None` for families whose packages are used as they are.
 pub fn compile_command(family: RuntimeFamily, command: &[String]) -> Option<Vec<String>> {
-    let program = command.first()?;
-    let arguments = ["-I", "-S", "-B", "-W", "ignore", "/var/runtime/compile_package.py", "/var/task"];
-    (family == RuntimeFamily::Python)
-        .then(|| [program.as_str()].into_iter().chain(arguments).map(str::to_owned).collect())
+    let (program, rest) = command.split_first()?;
+    let mut compile = vec![program.clone()];
+    let mut add = |arguments: &[&str]| compile.extend(arguments.iter().map(|text| (*text).to_owned()));
+    match family {
+        RuntimeFamily::Python => add(&["-I", "-S", "-B", "-W", "ignore", "/var/runtime/compile_package.py"]),
+        RuntimeFamily::Node => {
+            // The same options: V8 takes code only from a V8 that has them.
+            add(&rest[..rest.len().saturating_sub(1)].iter().map(String::as_str).collect::<Vec<_>>());
+            add(&["/var/runtime/compile_package.cjs"]);
+        }
+        RuntimeFamily::Provided | RuntimeFamily::Unserved => return None,
+    }
+    compile.push("/var/task".to_owned());
+    Some(compile)
 }
 
 impl InstalledRuntime {
@@ -80,12 +90,40 @@ pub fn bootstraps() -> &'static [Bootstrap] {
             name: "bootstrap.cjs",
             content: include_bytes!("../../bootstraps/node/bootstrap.cjs"),
         },
+        Bootstrap {
+            family: RuntimeFamily::Node,
+            directory: "node",
+            name: "compile_package.cjs",
+            content: include_bytes!("../../bootstraps/node/compile_package.cjs"),
+        },
     ]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn packages_are_compiled_by_what_runs_them() {
+        let check = |family, command: &str, expected: &str| {
+            let command: Vec<String> = command.split(' ').map(str::to_owned).collect();
+            assert_eq!(
+                compile_command(family, &command).map_or("nothing".to_owned(), |made| made.join(" ")),
+                expected
+            );
+        };
+        check(
+            RuntimeFamily::Python,
+            "/usr/bin/python3.11 -S /var/runtime/bootstrap.pyc",
+            "/usr/bin/python3.11 -I -S -B -W ignore /var/runtime/compile_package.py /var/task",
+        );
+        check(
+            RuntimeFamily::Node,
+            "/usr/bin/node --max-old-space-size=80 /var/runtime/bootstrap.cjs",
+            "/usr/bin/node --max-old-space-size=80 /var/runtime/compile_package.cjs /var/task",
+        );
+        check(RuntimeFamily::Provided, "/var/task/bootstrap", "nothing");
+    }
 
     #[test]
     fn a_bootstrap_is_run_as_source_or_as_byte_code() {
