@@ -567,11 +567,20 @@ function applyInit(payload) {
   LEVEL = LEVELS[(process.env.AWS_LAMBDA_LOG_LEVEL ?? "").toUpperCase()] ?? LEVELS.TRACE;
 }
 
+/** Loads what the import of a module begins with: the loader of ES modules and how it reads files. */
+async function warmUp() {
+  await Promise.all([import("data:text/javascript,0"), require("node:fs/promises").readFile(__filename)]);
+  await import(pathToFileURL(path.join(__dirname, "warm.mjs")).href).catch(() => {});
+}
+
 /** The payload of INIT. */
 async function waitForInit(frames) {
   // The environment is not complete: nobody waits yet, so there is time for what will be needed.
   const early = process.env._HANDLER === undefined;
-  if (early) frames.attach();
+  if (early) {
+    frames.attach();
+    await warmUp();
+  }
   for (;;) {
     const [kind, payload] = early ? await frames.receive() : frames.receiveNow();
     if (kind === INIT) return payload;

@@ -93,6 +93,12 @@ pub fn bootstraps() -> &'static [Bootstrap] {
         Bootstrap {
             family: RuntimeFamily::Node,
             directory: "node",
+            name: "warm.mjs",
+            content: include_bytes!("../../bootstraps/node/warm.mjs"),
+        },
+        Bootstrap {
+            family: RuntimeFamily::Node,
+            directory: "node",
             name: "compile_package.cjs",
             content: include_bytes!("../../bootstraps/node/compile_package.cjs"),
         },

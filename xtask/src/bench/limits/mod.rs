@@ -72,7 +72,7 @@ pub fn loop_command(runtime: &Runtime) -> Vec<String> {
             bootstraps.join("python/bootstrap.py").display().to_string(),
         ],
         "node" => {
-            vec![runtime.interpreter.clone(), bootstraps.join("node/bootstrap.mjs").display().to_string()]
+            vec![runtime.interpreter.clone(), bootstraps.join("node/bootstrap.cjs").display().to_string()]
         }
         _ => vec![runtime.interpreter.clone()],
     }

@@ -1,0 +1,1 @@
+// Imported by a waiting interpreter, so that the first module of a function is not the first of the loader.
