@@ -126,8 +126,6 @@ pub enum InitEnding {
 struct Begun<'a> {
     body: Body,
     kind: StartKind,
-    /// What a blank is still to be told.
-    init: Option<Init>,
     sandbox_us: u64,
     /// The place among the builds, and how long it was waited for.
     build: Option<SemaphorePermit<'a>>,
@@ -204,7 +202,7 @@ impl StartRequest<'_> {
                 Err(attempt) => return attempt,
             },
         };
-        let Begun { mut body, kind, init: told, sandbox_us, build, waited } = begun;
+        let Begun { mut body, kind, sandbox_us, build, waited } = begun;
         let process_started = Instant::now();
         let until =
             deadline.map_or(process_started + limit, |deadline| deadline.min(process_started + limit));
@@ -212,8 +210,8 @@ impl StartRequest<'_> {
         let ending = {
             let conversation = &mut body.conversation;
             let init = async {
-                if let Some(told) = &told {
-                    conversation.specialise(told).await?;
+                if kind != StartKind::FromNothing {
+                    conversation.begin().await?;
                 }
                 let first_word = async {
                     let word = conversation.first_word().await;
@@ -296,13 +294,19 @@ impl StartRequest<'_> {
         let begun = Instant::now();
         let (version, pool) = (self.version, self.pool);
         let kind = BlankKind::of(version, self.plan, pool.egress_of(version))?;
-        let (blank, way) = match pool.blanks.take(&kind) {
+        let (mut blank, way) = match pool.blanks.take(&kind) {
             Some(blank) => (blank, StartKind::Blank),
             None => (pool.fork_blank(&kind).await?, StartKind::Zygote),
         };
         let memory_bytes = u64::from(version.memory_mib) * 1024 * 1024;
         let compiled = pool.compiled(version, self.plan);
-        if let Err(error) = blank.sandbox.bind_code(code, compiled.as_deref(), memory_bytes).await {
+        // Told while the code is bound. A blank that cannot be told has ended, which beginning will find.
+        let init = Init { environment: self.environment().into_iter().collect() };
+        let (bound, _told) = tokio::join!(
+            blank.sandbox.bind_code(code, compiled.as_deref(), memory_bytes),
+            blank.conversation.tell(&init),
+        );
+        if let Err(error) = bound {
             warn!(function = %version.name, %error, "failed to bind code in a blank instance, starting from nothing");
             pool.stop_blank(blank);
             return None;
@@ -318,7 +322,6 @@ impl StartRequest<'_> {
         Some(Begun {
             body,
             kind: way,
-            init: Some(Init { environment: self.environment().into_iter().collect() }),
             sandbox_us: micros(begun.elapsed()),
             build: None,
             waited: Duration::ZERO,
@@ -349,14 +352,9 @@ impl StartRequest<'_> {
         }
         .and_then(|conversation| self.attach(sandbox, conversation, platform_api, output));
         match attached {
-            Ok(body) => Ok(Begun {
-                body,
-                kind: StartKind::FromNothing,
-                init: None,
-                sandbox_us,
-                build: Some(build),
-                waited,
-            }),
+            Ok(body) => {
+                Ok(Begun { body, kind: StartKind::FromNothing, sandbox_us, build: Some(build), waited })
+            }
             Err(error) => {
                 warn!(function = %self.version.name, %error, "failed to attach to a sandbox");
                 Err(failed("The instance could not be reached"))

@@ -139,19 +139,31 @@ impl Conversation {
     }
 
     /// As [`frames`](Self::frames), for an interpreter that belongs to no function yet: it says its first word and
-    /// waits for [`specialise`](Self::specialise).
+    /// waits for [`tell`](Self::tell) and [`begin`](Self::begin).
     pub fn blank(stream: UnixStream) -> std::io::Result<Self> {
         let (frames, logs) = FrameConversation::new(stream, None)?;
         Ok(Self { kind: Kind::Frames(frames), logs: Some(logs) })
     }
 
-    /// Tells a blank bootstrap what it is to become; it goes on with its init. To be called once.
+    /// Tells a blank bootstrap what it is to become. To be called once; it goes on with its init after
+    /// [`begin`](Self::begin), so that this may be done while its code is still being bound.
     ///
     /// # Errors
     /// `Closed` when it is gone, `Protocol` for a conversation over HTTP, which has no such step.
-    pub async fn specialise(&mut self, init: &Init) -> Result<(), ConversationError> {
+    pub async fn tell(&mut self, init: &Init) -> Result<(), ConversationError> {
         match &mut self.kind {
-            Kind::Frames(frames) => frames.specialise(init).await,
+            Kind::Frames(frames) => frames.tell(init).await,
+            Kind::Http(_) => Err(ConversationError::Protocol("the Runtime API has no init step".to_owned())),
+        }
+    }
+
+    /// Lets a blank that was told what it is import its handler: the code is there.
+    ///
+    /// # Errors
+    /// As [`tell`](Self::tell).
+    pub async fn begin(&mut self) -> Result<(), ConversationError> {
+        match &mut self.kind {
+            Kind::Frames(frames) => frames.begin().await,
             Kind::Http(_) => Err(ConversationError::Protocol("the Runtime API has no init step".to_owned())),
         }
     }

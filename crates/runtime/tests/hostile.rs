@@ -109,14 +109,16 @@ async fn large_events_and_many_logs_do_not_block_each_other() {
     let logs: Vec<u8> = (0..5000).flat_map(|_| log(&"x".repeat(150))).collect();
     let writer = std::thread::spawn(move || {
         let mut theirs = write_later(theirs, logs).join().unwrap();
-        // Past init (`{"environment":{}}`), the event's head and the event.
-        let mut head = [0_u8; 4];
-        theirs.read_exact(&mut head).unwrap();
-        std::io::copy(&mut (&theirs).take(u64::from(u32::from_be_bytes(head))), &mut std::io::sink())
-            .unwrap();
-        theirs.read_exact(&mut head).unwrap();
-        let length = u64::from(u32::from_be_bytes(head));
-        let copied = std::io::copy(&mut (&theirs).take(length), &mut std::io::sink()).unwrap();
+        // Init, begin, and the event with its head.
+        let skip_frame = || {
+            let mut head = [0_u8; 4];
+            (&theirs).read_exact(&mut head).unwrap();
+            let length = u64::from(u32::from_be_bytes(head));
+            std::io::copy(&mut (&theirs).take(length), &mut std::io::sink()).unwrap()
+        };
+        skip_frame();
+        skip_frame();
+        let copied = skip_frame();
         theirs.write_all(&frame(0x04, b"1")).unwrap();
         copied
     });

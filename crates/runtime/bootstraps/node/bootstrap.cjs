@@ -15,7 +15,7 @@ const path = require("node:path");
 const FRAMES = 3;
 const HELLO = 0x01, READY = 0x02, INIT_ERROR = 0x03, RESPONSE = 0x04, ERROR = 0x05, LOG = 0x06;
 const STREAM_BEGIN = 0x07, CHUNK = 0x08, STREAM_END = 0x09, STREAM_ERROR = 0x0a;
-const INIT = 0x81, INVOKE = 0x82;
+const INIT = 0x81, INVOKE = 0x82, BEGIN = 0x83;
 const PROTOCOL_VERSION = 1;
 const LOG_BYTES = 256 * 1024;
 // Pieces of a streamed answer; a frame holds at most 1 MiB.
@@ -560,8 +560,6 @@ function invoke(handler, header, payload) {
 /** Completes the environment; from here on it is the function's. */
 function applyInit(payload) {
   Object.assign(process.env, JSON.parse(payload.toString("utf8")).environment);
-  // Code may have been bound over the directory this process has stood in since its start.
-  process.chdir(process.env.LAMBDA_TASK_ROOT ?? "/var/task");
   useCompiledPackage(process.env.LAMBDA_TASK_ROOT ?? "/var/task");
   JSON_LOG = (process.env.AWS_LAMBDA_LOG_FORMAT ?? "").toUpperCase() === "JSON";
   LEVEL = LEVELS[(process.env.AWS_LAMBDA_LOG_LEVEL ?? "").toUpperCase()] ?? LEVELS.TRACE;
@@ -573,7 +571,7 @@ async function warmUp() {
   await import(pathToFileURL(path.join(__dirname, "warm.mjs")).href).catch(() => {});
 }
 
-/** The payload of INIT. */
+/** Waits until it is known what this process is, and until its code is there. */
 async function waitForInit(frames) {
   // The environment is not complete: nobody waits yet, so there is time for what will be needed.
   const early = process.env._HANDLER === undefined;
@@ -583,7 +581,8 @@ async function waitForInit(frames) {
   }
   for (;;) {
     const [kind, payload] = early ? await frames.receive() : frames.receiveNow();
-    if (kind === INIT) return payload;
+    if (kind === INIT) applyInit(payload);
+    if (kind === BEGIN) break;
   }
 }
 
@@ -593,7 +592,9 @@ async function main() {
   process.mainModule = undefined;
   delete require.cache[__filename];
   const frames = new Frames();
-  applyInit(await waitForInit(frames));
+  await waitForInit(frames);
+  // Code may have been bound over the directory this process has stood in since its start.
+  process.chdir(process.env.LAMBDA_TASK_ROOT ?? "/var/task");
   patchConsole();
   let handler;
   try {

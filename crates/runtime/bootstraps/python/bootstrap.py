@@ -14,7 +14,7 @@ FRAMES = 3
 # To the platform.
 HELLO, READY, INIT_ERROR, RESPONSE, ERROR, LOG = 0x01, 0x02, 0x03, 0x04, 0x05, 0x06
 # From the platform.
-INIT, INVOKE = 0x81, 0x82
+INIT, INVOKE, BEGIN = 0x81, 0x82, 0x83
 PROTOCOL_VERSION = 1
 # A log event longer than this is cut by the platform anyway.
 LOG_BYTES = 256 * 1024
@@ -444,9 +444,13 @@ def wait_for_init(frames):
     except BlockingIOError:
         warm_up()
     os.set_blocking(FRAMES, True)
+    return wait_for(frames, INIT)
+
+
+def wait_for(frames, wanted):
     while True:
         kind, payload = frames.receive()
-        if kind == INIT:
+        if kind == wanted:
             return payload
 
 
@@ -514,9 +518,6 @@ def apply_init(payload):
         os.environ[name] = value
         if name == "TZ":
             time.tzset()
-    # Code may have been bound over the directory this process has stood in since its start.
-    os.chdir(os.environ.get("LAMBDA_TASK_ROOT", "/var/task"))
-    use_compiled_package()
     JSON_LOG = os.environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
 
 
@@ -558,6 +559,10 @@ def main():
     sys.meta_path.insert(0, LoggingHook())
     sys.argv = [__file__]
     apply_init(wait_for_init(frames))
+    wait_for(frames, BEGIN)
+    # Code may have been bound over the directory this process has stood in since its start.
+    os.chdir(os.environ.get("LAMBDA_TASK_ROOT", "/var/task"))
+    use_compiled_package()
     try:
         handler = start()
         OUTPUTS.finish()

@@ -6,6 +6,7 @@
 //! from the runtime                          to the runtime
 //!   0x01 hello         u8 version             0x81 init     JSON: environment to add
 //!   0x02 ready                                0x82 invoke   u32 header length, header JSON, event bytes
+//!                                             0x83 begin    the code is there: import the handler
 //!   0x03 init error    typed document
 //!   0x04 response      whole buffered body
 //!   0x05 error         typed document
@@ -182,6 +183,9 @@ pub fn encode_init(init: &Init) -> std::io::Result<Vec<u8>> {
     bytes.extend_from_slice(&json);
     Ok(bytes)
 }
+
+/// The frame that says the code is there.
+pub const BEGIN: [u8; 5] = [0, 0, 0, 1, 0x83];
 
 /// The header of an `invoke` frame.
 #[derive(Debug, Serialize)]

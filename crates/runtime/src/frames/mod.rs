@@ -1,7 +1,7 @@
 //! The conversation with our own bootstraps over a Unix stream socket (descriptor 3 in the runtime).
 //!
 //! ```text
-//! start ── hello, init ──► up ── ready ──► idle ── invoke ──► running ── response | error | stream end ──► idle
+//! start ── hello, init, begin ──► up ── ready ──► idle ── invoke ──► running ── response | error | stream end ──► idle
 //!                           └── init error ──► over          (log frames may come at any time)
 //! ```
 //!
@@ -16,7 +16,7 @@ use crate::conversation::{
     AnswerSink, ConversationError, Event, Init, InitFailure, LogRecord, Reply, STREAM_BYTES,
 };
 use bytes::Bytes;
-use codec::{InvokeHeader, encode_init, encode_invoke};
+use codec::{BEGIN, InvokeHeader, encode_init, encode_invoke};
 use std::io::{IoSlice, Write as _};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -59,14 +59,14 @@ impl FrameConversation {
     /// Takes the platform's end. The receiver gets the runtime's log events in order.
     ///
     /// `init` is sent at once, so that it lies ready when the bootstrap comes up; `None` leaves it to
-    /// [`specialise`](Self::specialise).
+    /// [`tell`](Self::tell).
     pub fn new(
         mut stream: UnixStream,
         init: Option<&Init>,
     ) -> std::io::Result<(Self, mpsc::Receiver<LogRecord>)> {
         stream.set_nonblocking(true)?;
         if let Some(init) = init {
-            match stream.write_all(&encode_init(init)?) {
+            match stream.write_all(&[&encode_init(init)?[..], &BEGIN].concat()) {
                 // A process that is gone already is told by the first read.
                 Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => return Err(error),
                 _ => {}
@@ -85,8 +85,13 @@ impl FrameConversation {
         Ok((conversation, receiver))
     }
 
-    /// See [`Conversation::specialise`](crate::Conversation::specialise).
-    pub async fn specialise(&mut self, init: &Init) -> Result<(), ConversationError> {
+    /// See [`Conversation::begin`](crate::Conversation::begin).
+    pub async fn begin(&mut self) -> Result<(), ConversationError> {
+        self.write(BEGIN.to_vec(), Bytes::new()).await
+    }
+
+    /// See [`Conversation::tell`](crate::Conversation::tell).
+    pub async fn tell(&mut self, init: &Init) -> Result<(), ConversationError> {
         let frame = encode_init(init).map_err(|error| ConversationError::Protocol(error.to_string()))?;
         self.write(frame, Bytes::new()).await
     }

@@ -70,7 +70,8 @@ impl Bootstrap {
         self.conversation.first_word().await.unwrap();
         let environment =
             environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        self.conversation.specialise(&Init { environment }).await.unwrap();
+        self.conversation.tell(&Init { environment }).await.unwrap();
+        self.conversation.begin().await.unwrap();
     }
 
     fn spawn(

@@ -165,9 +165,10 @@ impl FrameLoop {
         let environment: serde_json::Map<_, _> =
             loop_environment(task_root).into_iter().map(|(name, value)| (name, value.into())).collect();
         let init = serde_json::to_vec(&serde_json::json!({ "environment": environment }))?;
-        frames
-            .socket
-            .write_all(&[&u32::try_from(init.len() + 1)?.to_be_bytes()[..], &[0x81], &init].concat())?;
+        frames.socket.write_all(
+            &[&u32::try_from(init.len() + 1)?.to_be_bytes()[..], &[0x81], &init, &[0, 0, 0, 1, 0x83]]
+                .concat(),
+        )?;
         loop {
             match frames.receive()? {
                 (READY, _) => return Ok(frames),
