@@ -1,31 +1,26 @@
-//! The daemon's side: keeps shells and volumes ready, turns a shell into a sandbox, watches over it.
+//! The daemon's side: keeps shells and volumes ready, and knows which sandboxes there are.
 //!
 //! Runs in the unprivileged daemon under tokio and holds nothing but descriptors. One thread per spawner
 //! reads its replies; a task per sandbox reads its init's notices.
 
 use super::keeper::DaemonSockets;
-use super::message::{Build, KeeperNotice, Role, ShellNotice, SpawnerReply, SpawnerRequest};
-use super::zygote::LinuxZygote;
-use super::{channel, sandbox::LinuxSandbox, sys};
-use crate::backend::{SandboxBackend, SandboxError, Started, Timings, Zygote};
+use super::message::{KeeperNotice, ShellNotice, SpawnerReply, SpawnerRequest};
+use super::{channel, sys};
+use crate::backend::SandboxError;
 use crate::cgroup::ControlFiles;
-use crate::spec::{Limits, Protocol, SandboxSpec, Temporary, TemporaryVolume};
-use async_trait::async_trait;
+use crate::spec::{Temporary, TemporaryVolume};
 use rustix::fd::{AsFd, OwnedFd};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::TcpListener;
-use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, oneshot};
 
 /// A start that has not got its shell, or its answer from the shell, by then is given up.
 pub(super) const START_TIMEOUT: Duration = Duration::from_secs(20);
-/// Processor time while a wall is built and its command starts: a quota of less multiplies the start's time.
-const PROCESSOR_DURING_START_MILLIS: u32 = 1_000;
 
 /// How much is kept ready.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +44,7 @@ impl Default for Readiness {
 /// The backend over Linux namespaces, cgroups, seccomp and Landlock.
 #[derive(Clone)]
 pub struct LinuxBackend {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 pub(super) struct Shared {
@@ -109,14 +104,14 @@ struct BindRequest {
 }
 
 /// A shell that said `Ready`.
-struct ReadyShell {
-    id: String,
-    spawner: usize,
-    control: OwnedFd,
-    pidfd: OwnedFd,
-    files: ControlFiles,
-    runtime_api: TcpListener,
-    platform_api: TcpListener,
+pub(super) struct ReadyShell {
+    pub(super) id: String,
+    pub(super) spawner: usize,
+    pub(super) control: OwnedFd,
+    pub(super) pidfd: OwnedFd,
+    pub(super) files: ControlFiles,
+    pub(super) runtime_api: TcpListener,
+    pub(super) platform_api: TcpListener,
 }
 
 impl LinuxBackend {
@@ -489,7 +484,7 @@ impl Shared {
     }
 
     /// A ready shell; waits for one when there is none.
-    async fn take_shell(self: &Arc<Self>) -> Result<ReadyShell, SandboxError> {
+    pub(super) async fn take_shell(self: &Arc<Self>) -> Result<ReadyShell, SandboxError> {
         let deadline = tokio::time::Instant::now() + START_TIMEOUT;
         loop {
             let changed = self.changed.notified();
@@ -571,172 +566,6 @@ pub(super) async fn receive_notice(control: &AsyncFd<OwnedFd>) -> io::Result<(Sh
             Ok(Ok(None)) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(Err(error)) => return Err(error),
             Err(_would_block) => {}
-        }
-    }
-}
-
-fn failed(step: &str, error: impl std::fmt::Display) -> SandboxError {
-    SandboxError::Step { step: step.to_owned(), message: error.to_string() }
-}
-
-/// Applies the limits of a sandbox that is being started: it has at least a whole processor until it is up.
-pub(super) fn limit(files: &ControlFiles, limits: Limits) -> Result<(), SandboxError> {
-    files
-        .set_memory(limits.memory_bytes)
-        .and_then(|()| files.set_processes(limits.processes))
-        .and_then(|()| files.set_cpu(PROCESSOR_DURING_START_MILLIS.max(limits.cpu_millis)))
-        .map_err(|error| failed("set the limits", error))
-}
-
-/// The pipe of a command's output: our end does not block.
-pub(super) fn output_pipe() -> Result<(OwnedFd, OwnedFd), SandboxError> {
-    let made = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK)
-        .and_then(|(output, writer)| {
-            // The function's end must block like any program's standard output; only ours does not.
-            rustix::fs::fcntl_setfl(&writer, rustix::fs::OFlags::empty())?;
-            Ok((output, writer))
-        });
-    made.map_err(|error| failed("make the output pipe", error))
-}
-
-/// The next notice of a process that builds a sandbox.
-pub(super) async fn building(
-    control: &AsyncFd<OwnedFd>,
-    files: &ControlFiles,
-) -> Result<(ShellNotice, Vec<OwnedFd>), SandboxError> {
-    match tokio::time::timeout(START_TIMEOUT, receive_notice(control)).await {
-        Ok(Ok((ShellNotice::Failed { step, message, invalid }, _))) => Err(if invalid {
-            SandboxError::Invalid(format!("failed to {step}: {message}"))
-        } else {
-            SandboxError::Step { step, message }
-        }),
-        Ok(Ok(notice)) => Ok(notice),
-        Ok(Err(_)) if files.oom_kills().is_ok_and(|kills| kills > 0) => {
-            Err(failed("build the sandbox", "it ran out of memory"))
-        }
-        Ok(Err(error)) => Err(SandboxError::Interrupted(format!("the shell ended: {error}"))),
-        Err(_) => Err(SandboxError::Interrupted("the shell took too long".to_owned())),
-    }
-}
-
-/// What a shell became.
-struct BuiltShell {
-    sandbox: LinuxSandbox,
-    runtime_api: TcpListener,
-    platform_api: TcpListener,
-    output: OwnedFd,
-    timings: Timings,
-    spawner: usize,
-}
-
-impl LinuxBackend {
-    /// Makes a shell the sandbox of a command whose descriptor 3 is `third`.
-    async fn build(
-        &self,
-        spec: SandboxSpec,
-        role: Role,
-        third: Option<OwnedFd>,
-    ) -> Result<BuiltShell, SandboxError> {
-        let asked_at = Instant::now();
-        let shell = self.shared.take_shell().await?;
-        self.shared.refill();
-        let killer = KillOnDrop(Some(shell.files));
-        let volume = self.shared.take_device(spec.temporary).await?;
-        let shell_us = u64::try_from(asked_at.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.shared.refill();
-
-        limit(killer.files(), spec.limits)?;
-        let (output, output_writer) = output_pipe()?;
-        let build = Build {
-            role,
-            root: spec.root,
-            code: spec.code,
-            compiled: spec.compiled,
-            file_systems: spec.file_systems,
-            limits: spec.limits,
-            command: spec.command,
-            environment: spec.environment,
-            protocol: spec.protocol,
-            egress: spec.egress,
-        };
-        let mut descriptors = vec![output_writer.as_fd(), volume.device.as_fd()];
-        descriptors.extend(third.as_ref().map(AsFd::as_fd));
-        channel::send(shell.control.as_fd(), &build, &descriptors)
-            .map_err(|error| SandboxError::Interrupted(format!("the shell ended: {error}")))?;
-        drop((output_writer, third));
-        let control = sys::watch(shell.control).map_err(|error| failed("watch the sandbox", error))?;
-        let (ShellNotice::Built { build_us }, _) = building(&control, killer.files()).await? else {
-            return Err(SandboxError::Interrupted("the shell spoke out of turn".to_owned()));
-        };
-        let files = killer.keep();
-        Ok(BuiltShell {
-            sandbox: LinuxSandbox::new(
-                Arc::clone(&self.shared),
-                shell.id,
-                files,
-                shell.pidfd,
-                control,
-                volume,
-            ),
-            runtime_api: shell.runtime_api,
-            platform_api: shell.platform_api,
-            output,
-            timings: Timings { shell_us, build_us },
-            spawner: shell.spawner,
-        })
-    }
-}
-
-#[async_trait]
-impl SandboxBackend for LinuxBackend {
-    async fn start(&self, spec: SandboxSpec) -> Result<Started, SandboxError> {
-        let (frames, third) = match spec.protocol {
-            Protocol::Frames => {
-                let (ours, theirs) =
-                    UnixStream::pair().map_err(|error| failed("make the frame socket", error))?;
-                (Some(ours), Some(OwnedFd::from(theirs)))
-            }
-            Protocol::HttpRuntimeApi => (None, None),
-        };
-        let built = self.build(spec, Role::Command, third).await?;
-        let BuiltShell { sandbox, runtime_api, platform_api, output, timings, .. } = built;
-        Ok(Started { sandbox: Box::new(sandbox), frames, runtime_api, platform_api, output, timings })
-    }
-
-    async fn start_zygote(&self, spec: SandboxSpec) -> Result<Box<dyn Zygote>, SandboxError> {
-        let (ours, theirs) = channel::pair().map_err(|error| failed("make the zygote's socket", error))?;
-        let built = self.build(spec, Role::Zygote, Some(theirs)).await?;
-        let control = sys::watch(ours).map_err(|error| failed("watch the zygote", error))?;
-        let shared = Arc::clone(&self.shared);
-        let zygote = LinuxZygote::ready(shared, built.spawner, built.sandbox, built.output, control).await?;
-        Ok(Box::new(zygote))
-    }
-}
-
-/// Kills a half-built sandbox on every early return, also when the start is cancelled.
-pub(super) struct KillOnDrop(pub(super) Option<ControlFiles>);
-
-impl KillOnDrop {
-    pub(super) fn files(&self) -> &ControlFiles {
-        // Present until `keep`, which consumes self.
-        match &self.0 {
-            Some(files) => files,
-            None => unreachable!("the control files are taken only by keep"),
-        }
-    }
-
-    pub(super) fn keep(mut self) -> ControlFiles {
-        match self.0.take() {
-            Some(files) => files,
-            None => unreachable!("the control files are taken only by keep"),
-        }
-    }
-}
-
-impl Drop for KillOnDrop {
-    fn drop(&mut self) {
-        if let Some(files) = &self.0 {
-            let _ = files.kill();
         }
     }
 }

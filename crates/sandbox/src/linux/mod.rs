@@ -1,6 +1,7 @@
 //! The backend over Linux namespaces, cgroups (v1, hybrid or v2), seccomp and Landlock. Needs root at its start.
 
 mod backend;
+mod build;
 mod channel;
 pub mod identity;
 mod init;

@@ -6,7 +6,8 @@
 //! cgroups. The child becomes a member, enters the namespaces, drops what it is allowed there, restricts itself
 //! (Landlock, seccomp), and goes on with the frame socket as descriptor 3.
 
-use super::backend::{KillOnDrop, NewNest, START_TIMEOUT, Shared, building, limit, output_pipe};
+use super::backend::{NewNest, START_TIMEOUT, Shared};
+use super::build::{KillOnDrop, building, failed, limit, output_pipe};
 use super::message::{Build, InitRequest, Role, ShellNotice};
 use super::nest::{CHILDREN_OF_A_ZYGOTE, NAMESPACES};
 use super::sandbox::LinuxSandbox;
@@ -58,10 +59,6 @@ pub(super) struct LinuxZygote {
     filter: String,
     landlock: Option<landlock::Plan>,
     children: AtomicU32,
-}
-
-fn failed(step: &str, error: impl std::fmt::Display) -> SandboxError {
-    SandboxError::Step { step: step.to_owned(), message: error.to_string() }
 }
 
 async fn receive(control: &AsyncFd<OwnedFd>) -> Result<Reply, SandboxError> {
