@@ -147,14 +147,13 @@ def test_daemonised_children_end_with_the_instance(deploy, neighbour, server, ho
                             while True:
                                 time.sleep(0.01)
                         os._exit(0)
-                return os.getpid()
+                return os.readlink("/proc/self/ns/pid")
             if event["how"] == "timeout":
                 time.sleep(60)
             os._exit(1)
     """}, Timeout=3)
-    before = {process.uid for process in server.tree().inits}
-    function.ok({"spawn": True})
-    (uid,) = {process.uid for process in server.tree().inits} - before
+    namespace = function.ok({"spawn": True})
+    (uid,) = {process.uid for process in server.tree().functions if host.pid_namespace(process) == namespace}
 
     def mine():
         return [process for process in host.processes() if process.uid == uid and not process.status["State"].startswith("Z")]

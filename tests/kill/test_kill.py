@@ -290,13 +290,7 @@ def test_a_file_survives_a_kill_and_a_new_instance(new_server):
 
 def zygotes_of(server) -> list[host.Process]:
     """The interpreters that are forked: not in a nest themselves, which is one more process namespace deep."""
-    def command(process: host.Process) -> bytes:
-        try:
-            return Path(f"/proc/{process.pid}/cmdline").read_bytes()
-        except OSError:
-            return b""
-
-    return [process for process in server.tree().spare if len(process.inner_pids) == 2 and command(process).endswith(b"\0zygote\0")]
+    return [process for process in server.tree().spare if len(process.inner_pids) == 2 and host.command_line(process).endswith(b"\0zygote\0")]
 
 
 @pytest.mark.covers("instance:kill zygote")

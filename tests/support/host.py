@@ -89,6 +89,13 @@ def has_code(process: Process) -> bool:
         return False
 
 
+def command_line(process: Process) -> bytes:
+    try:
+        return Path(f"/proc/{process.pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def pid_namespace(process: Process) -> str | None:
     try:
         return os.readlink(f"/proc/{process.pid}/ns/pid")
@@ -112,7 +119,7 @@ class Tree:
     functions: list[Process]
     """Everything inside the sandboxes of instances but pid 1."""
     spare_inits: list[Process]
-    """Pid 1 of a sandbox that belongs to no function: of a waiting interpreter, or of one that is forked."""
+    """Pid 1 of a sandbox that is no instance: of a waiting interpreter, of one that is forked, of one that compiles."""
     spare: list[Process]
     """Everything else in those."""
 
@@ -124,7 +131,8 @@ class Tree:
         spawners = [process for process in below_keeper if process.uid == 0 and not process.is_first_of_namespace]
         firsts = [process for process in everything if process.is_first_of_namespace]
         sandboxes = [process for process in firsts if process.uid >= FIRST_UID]
-        instances = [process for process in sandboxes if has_code(process)]
+        jobs = {pid_namespace(process) for process in everything if b"/compile_package." in command_line(process)}
+        instances = [process for process in sandboxes if has_code(process) and pid_namespace(process) not in jobs]
         spawner_pids = {spawner.pid for spawner in spawners}
         makers = [process for process in everything if process.uid == 0 and process.parent in spawner_pids and process not in firsts]
         outside = {process.pid for process in [*spawners, *firsts, *makers]} | {keeper} | ({daemon.pid} if daemon else set())
