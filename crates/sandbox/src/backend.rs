@@ -126,8 +126,6 @@ pub trait Zygote: Send + Sync {
     /// # Errors
     /// `Interrupted` when the zygote ended, or has forked as many as one may: what it forked before lives on.
     async fn fork(&self, spec: SandboxSpec) -> Result<Started, SandboxError>;
-    /// Resolves when the program has ended.
-    async fn exited(&self);
 }
 
 /// Starts sandboxes.

@@ -192,8 +192,4 @@ impl Zygote for LinuxZygote {
             timings: Timings { shell_us, build_us },
         })
     }
-
-    async fn exited(&self) {
-        self.sandbox.exited().await;
-    }
 }
