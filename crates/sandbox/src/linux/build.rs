@@ -83,27 +83,16 @@ impl LinuxBackend {
         third: Option<OwnedFd>,
     ) -> Result<BuiltShell, SandboxError> {
         let asked_at = Instant::now();
+        let (build, temporary) = Build::of(role, spec);
         let shell = self.shared.take_shell().await?;
         self.shared.refill();
         let killer = KillOnDrop(Some(shell.files));
-        let volume = self.shared.take_device(spec.temporary).await?;
+        let volume = self.shared.take_device(temporary).await?;
         let shell_us = u64::try_from(asked_at.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.shared.refill();
 
-        limit(killer.files(), spec.limits)?;
+        limit(killer.files(), build.limits)?;
         let (output, output_writer) = output_pipe()?;
-        let build = Build {
-            role,
-            root: spec.root,
-            code: spec.code,
-            compiled: spec.compiled,
-            file_systems: spec.file_systems,
-            limits: spec.limits,
-            command: spec.command,
-            environment: spec.environment,
-            protocol: spec.protocol,
-            egress: spec.egress,
-        };
         let mut descriptors = vec![output_writer.as_fd(), volume.device.as_fd()];
         descriptors.extend(third.as_ref().map(AsFd::as_fd));
         channel::send(shell.control.as_fd(), &build, &descriptors)

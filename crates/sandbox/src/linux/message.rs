@@ -1,6 +1,6 @@
 //! Everything the unprivileged daemon may ask of the privileged processes, and their answers: closed enums.
 
-use crate::spec::{FileSystemMount, Limits, Protocol};
+use crate::spec::{FileSystemMount, Limits, Protocol, SandboxSpec, Temporary};
 use serde::{Deserialize, Serialize};
 
 /// How the ids of a spawner's sandboxes begin.
@@ -152,6 +152,28 @@ pub struct Build {
     pub protocol: Protocol,
     /// Whether the public internet can be reached.
     pub egress: bool,
+}
+
+impl Build {
+    /// What a specification says, but for `/tmp`, which goes along as a descriptor. A nest has no use for command,
+    /// environment and protocol.
+    pub fn of(role: Role, spec: SandboxSpec) -> (Self, Temporary) {
+        let SandboxSpec {
+            root,
+            code,
+            compiled,
+            file_systems,
+            temporary,
+            limits,
+            egress,
+            command,
+            environment,
+            protocol,
+        } = spec;
+        let build =
+            Self { role, root, code, compiled, file_systems, limits, command, environment, protocol, egress };
+        (build, temporary)
+    }
 }
 
 /// Shell (later init) to daemon.

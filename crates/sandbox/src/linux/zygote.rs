@@ -15,7 +15,7 @@ use super::{channel, identity, sys};
 use crate::backend::{Sandbox, SandboxError, Started, Timings, Zygote};
 use crate::landlock;
 use crate::seccomp;
-use crate::spec::{Protocol, SandboxSpec};
+use crate::spec::SandboxSpec;
 use async_trait::async_trait;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use serde::{Deserialize, Serialize};
@@ -141,24 +141,13 @@ impl Zygote for LinuxZygote {
             return Err(SandboxError::Interrupted("the zygote has forked as many as it may".to_owned()));
         }
         let asked_at = Instant::now();
-        let volume = self.shared.take_device(spec.temporary).await?;
+        let (build, temporary) = Build::of(Role::Nest, spec);
+        let volume = self.shared.take_device(temporary).await?;
         self.shared.refill();
         let (id, NewNest { control, files }) = self.shared.make_nest(self.spawner, self.sandbox.id()).await?;
         let killer = KillOnDrop(Some(files));
         let shell_us = u64::try_from(asked_at.elapsed().as_micros()).unwrap_or(u64::MAX);
-        limit(killer.files(), spec.limits)?;
-        let build = Build {
-            role: Role::Nest,
-            root: spec.root,
-            code: spec.code,
-            compiled: spec.compiled,
-            file_systems: spec.file_systems,
-            limits: spec.limits,
-            command: Vec::new(),
-            environment: Vec::new(),
-            protocol: Protocol::Frames,
-            egress: spec.egress,
-        };
+        limit(killer.files(), build.limits)?;
         let ended = |error: std::io::Error| SandboxError::Interrupted(format!("the nest ended: {error}"));
         channel::send(control.as_fd(), &build, &[volume.device.as_fd()]).map_err(ended)?;
         let control = sys::watch(control).map_err(|error| failed("watch the sandbox", error))?;
