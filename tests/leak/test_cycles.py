@@ -22,8 +22,9 @@ def counts(server) -> dict[str, int]:
         "threads of the daemon": int(tree.daemon.status["Threads"]),
         "mounts of the keeper": len(open(f"/proc/{server.pid}/mountinfo").readlines()),
     }
+    # Which spawner has how many of the sandboxes that wait is chance.
+    found["descriptors of spawners"] = sum(host.descriptors(spawner.pid) for spawner in tree.spawners)
     for number, spawner in enumerate(tree.spawners):
-        found[f"descriptors of spawner {number}"] = host.descriptors(spawner.pid)
         found[f"mounts of spawner {number}"] = len(open(f"/proc/{spawner.pid}/mountinfo").readlines())
     found |= {f"{kind} namespaces": number for kind, number in host.namespaces().items()}
     if (kernel := host.kernel_network_namespaces()) is not None:
@@ -37,7 +38,7 @@ def counts(server) -> dict[str, int]:
 # Interpreters that wait, and the inits of zygotes whose children still do, are a few more or less at any moment.
 FEW_BLANKS = {"LAMPLIGHT_INSTANCES_BLANKS": "2"}
 SANDBOXES = 2
-TOLERANCE = {"processes of the server": 2 * SANDBOXES, "control groups": 4 * SANDBOXES, "loop devices": 32, "descriptors of the daemon": 56, "threads of the daemon": 16, "network namespaces in the kernel": 8, "descriptors of spawner 0": 1 + SANDBOXES, "descriptors of spawner 1": 1 + SANDBOXES} | {f"{kind} namespaces": SANDBOXES for kind in host.NAMESPACES}
+TOLERANCE = {"processes of the server": 2 * SANDBOXES, "control groups": 4 * SANDBOXES, "loop devices": 32, "descriptors of the daemon": 56, "threads of the daemon": 16, "network namespaces in the kernel": 8, "descriptors of spawners": 2 + 2 * SANDBOXES} | {f"{kind} namespaces": SANDBOXES for kind in host.NAMESPACES}
 SOURCES = {
     "ends": "import os\ndef handler(e, c): os._exit(0)",
     "crashes": "import os, signal\ndef handler(e, c): os.kill(os.getpid(), signal.SIGSEGV)",
