@@ -9,6 +9,7 @@ mod http;
 pub mod limits;
 mod load;
 mod output;
+mod overview;
 mod package;
 mod pairing;
 mod publish;
@@ -41,7 +42,7 @@ pub struct BenchArguments {
     /// Measurements of one row until its A/A check is neutral.
     #[arg(long, default_value_t = 5)]
     attempts: u32,
-    /// Write what is measured into docs/performance.md, with a plot for each row. With --only, the other rows stay as the
+    /// Write what is measured into docs/performance.md and the README, with plots. With --only, the other rows stay as the
     /// last runs left them.
     #[arg(long, conflicts_with_all = ["quick", "budgets"])]
     publish: bool,

@@ -1,6 +1,8 @@
-//! Writes the measured section of docs/performance.md and a plot for each row that has single measurements.
+//! Writes the measured section of docs/performance.md, the plots of the README, and a plot for each row that has single
+//! measurements.
 
 use super::output::{self, number};
+use super::overview;
 use super::rows::{Aim, Row};
 use super::statistics::Ratio;
 use super::svg::{self, Plot};
@@ -10,27 +12,60 @@ use std::fmt::Write as _;
 
 const BEGIN: &str = "<!-- measured: begin, written by cargo xtask bench --publish -->";
 const END: &str = "<!-- measured: end -->";
+const PLOTS_BEGIN: &str = "<!-- plots: begin, written by cargo xtask bench --publish -->";
+const PLOTS_END: &str = "<!-- plots: end -->";
+/// The plots that the README shows besides the overview; the others are in docs/performance.md.
+const SHOWN: [&str; 4] = [
+    "cold call, Python, blank available",
+    "cold call, Node, blank available",
+    "cold call, Python, imports of 100 ms",
+    "warm call, Python, one client",
+];
 
-/// Writes both. Fails when the page has lost its markers.
+/// Writes them all. Fails, with nothing written, when a page has lost its markers.
 pub fn write(rows: &[Row], machine: &serde_json::Value) -> anyhow::Result<()> {
-    let page = paths::root().join("docs/performance.md");
-    let text =
-        std::fs::read_to_string(&page).with_context(|| format!("failed to read {}", page.display()))?;
-    let section = section(rows, machine)?;
-    std::fs::write(&page, replace(&text, &section).context("docs/performance.md has lost its markers")?)?;
+    let pages = [
+        ("docs/performance.md", BEGIN, END, section(rows, machine)?),
+        ("README.md", PLOTS_BEGIN, PLOTS_END, readme(rows)),
+    ];
+    let mut written = Vec::new();
+    for (name, begin, end, section) in &pages {
+        let page = paths::root().join(name);
+        let text =
+            std::fs::read_to_string(&page).with_context(|| format!("failed to read {}", page.display()))?;
+        let text = replace(&text, (begin, end), section);
+        written.push((page, text.with_context(|| format!("{name} has lost its markers"))?));
+    }
+    for (page, text) in written {
+        std::fs::write(page, text)?;
+    }
     let plots = paths::root().join("docs/performance");
     let _ = std::fs::remove_dir_all(&plots);
     std::fs::create_dir_all(&plots)?;
+    std::fs::write(plots.join("overview.svg"), overview::draw(rows))?;
     for row in rows.iter().filter(|row| has_plot(row)) {
         std::fs::write(plots.join(format!("{}.svg", slug(&row.name))), plot(row))?;
     }
     Ok(())
 }
 
-fn replace(text: &str, section: &str) -> Option<String> {
-    let (before, rest) = text.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n\n{section}\n{END}{after}"))
+/// The text with what is between the markers replaced.
+fn replace(text: &str, (begin, end): (&str, &str), section: &str) -> Option<String> {
+    let (before, rest) = text.split_once(begin)?;
+    let (_, after) = rest.split_once(end)?;
+    Some(format!("{before}{begin}\n\n{section}\n{end}{after}"))
+}
+
+/// The overview, and those of `SHOWN` that were measured.
+fn readme(rows: &[Row]) -> String {
+    let mut text = "![ratios to their limits](docs/performance/overview.svg)\n\n<details><summary>Single plots</summary>\n\n".to_owned();
+    for name in SHOWN {
+        if rows.iter().any(|row| row.name == name && has_plot(row)) {
+            text.push_str(&format!("![{name}](docs/performance/{}.svg)\n", slug(name)));
+        }
+    }
+    text.push_str("\n</details>\n");
+    text
 }
 
 fn section(rows: &[Row], machine: &serde_json::Value) -> anyhow::Result<String> {
@@ -154,9 +189,9 @@ mod tests {
     #[test]
     fn only_what_is_between_the_markers_is_written() {
         let page = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
-        let written = replace(&page, "new").unwrap();
+        let written = replace(&page, (BEGIN, END), "new").unwrap();
         assert_eq!(written, format!("before\n{BEGIN}\n\nnew\n{END}\nafter\n"));
-        assert!(replace("no markers", "new").is_none());
+        assert!(replace("no markers", (BEGIN, END), "new").is_none());
     }
 
     #[test]

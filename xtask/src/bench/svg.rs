@@ -18,7 +18,8 @@ const COLUMN: f64 = 5.6;
 /// Most dots above or below the middle; more overlap at the edge.
 const STACK: usize = 9;
 
-const STYLE: &str = "text{font:12px system-ui,sans-serif;fill:#24292f}.title{font-size:14px;font-weight:600}\
+/// Classes that all pictures share, for light and dark pages.
+pub const STYLE: &str = "text{font:12px system-ui,sans-serif;fill:#24292f}.title{font-size:14px;font-weight:600}\
 .quiet{fill:#57606a}.dot{fill:#0969da;fill-opacity:.5}.axis{stroke:#8c959f}.limit{stroke:#57606a;stroke-width:1.5}\
 .aim{stroke:#1a7f37;stroke-width:1.5;stroke-dasharray:5 4}.median{stroke:#bc4c00;stroke-width:2}\
 .interval{fill:#bc4c00;fill-opacity:.16}\
@@ -156,7 +157,7 @@ fn swarm(values: &[f64], scale: &Scale) -> Vec<(f64, f64)> {
 }
 
 /// Three significant digits at most, no trailing zeroes.
-fn short(value: f64) -> String {
+pub fn short(value: f64) -> String {
     let digits = if value >= 100.0 {
         0
     } else if value >= 10.0 {
@@ -168,7 +169,8 @@ fn short(value: f64) -> String {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
-fn escape(text: &str) -> String {
+/// A text as the content of an element or attribute.
+pub fn escape(text: &str) -> String {
     let mut escaped = String::new();
     for character in text.chars() {
         match character {

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Peer: AWS's Runtime Interface Emulator with AWS's own Python runtime client, for warm calls. No wall.
-# aws-lambda-rie on the path or in .cache/peers/bin; pip install awslambdaric in .cache/peers/venv.
+# aws-lambda-rie on the path or in .cache/peers/bin (the PyPI package aws-sam-cli has it in samcli/local/rapid); pip install awslambdaric in .cache/peers/venv.
 # See ../rows/peers.rs for what a script answers.
 program=$(command -v "$PEERS/bin/aws-lambda-rie" || command -v aws-lambda-rie)
 python="$PEERS/venv/bin/python"
