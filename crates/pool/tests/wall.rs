@@ -243,7 +243,7 @@ async fn a_node_function(fixture: &Fixture) {
 
 /// Everything a program can see of how it was started.
 const PROBE: &str = r#"
-import json, locale, os, re, resource, signal, sys, time
+import json, locale, logging, os, re, resource, signal, sys, time
 def handler(event, context):
     time.sleep(event)
     own = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_LAMBDA_LOG_STREAM_NAME")
@@ -272,6 +272,7 @@ def handler(event, context):
         "system": [os.uname().nodename, open("/proc/self/cgroup").read().count("/..")],
         "signals": [str(signal.getsignal(number)) for number in range(1, 32)],
         "hooks": [str(type(finder)) for finder in sys.meta_path],
+        "logging": [logging.getLogger().level] + [[str(handler), str(type(handler.formatter))] for handler in logging.getLogger().handlers],
     }
 "#;
 

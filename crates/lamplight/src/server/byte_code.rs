@@ -238,7 +238,7 @@ mod tests {
         let made = directory.path().join(&names["python3.99"]);
         let check = "import marshal, sys; from importlib.util import MAGIC_NUMBER; data = open(sys.argv[1], 'rb').read(); \
                      assert data[:8] == MAGIC_NUMBER + b'\\1\\0\\0\\0'; print(marshal.loads(data[16:]).co_filename)";
-        for name in ["bootstrap.py", "faults_and_logs.py"] {
+        for name in ["bootstrap.py", "faults_and_logs.py", "warm.py"] {
             let output =
                 Command::new(python).args(["-c", check]).arg(made.join(format!("{name}c"))).output().unwrap();
             assert_eq!(String::from_utf8_lossy(&output.stdout), format!("/var/runtime/{name}\n"));

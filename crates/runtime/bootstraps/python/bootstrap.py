@@ -279,9 +279,13 @@ class Fault(Exception):
 
 def load_rest():
     """Adds what an invocation that neither logs nor fails does not need."""
-    if "report" in globals():
-        return
-    path = os.path.join(os.path.dirname(__file__), "faults_and_logs.py")
+    if "report" not in globals():
+        load_part("faults_and_logs.py")
+
+
+def load_part(name):
+    """Runs another file of the runtime in these globals."""
+    path = os.path.join(os.path.dirname(__file__), name)
     try:
         # Made together with the byte code of this file, which is what runs here.
         if not COMPILED:
@@ -431,18 +435,16 @@ def invoke(handler, header, payload):
         send((RESPONSE, body))
 
 
-def warm_up():
-    """Does what the first handler would pay for. Leaves nothing behind that a program could see."""
-    compile("", "warm", "exec")  # The first one makes the types of the syntax tree, half a millisecond.
-
-
 def wait_for_init(frames):
     """The payload of INIT. While it is not there, gets done what its handling would only then begin."""
     os.set_blocking(FRAMES, False)
     try:
         frames.buffer += os.read(FRAMES, 65536)
     except BlockingIOError:
-        warm_up()
+        # The first one makes the types of the syntax tree, half a millisecond.
+        compile("", "warm", "exec")
+        if SHARED:
+            rehearse()
     os.set_blocking(FRAMES, True)
     return wait_for(frames, INIT)
 
@@ -452,6 +454,9 @@ def wait_for(frames, wanted):
         kind, payload = frames.receive()
         if kind == wanted:
             return payload
+
+
+FUNCTION_PATH = []  # Where the function's own modules are.
 
 
 def set_up_path():
@@ -470,7 +475,8 @@ def set_up_path():
     ]
     layers = [f"/opt/python/lib/{version}/site-packages", "/opt/python"]
     # The handler's directory must not be shadowed by anything, PYTHONPATH included.
-    sys.path[:] = [os.environ.get("LAMBDA_TASK_ROOT", "/var/task"), *layers, *library, *packages]
+    FUNCTION_PATH[:] = os.environ.get("LAMBDA_TASK_ROOT", "/var/task"), *layers
+    sys.path[:] = [*FUNCTION_PATH, *library, *packages]
 
 
 def add_site_builtins():
@@ -539,15 +545,17 @@ def serve(frames, handler):
             invoke(handler, decode(payload[4 : 4 + length]), payload[4 + length :])
 
 
-SHARED = []  # Modules of the zygote this process was forked from.
+# Of the zygote this process was forked from: modules that only it uses, and names of those that are for the function.
+SHARED, PRELOADED = [], set()
 
 
 def main():
     global OUTPUTS
     if sys.argv[1:] == ["zygote"]:
+        load_part("warm.py")
+        preload()
         import zygote
 
-        warm_up()
         SHARED.extend(zygote.serve(decode))
     # Python makes descriptors it did not open inheritable; children of the function must not get this one.
     os.set_inheritable(FRAMES, False)
@@ -563,6 +571,8 @@ def main():
     # Code may have been bound over the directory this process has stood in since its start.
     os.chdir(os.environ.get("LAMBDA_TASK_ROOT", "/var/task"))
     use_compiled_package()
+    if PRELOADED:
+        offer_preloaded()
     try:
         handler = start()
         OUTPUTS.finish()

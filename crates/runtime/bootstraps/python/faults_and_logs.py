@@ -1,4 +1,4 @@
-"""The second half of bootstrap.py, run in its globals when a function first logs or fails."""
+"""The second half of bootstrap.py, run in its globals when a function first logs or fails, or by a zygote."""
 
 # Longest message and trace of an error document; a frame holds at most 1 MiB.
 MESSAGE_CHARACTERS = 128 * 1024
@@ -10,6 +10,11 @@ TRACE_CHARACTERS = 128 * 1024
 
 def set_up_logging(logging):
     """Gives the root logger Lambda's handler. Called when `logging` is first imported, by whomever."""
+    add_log_handler(logging, *make_log_handler(logging))
+
+
+def make_log_handler(logging):
+    """The handler, and its formatters for text and for JSON. Does not depend on the function."""
 
     class Filter(logging.Filter):
         def filter(self, record):
@@ -67,7 +72,11 @@ def set_up_logging(logging):
 
     handler = Handler()
     handler.addFilter(Filter())
-    handler.setFormatter(JsonFormatter() if JSON_LOG else TextFormatter())
+    return handler, TextFormatter(), JsonFormatter()
+
+
+def add_log_handler(logging, handler, text, json):
+    handler.setFormatter(json if JSON_LOG else text)
     root = logging.getLogger()
     root.addHandler(handler)
     level = os.environ.get("AWS_LAMBDA_LOG_LEVEL", "").upper()

@@ -81,6 +81,18 @@ pub fn bootstraps() -> &'static [Bootstrap] {
         Bootstrap {
             family: RuntimeFamily::Python,
             directory: "python",
+            name: "warm.py",
+            content: include_bytes!("../../bootstraps/python/warm.py"),
+        },
+        Bootstrap {
+            family: RuntimeFamily::Python,
+            directory: "python",
+            name: "rehearsal.py",
+            content: include_bytes!("../../bootstraps/python/rehearsal.py"),
+        },
+        Bootstrap {
+            family: RuntimeFamily::Python,
+            directory: "python",
             name: "compile_package.py",
             content: include_bytes!("../../bootstraps/python/compile_package.py"),
         },
