@@ -36,6 +36,7 @@ const HTTP_CONTENT_TYPE = "application/vnd.awslambda.http-integration-response";
 
 // --- Frames -------------------------------------------------------------------------------------------------
 
+let rehearsing = false; // What is said meanwhile is said to nobody.
 let sleeper = null;
 
 /** Waits a moment for the platform, when there is nothing else to do. */
@@ -58,6 +59,7 @@ function writeAll(bytes) {
 }
 
 function send(kind, payload = Buffer.alloc(0)) {
+  if (rehearsing) return;
   const head = Buffer.allocUnsafe(5);
   head.writeUInt32BE(payload.length + 1, 0);
   head[4] = kind;
@@ -560,27 +562,28 @@ function invoke(handler, header, payload) {
 /** Completes the environment; from here on it is the function's. */
 function applyInit(payload) {
   Object.assign(process.env, JSON.parse(payload.toString("utf8")).environment);
-  useCompiledPackage(process.env.LAMBDA_TASK_ROOT ?? "/var/task");
   JSON_LOG = (process.env.AWS_LAMBDA_LOG_FORMAT ?? "").toUpperCase() === "JSON";
   LEVEL = LEVELS[(process.env.AWS_LAMBDA_LOG_LEVEL ?? "").toUpperCase()] ?? LEVELS.TRACE;
 }
 
-/** Loads what the import of a module begins with: the loader of ES modules and how it reads files. */
-async function warmUp() {
-  await Promise.all([import("data:text/javascript,0"), require("node:fs/promises").readFile(__filename)]);
-  await import(pathToFileURL(path.join(__dirname, "warm.mjs")).href).catch(() => {});
+/** Does once, unheard, with handlers of our own, what will be done with the function's: what is run first is slow. */
+async function rehearse() {
+  new (require("node:net").Socket)().destroy();
+  rehearsing = true;
+  for (const name of ["rehearsal_module", "rehearsal_script"]) {
+    const handler = await loadHandler(__dirname, `${name}.handler`);
+    await invoke(handler, { request_id: "", invoked_arn: "", deadline_ms: 0 }, Buffer.from('{"key": ["value", 1]}'));
+  }
+  delete require.cache[path.join(__dirname, "rehearsal_script.cjs")];
+  rehearsing = false;
 }
 
-/** Waits until it is known what this process is, and until its code is there. */
+/** Waits until it is known what this process is, and until its code is there. Nothing else is to be done meanwhile. */
 async function waitForInit(frames) {
   // The environment is not complete: nobody waits yet, so there is time for what will be needed.
-  const early = process.env._HANDLER === undefined;
-  if (early) {
-    frames.attach();
-    await warmUp();
-  }
+  if (process.env._HANDLER === undefined) await rehearse();
   for (;;) {
-    const [kind, payload] = early ? await frames.receive() : frames.receiveNow();
+    const [kind, payload] = frames.receiveNow();
     if (kind === INIT) applyInit(payload);
     if (kind === BEGIN) break;
   }
@@ -595,6 +598,7 @@ async function main() {
   await waitForInit(frames);
   // Code may have been bound over the directory this process has stood in since its start.
   process.chdir(process.env.LAMBDA_TASK_ROOT ?? "/var/task");
+  useCompiledPackage(process.env.LAMBDA_TASK_ROOT ?? "/var/task");
   patchConsole();
   let handler;
   try {

@@ -105,8 +105,14 @@ pub fn bootstraps() -> &'static [Bootstrap] {
         Bootstrap {
             family: RuntimeFamily::Node,
             directory: "node",
-            name: "warm.mjs",
-            content: include_bytes!("../../bootstraps/node/warm.mjs"),
+            name: "rehearsal_module.mjs",
+            content: include_bytes!("../../bootstraps/node/rehearsal_module.mjs"),
+        },
+        Bootstrap {
+            family: RuntimeFamily::Node,
+            directory: "node",
+            name: "rehearsal_script.cjs",
+            content: include_bytes!("../../bootstraps/node/rehearsal_script.cjs"),
         },
         Bootstrap {
             family: RuntimeFamily::Node,

@@ -1,0 +1,2 @@
+// The same as a script.
+exports.handler = async (event, context) => ({ event, left: context.getRemainingTimeInMillis() });

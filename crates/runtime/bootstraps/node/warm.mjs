@@ -1,1 +1,0 @@
-// Imported by a waiting interpreter, so that the first module of a function is not the first of the loader.
