@@ -44,6 +44,8 @@ pub struct NestBirth {
     pub user_namespace: OwnedFd,
     /// The cgroups to live in.
     pub cgroups: cgroup::Set,
+    /// Whether the process was born in the birthplace of these.
+    pub born_inside: bool,
     /// The host uid, unique among the live ones of the server.
     pub uid: u32,
     /// Pidfd of the zygote's init.
@@ -95,7 +97,7 @@ fn make(context: &SpawnerContext, birth: &NestBirth) -> Result<(), Failure> {
     let received = channel::receive::<Build>(birth.control.as_fd()).doing(|| "wait for work".to_owned())?;
     let Some((build, descriptors)) = received else { return Ok(()) };
     let started = Instant::now();
-    birth.cgroups.attach_self().doing(|| "enter the cgroups".to_owned())?;
+    birth.cgroups.attach_self(birth.born_inside).doing(|| "enter the cgroups".to_owned())?;
     sys::enter_namespace(birth.zygote.as_fd(), libc::CLONE_NEWPID)
         .doing(|| "enter the zygote's process ids".to_owned())?;
     let (ours, inits) = channel::pair().doing(|| "make a socket pair".to_owned())?;

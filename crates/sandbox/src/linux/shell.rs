@@ -36,6 +36,8 @@ pub struct ShellBirth {
     pub user_namespace: OwnedFd,
     /// The cgroups to live in.
     pub cgroups: cgroup::Set,
+    /// Whether the process was born in the birthplace of these.
+    pub born_inside: bool,
     /// The host uid this sandbox has, unique among the live ones of the server.
     pub uid: u32,
 }
@@ -63,7 +65,7 @@ fn live(context: &SpawnerContext, birth: &ShellBirth) -> Result<i32, Failure> {
         .doing(|| "tie the shell to its spawner".to_owned())?;
     // Inherited from the server's start: they name directories of the host.
     sys::erase_arguments().doing(|| "erase the command line".to_owned())?;
-    birth.cgroups.attach_self().doing(|| "enter the cgroups".to_owned())?;
+    birth.cgroups.attach_self(birth.born_inside).doing(|| "enter the cgroups".to_owned())?;
     sys::unshare(libc::CLONE_NEWCGROUP).doing(|| "make a cgroup namespace".to_owned())?;
     let (runtime_api, platform_api) = prepare_network()?;
     channel::send(birth.control.as_fd(), &ShellNotice::Ready, &[runtime_api.as_fd(), platform_api.as_fd()])

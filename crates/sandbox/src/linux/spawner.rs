@@ -304,13 +304,13 @@ impl Spawner<'_> {
 
     fn fork_shell(&mut self, id: &str, uid: u32) -> Result<(), String> {
         let Prepared { user_namespace, cgroups, files, daemon_end, control } = self.prepare(id, uid, uid)?;
-        let birth = ShellBirth { control, user_namespace, cgroups, uid };
+        let mut birth = ShellBirth { control, user_namespace, cgroups, born_inside: false, uid };
         let namespaces = libc::CLONE_NEWPID
             | libc::CLONE_NEWNS
             | libc::CLONE_NEWIPC
             | libc::CLONE_NEWUTS
             | libc::CLONE_NEWNET;
-        match sys::fork_into(namespaces as u64) {
+        match fork_member(namespaces as u64, &birth.cgroups, &mut birth.born_inside) {
             Ok(Forked::Child) => {
                 drop(daemon_end);
                 shell::run(self.context, &birth)
@@ -334,8 +334,9 @@ impl Spawner<'_> {
             channel::pair().map_err(|error| format!("failed to make a socket pair: {error}"))?;
         let Prepared { user_namespace, cgroups, files, daemon_end, control } =
             self.prepare(id, uid, owner)?;
-        let birth = NestBirth { control, report, user_namespace, cgroups, uid, zygote };
-        match sys::fork_into(0) {
+        let mut birth =
+            NestBirth { control, report, user_namespace, cgroups, born_inside: false, uid, zygote };
+        match fork_member(0, &birth.cgroups, &mut birth.born_inside) {
             Ok(Forked::Child) => {
                 drop((daemon_end, ours));
                 nest::run(self.context, &birth)
@@ -385,6 +386,17 @@ impl Spawner<'_> {
             self.reply(&SpawnerReply::Gone { id: shell.id }, &[]);
         }
     }
+}
+
+/// Forks; where the kernel can, the child is born in the set's birthplace, which `born_inside` then says.
+fn fork_member(namespaces: u64, cgroups: &cgroup::Set, born_inside: &mut bool) -> io::Result<Forked> {
+    *born_inside = true;
+    let forked = cgroups.open_birthplace().and_then(|place| sys::fork_into_cgroup(namespaces, place.as_fd()));
+    if forked.is_ok() {
+        return forked;
+    }
+    *born_inside = false;
+    sys::fork_into(namespaces)
 }
 
 /// Kills a child of the keeper or a spawner that is known to live.

@@ -24,22 +24,35 @@ pub enum Forked {
 /// The child gets SIGKILL-independent life; the caller sets a parent-death signal itself where wanted.
 /// Source: clone3(2).
 pub fn fork_into(namespaces: u64) -> io::Result<Forked> {
-    clone_with(namespaces, libc::SIGCHLD)
+    clone_with(namespaces, libc::SIGCHLD, None)
+}
+
+/// As [`fork_into`], but the child is born a member of the version 2 control group that `cgroup` is the directory of. Source:
+/// clone3(2), `CLONE_INTO_CGROUP`, Linux 5.7.
+pub fn fork_into_cgroup(namespaces: u64, cgroup: BorrowedFd<'_>) -> io::Result<Forked> {
+    clone_with(namespaces, libc::SIGCHLD, Some(cgroup))
 }
 
 /// As [`fork_into`] without namespaces, but the child is this process's sibling: its parent is this one's. Source: clone3(2),
 /// CLONE_PARENT, with which the exit signal must be 0 and is the caller's own.
 pub fn fork_sibling() -> io::Result<Forked> {
-    clone_with(libc::CLONE_PARENT as u64, 0)
+    clone_with(libc::CLONE_PARENT as u64, 0, None)
 }
 
-fn clone_with(flags: u64, exit_signal: i32) -> io::Result<Forked> {
+/// Beyond the 32 bits of the others. Source: linux/sched.h.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+fn clone_with(flags: u64, exit_signal: i32, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Forked> {
     let mut pidfd: i32 = -1;
     // SAFETY: clone_args is plain data; zero means "not used" for every field.
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
     arguments.flags = flags | libc::CLONE_PIDFD as u64;
     arguments.pidfd = (&raw mut pidfd) as u64;
     arguments.exit_signal = exit_signal.unsigned_abs().into();
+    if let Some(cgroup) = cgroup {
+        arguments.flags |= CLONE_INTO_CGROUP;
+        arguments.cgroup = cgroup.as_raw_fd() as u64;
+    }
     // SAFETY: the arguments live across the call; no stack is given, so this is fork. The calling process is
     // single-threaded, so the child may go on running Rust code.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) };
