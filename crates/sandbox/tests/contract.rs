@@ -76,7 +76,7 @@ fn prepare_host(data: &Path) -> HostConfig {
 fn daemon(sockets: DaemonSockets, data: &Path) -> i32 {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let readiness = Readiness { shells: 3, volumes: 2, volume_mib: 64, sandboxes: 256 };
+        let readiness = Readiness { shells: 3, volumes: 2, volume_mib: 64, nests: 1, sandboxes: 256 };
         let backend = LinuxBackend::new(sockets, readiness).unwrap();
         let mut failed = 0;
         macro_rules! cases {

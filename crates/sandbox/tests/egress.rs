@@ -156,7 +156,7 @@ fn spec(script: &str, egress: bool) -> SandboxSpec {
 fn daemon(sockets: DaemonSockets, configured: bool) -> i32 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let outcome = runtime.block_on(async {
-        let readiness = Readiness { shells: 2, volumes: 2, volume_mib: 64, sandboxes: 16 };
+        let readiness = Readiness { shells: 2, volumes: 2, volume_mib: 64, nests: 1, sandboxes: 16 };
         let backend = LinuxBackend::new(sockets, readiness).unwrap();
         let cases = async {
             if configured {

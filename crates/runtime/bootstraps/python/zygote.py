@@ -1,7 +1,8 @@
 """Forks a prepared interpreter into sandboxes that were made for its children.
 
-Run by bootstrap.py when it is started as a zygote. The protocol is described in crates/sandbox/src/linux/zygote.rs. Everything
-a child needs is imported here, before the first fork; a child takes these modules out of `sys.modules` again.
+Run by bootstrap.py when it is started as a zygote. The protocol is described in crates/sandbox/src/linux/zygote.rs: an egg is a
+copy of this process that waits in a sandbox until it is asked to fork there, once. Everything a child needs is imported here,
+before the first fork; a child takes these modules out of `sys.modules` again.
 """
 
 import sys
@@ -97,78 +98,85 @@ def take_descriptors(frames, output):
     os.closerange(CONTROL + 1, 1024)
 
 
-def fork_into(request, descriptors):
-    """Forks. Gives the child's process id in its own namespace; gives None in the child."""
-    frames, output, *rest = descriptors
+def receive(control):
+    """The next message and its descriptors; None when the platform closed the socket."""
+    data, ancillary, _, _ = control.recvmsg(REQUEST_BYTES, _socket.CMSG_SPACE(4 * DESCRIPTORS))
+    descriptors = []
+    for level, kind, content in ancillary:
+        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+            descriptors += [int.from_bytes(content[at : at + 4], sys.byteorder) for at in range(0, len(content) - 3, 4)]
+    return data, descriptors
+
+
+def tell_failure(control, error):
+    message = _json.encode_basestring_ascii(str(error) or type(error).__name__)
+    control.send(b'{"Failed": {"message": ' + message.encode() + b"}}")
+
+
+def lay(request, descriptors):
+    """Puts an egg into a nest. Gives True in the one that hatches, which has settled and has its descriptors; False here."""
+    end, *rest = descriptors
     namespaces, members = rest[:NAMESPACES], rest[NAMESPACES:]
-    reader, writer = os.pipe()
     helper = os.fork()
     if helper:
-        os.close(writer)
-        told = b""
-        while chunk := os.read(reader, 4096):
-            told += chunk
-        os.close(reader)
         os.waitpid(helper, 0)
-        try:
-            return int(told)
-        except ValueError:
-            raise OSError(told.decode("utf-8", "replace") or "the child ended early") from None
+        return False
+    # Nothing below may return but in the one that hatches.
+    control = _socket.socket(fileno=end)
     try:
+        enter(namespaces)
+        # A process that enters a pid namespace stays outside; its child is in.
+        if os.fork():
+            os._exit(0)
+        # Here and not before: an attach waits for the kernel, and the zygote for its helper.
         for member in members:
             os.write(member, b"0")
-        enter(namespaces)
-        # A process that enters a pid namespace stays outside; its child is in. And that one's child has the namespace's
-        # init for its parent, once it is an orphan.
-        inside = os.fork()
-        if inside:
-            os.waitpid(inside, 0)
+        settle(request["user"], request["group"], bytes.fromhex(request["filter"]), request["landlock"])
+        # With that the zygote's own socket is closed, and the namespaces and members are.
+        os.dup2(end, CONTROL)
+        os.closerange(CONTROL + 1, 1024)
+        control.detach()
+        control = _socket.socket(fileno=CONTROL)
+        control.send(b'"Ready"')
+        data, given = receive(control)
+        if not data:
             os._exit(0)
+        frames, output = given
+        # This one's child has the namespace's init for its parent, once it is an orphan.
         child = os.fork()
         if child:
-            os.write(writer, str(child).encode())
+            control.send(b'{"Forked": {"pid": %d}}' % child)
             os._exit(0)
     except BaseException as error:
-        os.write(writer, str(error).encode())
+        tell_failure(control, error)
         os._exit(1)
     try:
-        os.close(writer)
-        settle(request["user"], request["group"], bytes.fromhex(request["filter"]), request["landlock"])
+        control.detach()
         take_descriptors(frames, output)
         os.chdir("/var/task")
     except BaseException as error:
         os.write(output, f"failed to settle: {error}\n".encode())
         os._exit(1)
-    return None
+    return True
 
 
 def serve(decode):
-    """Forks on request until the platform closes the socket. Returns in each child, with what it must keep."""
+    """Lays eggs on request until the platform closes the socket. Returns in each that hatches, with what it must keep."""
     control = _socket.socket(fileno=CONTROL)
     gc.collect()
     gc.freeze()
     control.send(b'"Ready"')
     while True:
-        data, ancillary, _, _ = control.recvmsg(REQUEST_BYTES, _socket.CMSG_SPACE(4 * DESCRIPTORS))
+        data, descriptors = receive(control)
         if not data:
             os._exit(0)
-        descriptors = []
-        for level, kind, content in ancillary:
-            if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
-                descriptors += [
-                    int.from_bytes(content[at : at + 4], sys.byteorder) for at in range(0, len(content) - 3, 4)
-                ]
         try:
-            child = fork_into(decode(data)["Fork"], descriptors)
-        except Exception as error:
-            message = _json.encode_basestring_ascii(str(error))
-            control.send(b'{"Failed": {"message": ' + message.encode() + b"}}")
-        else:
-            if child is None:
-                control.detach()
+            if lay(decode(data)["Lay"], descriptors):
                 break
-            control.send(b'{"Forked": {"pid": %d}}' % child)
+        except OSError as error:
+            tell_failure(_socket.socket(fileno=os.dup(descriptors[0])), error)
         for descriptor in descriptors:
             os.close(descriptor)
+    control.detach()
     # Out of sight, but not freed: taking them apart would write to the pages they share with the zygote.
     return [sys.modules.pop(name) for name in set(sys.modules) - BEFORE | {__name__}]

@@ -31,13 +31,15 @@ pub struct Readiness {
     pub volumes: usize,
     /// Size of those volumes, MiB.
     pub volume_mib: u32,
+    /// Nests with eggs that wait, of each zygote that is in use.
+    pub nests: usize,
     /// Most sandboxes and shells that may exist at once.
     pub sandboxes: usize,
 }
 
 impl Default for Readiness {
     fn default() -> Self {
-        Self { shells: 6, volumes: 6, volume_mib: 512, sandboxes: 4_096 }
+        Self { shells: 6, volumes: 6, volume_mib: 512, nests: 2, sandboxes: 4_096 }
     }
 }
 
@@ -152,6 +154,11 @@ impl LinuxBackend {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nests that each zygote keeps ready.
+    pub(super) fn nests(&self) -> usize {
+        self.readiness.nests
     }
 
     /// Starts reading a spawner's replies.

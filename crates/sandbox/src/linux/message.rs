@@ -130,7 +130,7 @@ pub enum Role {
 }
 
 /// Daemon to shell. Descriptors, in order: output pipe, `/tmp` device, frame socket (with `Protocol::Frames`).
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Build {
     /// What it is to be.
     pub role: Role,

@@ -3,7 +3,8 @@
 mod backend;
 mod build;
 mod channel;
-pub mod identity;
+pub mod egg;
+mod identity;
 mod init;
 pub mod keeper;
 mod message;

@@ -1,82 +1,201 @@
-//! A zygote in the daemon's hands: asks it to fork into nests, one at a time.
+//! A zygote in the daemon's hands: nests with eggs are kept ready for its next children, a few, made in the background.
 //!
-//! The protocol on the program's descriptor 3 is JSON in packets, like that between our own processes:
-//! `"Ready"` once; then for each `{"Fork": …}` with its descriptors one `{"Forked": {"pid": n}}` or `{"Failed": {"message": …}}`.
-//! Descriptors of a fork: frame socket, output pipe, the namespaces in the order of `nest::NAMESPACES`, member files of the
-//! cgroups. The child becomes a member, enters the namespaces, drops what it is allowed there, restricts itself
-//! (Landlock, seccomp), and goes on with the frame socket as descriptor 3.
+//! ```text
+//! fork ─► ready: hatch (one fork) ─► Started        meanwhile, a moment later: nest ─► egg ─► ready
+//!      └► none ready: the one that is coming, or another: nest ─► egg ─► hatch
+//! ```
+//!
+//! The protocol on the program's descriptor 3 is JSON in packets, like that between our own processes: `"Ready"` once, then it
+//! is sent `{"Lay": …}` with descriptors: the egg's socket, the namespaces in the order of `nest::NAMESPACES`, member files of
+//! the cgroups. The egg enters the namespaces, becomes a member, drops what it is allowed there, restricts itself (Landlock,
+//! seccomp), and says on its own socket `"Ready"` or `{"Failed": {"message": …}}`. Sent `"Fork"` with frame socket and output
+//! pipe, it forks a child that goes on with the frame socket as descriptor 3, says `{"Forked": {"pid": n}}`, and ends.
 
-use super::backend::{NewNest, START_TIMEOUT, Shared};
-use super::build::{KillOnDrop, building, failed, limit, output_pipe};
-use super::message::{Build, InitRequest, Role, ShellNotice};
-use super::nest::{CHILDREN_OF_A_ZYGOTE, NAMESPACES};
+use super::backend::Shared;
+use super::build::failed;
+use super::egg::{self, Laid, Nest};
+use super::message::{Build, Role};
+use super::nest::CHILDREN_OF_A_ZYGOTE;
 use super::sandbox::LinuxSandbox;
-use super::{channel, identity, sys};
-use crate::backend::{Sandbox, SandboxError, Started, Timings, Zygote};
+use super::{channel, identity};
+use crate::backend::{Sandbox as _, SandboxError, Started, Zygote};
 use crate::landlock;
 use crate::seccomp;
-use crate::spec::SandboxSpec;
+use crate::spec::{SandboxSpec, Temporary};
 use async_trait::async_trait;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use serde::{Deserialize, Serialize};
-use std::net::TcpListener;
-use std::os::unix::net::UnixStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
+use serde::Serialize;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
-use tokio::sync::Mutex;
+use tokio::sync::oneshot;
+
+/// How long making the next nest waits for the call that took one: it has the processors first.
+const CALL_GOES_FIRST: Duration = Duration::from_millis(3);
 
 #[derive(Serialize)]
 enum Request<'a> {
-    Fork {
+    Lay {
         /// User and group to become.
         user: u32,
         group: u32,
         /// seccomp instructions to install, hexadecimal.
         filter: &'a str,
         landlock: Option<&'a landlock::Plan>,
-        /// How many of the descriptors at the end are member files of cgroups.
-        members: usize,
     },
 }
 
-#[derive(Deserialize)]
-enum Reply {
-    Ready,
-    Forked { pid: i32 },
-    Failed { message: String },
-}
-
 /// One zygote.
-pub(super) struct LinuxZygote {
+pub(super) struct LinuxZygote(Arc<Inner>);
+
+struct Inner {
     shared: Arc<Shared>,
     spawner: usize,
     sandbox: Arc<LinuxSandbox>,
-    control: Mutex<AsyncFd<OwnedFd>>,
+    control: AsyncFd<OwnedFd>,
     /// What it prints is for nobody; the pipe must only not be closed.
     _output: OwnedFd,
     filter: String,
     landlock: Option<landlock::Plan>,
-    children: AtomicU32,
+    nests: Mutex<Nests<Laid>>,
 }
 
-async fn receive(control: &AsyncFd<OwnedFd>) -> Result<Reply, SandboxError> {
-    let received = tokio::time::timeout(START_TIMEOUT, async {
-        loop {
-            let mut guard = control.readable().await?;
-            match guard.try_io(|inner| channel::receive_now::<Reply>(inner.get_ref())) {
-                Ok(Ok(received)) => return Ok(received),
-                Ok(Err(error)) => return Err(error),
-                Err(_would_block) => {}
+/// What a nest made ahead has in common with the sandbox that was asked for last.
+#[derive(Clone, PartialEq, Eq)]
+struct Shape {
+    root: String,
+    egress: bool,
+    volume_mib: u32,
+}
+
+impl Shape {
+    /// `None` when it has something that only one sandbox has.
+    fn of(build: &Build, temporary: &Temporary) -> Option<Self> {
+        let Temporary::New { size_mib } = *temporary else { return None };
+        let bare = build.code.is_none() && build.compiled.is_none() && build.file_systems.is_empty();
+        bare.then(|| Self { root: build.root.clone(), egress: build.egress, volume_mib: size_mib })
+    }
+}
+
+/// The nests of one zygote that no call has yet.
+struct Nests<Laid> {
+    /// Begun, in all.
+    made: u32,
+    ready: VecDeque<(Shape, Laid)>,
+    /// Being made in the background.
+    coming: Vec<Shape>,
+    /// Forks that wait for one of those.
+    awaiting: VecDeque<(Shape, oneshot::Sender<Laid>)>,
+}
+
+impl<Laid> Default for Nests<Laid> {
+    fn default() -> Self {
+        Self { made: 0, ready: VecDeque::new(), coming: Vec::new(), awaiting: VecDeque::new() }
+    }
+}
+
+/// Where a fork gets its nest from.
+enum Source<Laid> {
+    Ready(Laid),
+    /// The sender is dropped when it could not be made.
+    Coming(oneshot::Receiver<Laid>),
+    /// Counted already.
+    New,
+    /// The zygote has forked as many as it may.
+    Nowhere,
+}
+
+impl<Laid> Nests<Laid> {
+    fn source(&mut self, shape: Option<&Shape>) -> Source<Laid> {
+        let fits = self.ready.iter().position(|(ready, _)| Some(ready) == shape);
+        if let Some((_, laid)) = fits.and_then(|at| self.ready.remove(at)) {
+            return Source::Ready(laid);
+        }
+        if let Some(shape) = shape {
+            let coming = self.coming.iter().filter(|coming| *coming == shape).count();
+            if coming > self.awaiting.iter().filter(|(awaited, _)| awaited == shape).count() {
+                let (sender, receiver) = oneshot::channel();
+                self.awaiting.push_back((shape.clone(), sender));
+                return Source::Coming(receiver);
             }
         }
-    });
-    match received.await {
-        Ok(Ok(Some((reply, _)))) => Ok(reply),
-        Ok(Ok(None)) => Err(SandboxError::Interrupted("the zygote ended".to_owned())),
-        Ok(Err(error)) => Err(failed("hear from the zygote", error)),
-        Err(_) => Err(SandboxError::Interrupted("the zygote took too long".to_owned())),
+        if self.made >= CHILDREN_OF_A_ZYGOTE {
+            return Source::Nowhere;
+        }
+        self.made += 1;
+        Source::New
+    }
+
+    /// Counts one of this shape as coming, if fewer than `wanted` are ready or coming that nobody waits for.
+    fn begin(&mut self, shape: &Shape, wanted: usize) -> bool {
+        let of = |others: &mut dyn Iterator<Item = &Shape>| others.filter(|other| *other == shape).count();
+        let there = of(&mut self.ready.iter().map(|(ready, _)| ready)) + of(&mut self.coming.iter());
+        let taken = of(&mut self.awaiting.iter().map(|(awaited, _)| awaited));
+        let begins = there < wanted + taken && self.made < CHILDREN_OF_A_ZYGOTE;
+        if begins {
+            self.made += 1;
+            self.coming.push(shape.clone());
+        }
+        begins
+    }
+
+    /// What was coming is there, or (`None`) will never be: hands it to whoever waits longest, or keeps it.
+    fn came(&mut self, shape: Shape, mut laid: Option<Laid>) {
+        if let Some(at) = self.coming.iter().position(|coming| *coming == shape) {
+            self.coming.swap_remove(at);
+        }
+        while let Some(at) = self.awaiting.iter().position(|(awaited, _)| *awaited == shape)
+            && let Some((_, waiting)) = self.awaiting.remove(at)
+        {
+            match laid.take().map(|laid| waiting.send(laid)) {
+                // It does not wait any more.
+                Some(Err(back)) => laid = Some(back),
+                Some(Ok(())) | None => return,
+            }
+        }
+        self.ready.extend(laid.map(|laid| (shape, laid)));
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, Nests<Laid>> {
+        self.nests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A nest with an egg in it.
+    async fn lay(&self, build: &Build, temporary: Temporary) -> Result<Laid, SandboxError> {
+        let volume = self.shared.take_device(temporary).await?;
+        self.shared.refill();
+        let nest = Nest::make(&self.shared, self.spawner, self.sandbox.id(), build, volume).await?;
+        let (ours, theirs) = channel::pair().map_err(|error| failed("make the egg's socket", error))?;
+        let request = Request::Lay {
+            user: identity::INSIDE_USER,
+            group: identity::INSIDE_GROUP,
+            filter: &self.filter,
+            landlock: self.landlock.as_ref(),
+        };
+        let mut descriptors: Vec<BorrowedFd<'_>> = vec![theirs.as_fd()];
+        descriptors.extend(nest.doors.iter().map(AsFd::as_fd));
+        channel::send(self.control.get_ref(), &request, &descriptors)
+            .map_err(|error| SandboxError::Interrupted(format!("the zygote ended: {error}")))?;
+        drop(theirs);
+        nest.with(ours).await
+    }
+
+    /// Makes as many ahead as are wanted, like the one that was just taken.
+    fn refill(self: &Arc<Self>, shape: &Shape, build: &Build) {
+        while self.lock().begin(shape, self.shared.nests()) {
+            let (inner, shape, build) = (Arc::clone(self), shape.clone(), build.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(CALL_GOES_FIRST).await;
+                let laid = inner.lay(&build, Temporary::New { size_mib: shape.volume_mib }).await;
+                if let Err(error) = &laid {
+                    tracing::debug!(%error, "failed to make a nest ahead");
+                }
+                inner.lock().came(shape, laid.ok());
+            });
+        }
     }
 }
 
@@ -89,96 +208,106 @@ impl LinuxZygote {
         output: OwnedFd,
         control: AsyncFd<OwnedFd>,
     ) -> Result<Self, SandboxError> {
-        match receive(&control).await? {
-            Reply::Ready => {}
-            Reply::Failed { message } => return Err(failed("start the zygote", message)),
-            Reply::Forked { .. } => return Err(failed("start the zygote", "it spoke out of turn")),
-        }
-        Ok(Self {
+        egg::ready(&control).await?;
+        Ok(Self(Arc::new(Inner {
             shared,
             spawner,
             sandbox: Arc::new(sandbox),
-            control: Mutex::new(control),
+            control,
             _output: output,
             filter: seccomp::closing().iter().map(|byte| format!("{byte:02x}")).collect(),
             landlock: landlock::plan(),
-            children: AtomicU32::new(0),
-        })
-    }
-
-    /// Lets the program fork into the nest. Gives the child's process id there.
-    async fn fork_into(
-        &self,
-        frames: UnixStream,
-        output: OwnedFd,
-        namespaces: &[OwnedFd],
-        members: &[OwnedFd],
-    ) -> Result<i32, SandboxError> {
-        let request = Request::Fork {
-            user: identity::INSIDE_USER,
-            group: identity::INSIDE_GROUP,
-            filter: &self.filter,
-            landlock: self.landlock.as_ref(),
-            members: members.len(),
-        };
-        let mut descriptors: Vec<BorrowedFd<'_>> = vec![frames.as_fd(), output.as_fd()];
-        descriptors.extend(namespaces.iter().chain(members).map(AsFd::as_fd));
-        let control = self.control.lock().await;
-        channel::send(control.get_ref(), &request, &descriptors)
-            .map_err(|error| SandboxError::Interrupted(format!("the zygote ended: {error}")))?;
-        match receive(&control).await? {
-            Reply::Forked { pid } => Ok(pid),
-            Reply::Failed { message } => Err(failed("fork a zygote", message)),
-            Reply::Ready => Err(failed("fork a zygote", "it spoke out of turn")),
-        }
+            nests: Mutex::default(),
+        })))
     }
 }
 
 #[async_trait]
 impl Zygote for LinuxZygote {
     async fn fork(&self, spec: SandboxSpec) -> Result<Started, SandboxError> {
-        if self.children.fetch_add(1, Ordering::Relaxed) >= CHILDREN_OF_A_ZYGOTE {
-            return Err(SandboxError::Interrupted("the zygote has forked as many as it may".to_owned()));
-        }
         let asked_at = Instant::now();
         let (build, temporary) = Build::of(Role::Nest, spec);
-        let volume = self.shared.take_device(temporary).await?;
-        self.shared.refill();
-        let (id, NewNest { control, files }) = self.shared.make_nest(self.spawner, self.sandbox.id()).await?;
-        let killer = KillOnDrop(Some(files));
-        let shell_us = u64::try_from(asked_at.elapsed().as_micros()).unwrap_or(u64::MAX);
-        limit(killer.files(), build.limits)?;
-        let ended = |error: std::io::Error| SandboxError::Interrupted(format!("the nest ended: {error}"));
-        channel::send(control.as_fd(), &build, &[volume.device.as_fd()]).map_err(ended)?;
-        let control = sys::watch(control).map_err(|error| failed("watch the sandbox", error))?;
-        let out_of_turn = || SandboxError::Interrupted("the nest spoke out of turn".to_owned());
-        let (ShellNotice::Nested, descriptors) = building(&control, killer.files()).await? else {
-            return Err(out_of_turn());
+        let shape = Shape::of(&build, &temporary);
+        let source = self.0.lock().source(shape.as_ref());
+        let laid = match source {
+            Source::Ready(laid) => laid,
+            Source::Coming(coming) => {
+                let failed =
+                    |_| SandboxError::Interrupted("the nest that was coming did not come".to_owned());
+                coming.await.map_err(failed)?
+            }
+            Source::New => self.0.lay(&build, temporary).await?,
+            Source::Nowhere => {
+                return Err(SandboxError::Interrupted("the zygote has forked as many as it may".to_owned()));
+            }
         };
-        let mut descriptors = descriptors.into_iter();
-        let (Some(runtime_api), Some(platform_api), Some(pidfd)) =
-            (descriptors.next(), descriptors.next(), descriptors.next())
-        else {
-            return Err(out_of_turn());
-        };
-        let namespaces: Vec<OwnedFd> = descriptors.by_ref().take(NAMESPACES.len()).collect();
-        let members: Vec<OwnedFd> = descriptors.collect();
-        let (ShellNotice::Built { build_us }, _) = building(&control, killer.files()).await? else {
-            return Err(out_of_turn());
-        };
-        let (output, output_writer) = output_pipe()?;
-        let (frames, inside) = UnixStream::pair().map_err(|error| failed("make the frame socket", error))?;
-        let pid = self.fork_into(inside, output_writer, &namespaces, &members).await?;
-        channel::send(control.get_ref(), &InitRequest::Adopt { pid }, &[]).map_err(ended)?;
-        let sandbox = LinuxSandbox::new(Arc::clone(&self.shared), id, killer.keep(), pidfd, control, volume)
-            .forked_from(Arc::clone(&self.sandbox));
-        Ok(Started {
-            sandbox: Box::new(sandbox),
-            frames: Some(frames),
-            runtime_api: TcpListener::from(runtime_api),
-            platform_api: TcpListener::from(platform_api),
-            output,
-            timings: Timings { shell_us, build_us },
-        })
+        let parent = Arc::clone(&self.0.sandbox);
+        let started = laid.hatch(&self.0.shared, parent, build.limits, asked_at).await?;
+        if let Some(shape) = &shape {
+            self.0.refill(shape, &build);
+        }
+        Ok(started)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(egress: bool) -> Shape {
+        Shape { root: "python3.11".to_owned(), egress, volume_mib: 512 }
+    }
+
+    /// What a fork is given, in a word.
+    fn word(source: &Source<u32>) -> String {
+        match source {
+            Source::Ready(number) => format!("ready {number}"),
+            Source::Coming(_) => "coming".to_owned(),
+            Source::New => "new".to_owned(),
+            Source::Nowhere => "nowhere".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_fork_takes_what_is_ready_then_what_is_coming_then_a_new_one() {
+        let (mut nests, shape, other) = (Nests::<u32>::default(), shape(false), shape(true));
+        assert_eq!(word(&nests.source(Some(&shape))), "new");
+        assert!(nests.begin(&shape, 2) && nests.begin(&shape, 2) && !nests.begin(&shape, 2));
+        nests.came(shape.clone(), Some(7));
+        assert_eq!(word(&nests.source(Some(&other))), "new");
+        assert_eq!(word(&nests.source(None)), "new");
+        assert_eq!(word(&nests.source(Some(&shape))), "ready 7");
+        let Source::Coming(mut first) = nests.source(Some(&shape)) else { panic!("one is coming") };
+        assert_eq!(word(&nests.source(Some(&shape))), "new");
+        // One that is waited for is not one for the next.
+        assert!(nests.begin(&shape, 1) && !nests.begin(&shape, 1));
+        nests.came(shape.clone(), Some(8));
+        assert_eq!(first.try_recv(), Ok(8));
+        nests.came(shape.clone(), Some(9));
+        assert_eq!(word(&nests.source(Some(&shape))), "ready 9");
+    }
+
+    #[test]
+    fn one_that_failed_or_is_not_waited_for_is_nobodys_loss() {
+        let (mut nests, shape) = (Nests::<u32>::default(), shape(false));
+        assert!(nests.begin(&shape, 2) && nests.begin(&shape, 2));
+        let Source::Coming(mut failed) = nests.source(Some(&shape)) else { panic!("one is coming") };
+        let Source::Coming(left) = nests.source(Some(&shape)) else { panic!("one is coming") };
+        nests.came(shape.clone(), None);
+        assert_eq!(failed.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+        drop(left);
+        nests.came(shape.clone(), Some(3));
+        assert_eq!(word(&nests.source(Some(&shape))), "ready 3");
+    }
+
+    #[test]
+    fn no_more_are_made_than_a_zygote_may_have() {
+        let (mut nests, shape) = (Nests::<u32>::default(), shape(false));
+        for _ in 1..CHILDREN_OF_A_ZYGOTE {
+            assert_eq!(word(&nests.source(Some(&shape))), "new");
+        }
+        assert!(nests.begin(&shape, 2) && !nests.begin(&shape, 2));
+        assert_eq!(word(&nests.source(Some(&shape))), "coming");
+        assert_eq!(word(&nests.source(Some(&shape))), "nowhere");
     }
 }
