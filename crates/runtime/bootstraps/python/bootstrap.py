@@ -441,9 +441,10 @@ def wait_for_init(frames):
     try:
         frames.buffer += os.read(FRAMES, 65536)
     except BlockingIOError:
-        # The first one makes the types of the syntax tree, half a millisecond.
-        compile("", "warm", "exec")
-        if SHARED:
+        if not SHARED:
+            # The first one makes the types of the syntax tree, half a millisecond. The zygote has.
+            compile("", "warm", "exec")
+        elif comes_late(FRAMES):
             rehearse()
     os.set_blocking(FRAMES, True)
     return wait_for(frames, INIT)
@@ -487,6 +488,13 @@ def add_site_builtins():
 
     for name in ("exit", "quit"):
         setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
+
+
+def prepare():
+    """Makes of the interpreter that started this file the one that a function sees."""
+    set_up_path()
+    sys.meta_path.insert(0, LoggingHook())
+    sys.argv = [__file__]
 
 
 def use_compiled_package():
@@ -550,22 +558,27 @@ SHARED, PRELOADED = [], set()
 
 
 def main():
-    global OUTPUTS
-    if sys.argv[1:] == ["zygote"]:
+    global OUTPUTS, comes_late
+    forks = sys.argv[1:] == ["zygote"]
+    if forks:
+        # What every child would do before its code is known is done once. The modules that stay come first.
         load_part("warm.py")
         preload()
+        add_site_builtins()
+        compile("", "warm", "exec")
         import zygote
 
+        comes_late = zygote.comes_late
+        prepare()
         SHARED.extend(zygote.serve(decode))
     # Python makes descriptors it did not open inheritable; children of the function must not get this one.
     os.set_inheritable(FRAMES, False)
     send((HELLO, bytes((PROTOCOL_VERSION,))))
     OUTPUTS = Outputs()
     frames = Frames()
-    set_up_path()
-    add_site_builtins()
-    sys.meta_path.insert(0, LoggingHook())
-    sys.argv = [__file__]
+    if not forks:
+        add_site_builtins()
+        prepare()
     apply_init(wait_for_init(frames))
     wait_for(frames, BEGIN)
     # Code may have been bound over the directory this process has stood in since its start.
