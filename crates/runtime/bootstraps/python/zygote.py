@@ -31,7 +31,8 @@ CAPABILITY_VERSION_3 = 0x20080522
 LANDLOCK_RULE_PATH_BENEATH = 1
 LAST_CAPABILITY = 63
 
-libc = ctypes.CDLL(None, use_errno=True)
+# Without giving up the lock around each call, which one thread has no use for.
+libc = ctypes.PyDLL(None, use_errno=True)
 
 
 class SockFprog(ctypes.Structure):
@@ -120,16 +121,17 @@ def lay(request, descriptors):
     """Puts an egg into a nest. Gives True in the one that hatches, which has settled and has its descriptors; False here."""
     end, *rest = descriptors
     namespaces, members = rest[:NAMESPACES], rest[NAMESPACES:]
-    helper = os.fork()
+    # The interpreter is told of the fork that stays only: what it does then touches pages that it otherwise shares.
+    helper = must("fork", libc.fork())
     if helper:
         os.waitpid(helper, 0)
         return False
     # Nothing below may return but in the one that hatches.
-    control = _socket.socket(fileno=end)
+    control = None
     try:
         enter(namespaces)
         # A process that enters a pid namespace stays outside; its child is in.
-        if os.fork():
+        if must("fork", libc.fork()):
             os._exit(0)
         # Here and not before: an attach waits for the kernel, and the zygote for its helper.
         for member in members:
@@ -138,7 +140,6 @@ def lay(request, descriptors):
         # With that the zygote's own socket is closed, and the namespaces and members are.
         os.dup2(end, CONTROL)
         os.closerange(CONTROL + 1, 1024)
-        control.detach()
         control = _socket.socket(fileno=CONTROL)
         control.send(b'"Ready"')
         data, given = receive(control)
@@ -151,8 +152,10 @@ def lay(request, descriptors):
             control.send(b'{"Forked": {"pid": %d}}' % child)
             os._exit(0)
     except BaseException as error:
-        tell_failure(control, error)
-        os._exit(1)
+        try:
+            tell_failure(control or _socket.socket(fileno=end), error)
+        finally:
+            os._exit(1)
     try:
         control.detach()
         take_descriptors(frames, output)
