@@ -330,6 +330,7 @@ pub async fn run(pool: Weak<Pool>) {
         for blank in blanks.surplus(now, room_bytes) {
             pool.stop_blank(blank);
         }
+        pool.zygotes.end_unused(now, blanks.config.kind.unused_after);
         while let Some(kind) = blanks.next_to_make(now, room_bytes) {
             pool.make_blank(kind);
         }

@@ -36,6 +36,7 @@ struct Place {
     /// `None` inside: it could not be started.
     zygote: Arc<OnceCell<Option<Arc<dyn Zygote>>>>,
     since: Instant,
+    used: Instant,
     children: u32,
 }
 
@@ -73,6 +74,17 @@ impl Zygotes {
         }
     }
 
+    /// Ends those of which nobody has wanted a child for `unused_after`, with what they keep ready; what they forked lives on.
+    pub fn end_unused(&self, now: Instant, unused_after: Duration) {
+        let mut places = self.lock();
+        let unused = |place: &Place| now.saturating_duration_since(place.used) >= unused_after;
+        let ended: Vec<_> = places.extract_if(|_, place| unused(place)).collect();
+        drop(places);
+        for (key, _) in ended {
+            debug!(root = key.root, "a zygote was not used any more");
+        }
+    }
+
     /// Ends all of them; what they forked lives on.
     pub fn clear(&self) {
         let places = std::mem::take(&mut *self.lock());
@@ -93,8 +105,10 @@ impl Zygotes {
         let place = places.entry(key.clone()).or_insert_with(|| Place {
             zygote: Arc::default(),
             since: now,
+            used: now,
             children: 0,
         });
+        place.used = now;
         place.children += 1;
         Arc::clone(&place.zygote)
     }
@@ -136,5 +150,27 @@ async fn start(backend: &dyn SandboxBackend, key: &ZygoteKey, spec: SandboxSpec)
             warn!(root = key.root, %error, "failed to start a zygote, blank instances are started from nothing");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_zygote_that_nobody_uses_ends() {
+        let (zygotes, unused_after) = (Zygotes::default(), Duration::from_secs(600));
+        let key =
+            |root: &str| ZygoteKey { root: root.to_owned(), command: Vec::new(), environment: Vec::new() };
+        let (seldom, often) = (key("python3.9"), key("python3.11"));
+        zygotes.place(&seldom);
+        zygotes.place(&often);
+        let begun = Instant::now();
+        tokio::time::advance(Duration::from_secs(500)).await;
+        zygotes.place(&often);
+        zygotes.end_unused(begun + unused_after - Duration::from_secs(1), unused_after);
+        assert!(zygotes.serves(&seldom) && zygotes.serves(&often));
+        zygotes.end_unused(begun + unused_after, unused_after);
+        assert!(!zygotes.serves(&seldom) && zygotes.serves(&often));
     }
 }
