@@ -46,6 +46,13 @@ pub enum Temporary {
     Carried(TemporaryVolume),
 }
 
+impl Temporary {
+    /// Whether any empty volume of this size will do.
+    pub(crate) fn is_new_of(&self, mib: u32) -> bool {
+        matches!(self, Self::New { size_mib } if *size_mib == mib)
+    }
+}
+
 /// How the command talks to the supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Protocol {

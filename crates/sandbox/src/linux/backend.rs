@@ -4,7 +4,7 @@
 //! reads its replies; a task per sandbox reads its init's notices.
 
 use super::keeper::DaemonSockets;
-use super::message::{KeeperNotice, ShellNotice, SpawnerReply, SpawnerRequest};
+use super::message::{KeeperNotice, ShellNotice, ShellRequest, SpawnerReply, SpawnerRequest};
 use super::{channel, sys};
 use crate::backend::SandboxError;
 use crate::cgroup::ControlFiles;
@@ -114,6 +114,8 @@ pub(super) struct ReadyShell {
     pub(super) files: ControlFiles,
     pub(super) runtime_api: TcpListener,
     pub(super) platform_api: TcpListener,
+    /// Mounted by the shell already.
+    pub(super) volume: Option<TemporaryVolume>,
 }
 
 impl LinuxBackend {
@@ -343,7 +345,7 @@ impl Shared {
         }
     }
 
-    fn take_volume(&self, request: u64, volume: Result<OwnedFd, String>) {
+    fn take_volume(self: &Arc<Self>, request: u64, volume: Result<OwnedFd, String>) {
         let mut state = self.lock();
         match state.volume_requests.remove(&request) {
             Some(VolumeRequest { answer: Some(answer), .. }) => {
@@ -352,7 +354,11 @@ impl Shared {
             Some(VolumeRequest { answer: None, .. }) => {
                 state.volumes_coming -= 1;
                 match volume {
-                    Ok(device) => state.volumes.push_back(device),
+                    Ok(device) => {
+                        state.volumes.push_back(device);
+                        drop(state);
+                        self.lend_volumes();
+                    }
                     Err(message) => state.last_failure = message,
                 }
             }
@@ -470,10 +476,12 @@ impl Shared {
                             files,
                             runtime_api,
                             platform_api,
+                            volume: None,
                         });
                     }
                     drop(state);
                     self.changed.notify_one();
+                    self.lend_volumes();
                     return;
                 }
                 "the shell came without its listeners".to_owned()
@@ -488,6 +496,20 @@ impl Shared {
         tracing::error!(%id, problem, "a shell was lost");
         let _ = files.kill();
         self.lose_shell(&id, problem);
+    }
+
+    /// Lets waiting shells mount the volumes that wait, and has others made. A shell's failure shows when it is to use its one.
+    fn lend_volumes(self: &Arc<Self>) {
+        {
+            let State { shells, volumes, .. } = &mut *self.lock();
+            for shell in shells.iter_mut().filter(|shell| shell.volume.is_none()) {
+                let Some(device) = volumes.pop_front() else { break };
+                if channel::send(shell.control.as_fd(), &ShellRequest::Mount, &[device.as_fd()]).is_ok() {
+                    shell.volume = Some(TemporaryVolume { device, size_mib: self.readiness.volume_mib });
+                }
+            }
+        }
+        self.refill();
     }
 
     /// A ready shell; waits for one when there is none.

@@ -1,7 +1,7 @@
 //! Making a shell the sandbox of a command: volume, limits, output pipe, the word to the shell, its answer.
 
 use super::backend::{LinuxBackend, START_TIMEOUT, receive_notice};
-use super::message::{Build, Role, ShellNotice};
+use super::message::{Build, Role, ShellNotice, ShellRequest};
 use super::sandbox::LinuxSandbox;
 use super::zygote::LinuxZygote;
 use super::{channel, sys};
@@ -87,15 +87,21 @@ impl LinuxBackend {
         let shell = self.shared.take_shell().await?;
         self.shared.refill();
         let killer = KillOnDrop(Some(shell.files));
-        let volume = self.shared.take_device(temporary).await?;
+        let mounted = shell.volume.filter(|volume| temporary.is_new_of(volume.size_mib));
+        let mounts = mounted.is_some();
+        let volume = match mounted {
+            Some(volume) => volume,
+            None => self.shared.take_device(temporary).await?,
+        };
         let shell_us = u64::try_from(asked_at.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.shared.refill();
 
         limit(killer.files(), build.limits)?;
         let (output, output_writer) = output_pipe()?;
-        let mut descriptors = vec![output_writer.as_fd(), volume.device.as_fd()];
+        let mut descriptors = vec![output_writer.as_fd()];
+        descriptors.extend((!mounts).then(|| volume.device.as_fd()));
         descriptors.extend(third.as_ref().map(AsFd::as_fd));
-        channel::send(shell.control.as_fd(), &build, &descriptors)
+        channel::send(shell.control.as_fd(), &ShellRequest::Build { mounted: mounts, build }, &descriptors)
             .map_err(|error| SandboxError::Interrupted(format!("the shell ended: {error}")))?;
         drop((output_writer, third));
         let control = sys::watch(shell.control).map_err(|error| failed("watch the sandbox", error))?;

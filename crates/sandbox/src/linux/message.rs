@@ -129,7 +129,22 @@ pub enum Role {
     Nest,
 }
 
-/// Daemon to shell. Descriptors, in order: output pipe, `/tmp` device, frame socket (with `Protocol::Frames`).
+/// Daemon to shell.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ShellRequest {
+    /// Mount the volume for `/tmp` already. Descriptor: its device. What fails is told once something is to be built.
+    Mount,
+    /// Become a sandbox. Descriptors, in order: output pipe, `/tmp` device unless `mounted`, frame socket (with
+    /// `Protocol::Frames`).
+    Build {
+        /// Whether the volume that came with `Mount` is to be used.
+        mounted: bool,
+        /// The sandbox.
+        build: Build,
+    },
+}
+
+/// Also the daemon's word to the maker of a nest, then with one descriptor, the `/tmp` device.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Build {
     /// What it is to be.

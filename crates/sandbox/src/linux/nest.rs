@@ -258,20 +258,12 @@ fn build_inside(
         .next()
         .ok_or_else(|| invalid("read the request", "the volume for /tmp is missing"))?;
     let (ours, builders) = channel::pair().doing(|| "make a socket pair".to_owned())?;
+    // Only a child is in the pid namespace, whose processes the mounted /proc will show.
+    sys::enter_namespace(init, libc::CLONE_NEWPID).doing(|| "enter the nest's process ids".to_owned())?;
     match sys::fork_into(0).doing(|| "start a builder".to_owned())? {
         Forked::Child => {
             drop(ours);
-            // Only its child is in the pid namespace, whose processes the mounted /proc will show.
-            let status = match sys::enter_namespace(init, libc::CLONE_NEWPID).and_then(|()| sys::fork_into(0))
-            {
-                Ok(Forked::Child) => builder(context, birth, build, device.as_fd(), init, builders.as_fd()),
-                Ok(Forked::Parent(pid, _)) => {
-                    let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
-                    0
-                }
-                Err(_) => 1,
-            };
-            sys::exit_now(status)
+            sys::exit_now(builder(context, birth, build, device.as_fd(), init, builders.as_fd()))
         }
         Forked::Parent(pid, _) => {
             drop(builders);
@@ -308,7 +300,10 @@ fn builder(
         )
         .doing(|| "enter the nest's namespaces".to_owned())?;
         let listeners = shell::prepare_network()?;
-        shell::build_tree(context, build, device, birth.user_namespace.as_fd(), birth.uid)?;
+        let user_namespace = birth.user_namespace.as_fd();
+        let temporary = crate::temporary::mount(device, user_namespace)
+            .doing(|| "mount the volume for /tmp".to_owned())?;
+        shell::build_tree(context, build, temporary.as_fd(), user_namespace, birth.uid)?;
         Ok(listeners)
     };
     let sent = match built() {

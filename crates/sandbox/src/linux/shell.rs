@@ -1,14 +1,15 @@
 //! A shell: a process that already lives in its own namespaces and cgroups and waits to become a sandbox.
 //!
 //! ```text
-//! forked by the spawner ─► attach to cgroups ─► listeners ─► Ready ─► (waits) ─► Build
+//! forked by the spawner ─► attach to cgroups ─► listeners ─► Ready ─► (waits, mounts its /tmp) ─► Build
 //!      ─► file tree ─► identity ─► Landlock, seccomp ─► start the command ─► Built ─► init loop
 //! ```
 //!
 //! Everything that is slow when it happens alone (a cgroup attach waits for a kernel grace period, a network
-//! namespace costs a quarter of a millisecond) happens before `Ready`, off the request path.
+//! namespace costs a quarter of a millisecond, a file system is read in several steps that each wait for another thread)
+//! happens before `Build`, off the request path.
 
-use super::message::{Build, Role, ShellNotice};
+use super::message::{Build, Role, ShellNotice, ShellRequest};
 use super::mounts::{self, Doing, Failure, Tree, invalid};
 use super::spawner::SpawnerContext;
 use super::{channel, identity, init, sys};
@@ -72,11 +73,27 @@ fn live(context: &SpawnerContext, birth: &ShellBirth) -> Result<i32, Failure> {
         .doing(|| "announce the shell".to_owned())?;
     drop((runtime_api, platform_api));
 
-    let received = channel::receive::<Build>(birth.control.as_fd()).doing(|| "wait for work".to_owned())?;
-    let Some((build, descriptors)) = received else {
-        return Ok(0); // The daemon is gone or has no use for this shell.
-    };
-    become_sandbox(context, birth, &build, descriptors)
+    let mut volume = None;
+    loop {
+        let received =
+            channel::receive::<ShellRequest>(birth.control.as_fd()).doing(|| "wait for work".to_owned())?;
+        match received {
+            None => return Ok(0), // The daemon is gone or has no use for this shell.
+            Some((ShellRequest::Mount, descriptors)) => volume = Some(mount_volume(birth, descriptors)),
+            Some((ShellRequest::Build { mounted, build }, descriptors)) => {
+                let volume = volume.filter(|_| mounted);
+                return become_sandbox(context, birth, &build, descriptors, volume);
+            }
+        }
+    }
+}
+
+/// A detached mount of the volume whose device is the first of these.
+fn mount_volume(birth: &ShellBirth, descriptors: Vec<OwnedFd>) -> Result<OwnedFd, Failure> {
+    let device = descriptors.into_iter().next();
+    let device = device.ok_or_else(|| invalid("read the request", "the volume for /tmp is missing"))?;
+    crate::temporary::mount(device.as_fd(), birth.user_namespace.as_fd())
+        .doing(|| "mount the volume for /tmp".to_owned())
 }
 
 /// Names the host, brings the loopback interface up, and listens: Runtime API, platform API.
@@ -97,6 +114,7 @@ fn become_sandbox(
     birth: &ShellBirth,
     build: &Build,
     descriptors: Vec<OwnedFd>,
+    volume: Option<Result<OwnedFd, Failure>>,
 ) -> Result<i32, Failure> {
     let started = Instant::now();
     let mut descriptors = descriptors.into_iter();
@@ -104,7 +122,10 @@ fn become_sandbox(
         descriptors.next().ok_or_else(|| invalid("read the request", format!("{what} is missing")))
     };
     let output = next("the output pipe")?;
-    let device = next("the volume for /tmp")?;
+    let volume = match volume {
+        Some(mounted) => mounted?,
+        None => mount_volume(birth, vec![next("the volume for /tmp")?])?,
+    };
     let third = match (build.role, build.protocol) {
         (Role::Nest, _) => return Err(invalid("read the request", "a shell cannot become a nest")),
         (Role::Zygote, _) => Some(next("the zygote's socket")?),
@@ -114,8 +135,8 @@ fn become_sandbox(
     let command = Command::from(build)?;
     // Out-of-memory kills of the host should take sandboxes before the platform.
     let _ = std::fs::write("/proc/self/oom_score_adj", "100");
-    build_tree(context, build, device.as_fd(), birth.user_namespace.as_fd(), birth.uid)?;
-    drop(device);
+    build_tree(context, build, volume.as_fd(), birth.user_namespace.as_fd(), birth.uid)?;
+    drop(volume);
     sys::set_process_name(c"lamplight-init");
     if build.role == Role::Zygote {
         // No Landlock: its children inherit it, and it would hold for this tree, not for theirs.
@@ -139,17 +160,16 @@ fn become_sandbox(
     Ok(init::reap_until_the_end(birth.control.as_fd(), signals.as_fd(), Some(child)))
 }
 
-/// Links this network namespace out if asked for, and makes the file tree the root of this mount namespace.
+/// Links this network namespace out if asked for, and makes the file tree the root of this mount namespace. `temporary` is the
+/// mounted volume.
 pub(super) fn build_tree(
     context: &SpawnerContext,
     build: &Build,
-    device: BorrowedFd<'_>,
+    temporary: BorrowedFd<'_>,
     user_namespace: BorrowedFd<'_>,
     uid: u32,
 ) -> Result<(), Failure> {
     let entries = root_entries(context, &build.root)?;
-    let temporary =
-        crate::temporary::mount(device, user_namespace).doing(|| "mount the volume for /tmp".to_owned())?;
     if build.egress {
         let_out(context, uid)?;
     }
@@ -165,7 +185,7 @@ pub(super) fn build_tree(
         compiled: build.compiled.as_deref(),
         file_system_directory: file_systems.as_fd(),
         file_systems: &build.file_systems,
-        temporary: temporary.as_fd(),
+        temporary,
         user_namespace,
         resolver: if build.egress { &context.resolver } else { "" },
         user: identity::INSIDE_USER,
