@@ -42,6 +42,8 @@ pub struct FunctionMetrics {
     pub starts_blank: u64,
     /// Runs on a fork of a prepared interpreter.
     pub starts_zygote: u64,
+    /// Runs on an instance that was forked from one that had imported its handler.
+    pub starts_version_zygote: u64,
     /// Runs by duration: one count per `DURATION_BOUNDS_MS`, and one for longer runs.
     pub duration_counts: [u64; DURATION_BOUNDS_MS.len() + 1],
     /// Sum of durations, microseconds.
@@ -98,6 +100,7 @@ impl Metrics {
                 StartKind::FromNothing => metrics.starts_from_nothing += 1,
                 StartKind::Blank => metrics.starts_blank += 1,
                 StartKind::Zygote => metrics.starts_zygote += 1,
+                StartKind::VersionZygote => metrics.starts_version_zygote += 1,
             }
             metrics.duration_counts[bucket(report.duration_us)] += 1;
             metrics.duration_us = metrics.duration_us.saturating_add(report.duration_us);

@@ -87,6 +87,8 @@ pub enum StartKind {
     Blank,
     /// Forked from a prepared interpreter.
     Zygote,
+    /// Forked from an interpreter that has imported this version's handler.
+    VersionZygote,
 }
 
 /// Where the time of a cold start went. All durations are wall time, microseconds.
@@ -196,6 +198,7 @@ impl StartKind {
             Self::FromNothing => "from nothing",
             Self::Blank => "blank",
             Self::Zygote => "zygote",
+            Self::VersionZygote => "version zygote",
         }
     }
 }

@@ -92,7 +92,7 @@ impl BlankKind {
     }
 
     /// The sandbox of a blank. `limits.memory_bytes` is replaced by a bound for accidents.
-    fn spec(&self, limits: Limits) -> SandboxSpec {
+    pub(crate) fn spec(&self, limits: Limits) -> SandboxSpec {
         SandboxSpec {
             root: self.root.clone(),
             code: None,
@@ -423,7 +423,7 @@ impl Pool {
 
 impl Blank {
     /// Waits for the first word.
-    async fn of(started: Started) -> Result<Self, String> {
+    pub(crate) async fn of(started: Started) -> Result<Self, String> {
         let Started { sandbox, frames, platform_api, output, .. } = started;
         let frames = frames.ok_or("the sandbox came without its frame socket")?;
         let mut conversation = Conversation::blank(frames).map_err(|error| error.to_string())?;

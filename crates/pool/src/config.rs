@@ -1,7 +1,7 @@
 //! The bounds of the pool, each with its reason.
 
 use crate::blanks::BlanksConfig;
-use crate::policy::{BlankBounds, Budget};
+use crate::policy::{BlankBounds, Budget, VersionZygoteBounds};
 use std::time::Duration;
 
 const MIB: u64 = 1024 * 1024;
@@ -38,6 +38,8 @@ pub struct PoolConfig {
     pub blanks: BlanksConfig,
     /// Whether blanks may be forked from a prepared interpreter instead of starting one each.
     pub zygotes: bool,
+    /// Interpreters that have imported one version's handler and fork its instances; none without `zygotes`.
+    pub version_zygotes: VersionZygoteBounds,
     /// How long a package may be compiled in the background, for later starts. Zero: none is. The program that does it stops
     /// by itself after 40 s and keeps what it has.
     pub compile_limit: Duration,
@@ -76,6 +78,12 @@ impl PoolConfig {
                 most: 32,
             },
             zygotes: true,
+            version_zygotes: VersionZygoteBounds {
+                most: 16,
+                least_init: Duration::from_millis(10),
+                unused_after: Duration::from_secs(3_600),
+                settled: Duration::from_secs(60),
+            },
             compile_limit: Duration::from_secs(60),
             carried_volumes: 32,
             carried_for: Duration::from_secs(600),

@@ -126,6 +126,20 @@ pub fn startup_environment(version: &FunctionVersion, plan: &RuntimePlan) -> Opt
     )
 }
 
+/// What differs between the instances of one version besides their credentials. `version_zygote.py` has the same list.
+const TOLD_LATER: &[&str] = &["AWS_LAMBDA_INITIALIZATION_TYPE", "AWS_LAMBDA_LOG_STREAM_NAME"];
+
+/// The environment in which a version's handler is imported for many instances: theirs, without what each is told.
+pub fn shared_environment(
+    version: &FunctionVersion,
+    plan: &RuntimePlan,
+    credentials: &Credentials,
+) -> Vec<(String, String)> {
+    let mut variables = environment(version, plan, "", InitializationType::OnDemand, credentials);
+    variables.retain(|(name, _)| !TOLD_LATER.contains(&name.as_str()));
+    variables
+}
+
 fn platform_variables(
     version: &FunctionVersion,
     plan: &RuntimePlan,

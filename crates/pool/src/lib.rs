@@ -28,12 +28,14 @@ mod start;
 #[cfg(test)]
 mod testing;
 mod trace;
+mod version_zygotes;
 mod zygotes;
 
 pub use answer::{Answer, Collected, Finished};
 pub use blanks::BlanksConfig;
 pub use config::PoolConfig;
 pub use plan::{RuntimePlan, RuntimeSource};
+pub use policy::VersionZygoteBounds;
 pub use pool::{PlatformEndpoint, Pool};
 pub use prewarm::PrewarmFailure;
 pub use provisioned::{ProvisionedCounts, ProvisionedFailure, ProvisionedState, ProvisionedTarget};

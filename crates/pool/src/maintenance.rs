@@ -103,6 +103,8 @@ impl Pool {
         for instance in old {
             self.stop(instance);
         }
+        let memory_is_wanted = self.registry().room_bytes() == 0;
+        self.version_zygotes.sweep(memory_is_wanted, now);
         let predicted = self.registry().take_prewarms(now, PREWARMS_AT_ONCE);
         for version in predicted {
             self.prewarm_in_background(version);

@@ -13,6 +13,7 @@ use crate::provisioned::keeper::{self, Provisioned};
 use crate::registry::{Acquired, Bounds, EntryId, Grant, Phase, Registry};
 use crate::run::{AnswerSender, Run, VolumePromise};
 use crate::snapshot::Snapshot;
+use crate::version_zygotes::VersionZygotes;
 use crate::zygotes::Zygotes;
 use crate::{Clock, maintenance};
 use lamplight_model::{
@@ -46,6 +47,7 @@ pub struct Pool {
     pub(crate) carried: CarriedVolumes,
     pub(crate) blanks: Arc<Blanks>,
     pub(crate) zygotes: Zygotes,
+    pub(crate) version_zygotes: VersionZygotes,
     pub(crate) provisioned: Provisioned,
     pub(crate) builds: Semaphore,
     pub(crate) compilations: Compilations,
@@ -91,6 +93,7 @@ impl Pool {
             carried: CarriedVolumes::default(),
             blanks: Arc::new(Blanks::new(config.blanks)),
             zygotes: Zygotes::default(),
+            version_zygotes: VersionZygotes::new(config.version_zygotes),
             provisioned: Provisioned::default(),
             abort: CancellationToken::new(),
             runtimes,
@@ -178,6 +181,7 @@ impl Pool {
 
     /// Stops every instance of a version: idle ones now, running ones after their run. For a deleted version.
     pub fn discard_version(self: &Arc<Self>, scope: &Scope, name: &FunctionName, version: VersionNumber) {
+        self.version_zygotes.discard(scope, name, version);
         let retired = self.registry().retire_version(scope, name, version);
         for instance in retired {
             self.stop(instance);
@@ -191,6 +195,7 @@ impl Pool {
 
     /// Tells what is stored of a version now: idle instances of older revisions stop, and none is started ahead.
     pub fn renew(&self, version: &Arc<FunctionVersion>) {
+        self.version_zygotes.renew(version);
         let retired = self.registry().renew(version, Instant::now());
         for instance in retired {
             self.stop(instance);
@@ -209,6 +214,7 @@ impl Pool {
             self.stop_blank(blank);
         }
         self.zygotes.clear();
+        self.version_zygotes.clear();
         let quiet = async {
             loop {
                 let changed = self.busy_changed.notified();
@@ -232,6 +238,7 @@ impl Pool {
         let snapshot = Snapshot::of(&self.registry());
         Snapshot {
             blanks: self.blanks.ready(),
+            version_zygotes: self.version_zygotes.ready(),
             provisioned,
             frozen: snapshot.frozen + frozen,
             compiled_packages,

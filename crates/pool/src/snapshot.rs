@@ -16,6 +16,8 @@ pub struct Snapshot {
     pub frozen: usize,
     /// Interpreters that wait for a function.
     pub blanks: usize,
+    /// Interpreters that have imported a version's handler, and fork its instances.
+    pub version_zygotes: usize,
     /// Provisioned instances; they are among `instances`, too.
     pub provisioned: ProvisionedCounts,
     /// Packages compiled since the start of the process.

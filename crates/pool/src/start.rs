@@ -8,6 +8,7 @@ use crate::plan::RuntimePlan;
 use crate::pool::Pool;
 use crate::registry::Phase;
 use crate::trace;
+use crate::version_zygotes::CHILD_LIMIT;
 use lamplight_model::managed_runtime::RuntimeFamily;
 use lamplight_model::{Caller, ColdStart, FunctionVersion, ServiceError, StartKind};
 use lamplight_runtime::managed::sized_command;
@@ -204,6 +205,8 @@ impl StartRequest<'_> {
         };
         let Begun { mut body, kind, sandbox_us, build, waited } = begun;
         let process_started = Instant::now();
+        // The children of a version zygote have nothing to do but to say so.
+        let limit = if kind == StartKind::VersionZygote { limit.min(CHILD_LIMIT) } else { limit };
         let until =
             deadline.map_or(process_started + limit, |deadline| deadline.min(process_started + limit));
         let mut interpreter = Duration::ZERO;
@@ -262,10 +265,21 @@ impl StartRequest<'_> {
                     ?cold_start,
                     "an instance is ready"
                 );
+                if kind != StartKind::VersionZygote {
+                    let init = Duration::from_micros(cold_start.init_us);
+                    self.pool.learn_init(self.version, self.plan, init);
+                }
                 return Attempt::Ready(Box::new(Ready { body, kind, cold_start, waited }));
             }
             Err(stopped) => stopped,
         };
+        if kind == StartKind::VersionZygote && !matches!(stopped, Stopped::Aborted) {
+            // Its imports are done: whatever went wrong is the zygote's, and the other ways are there.
+            warn!(function = %self.version.name, "a child of a version zygote did not come up, starting another way");
+            self.pool.version_zygotes.failed(self.version);
+            body.stop().await;
+            return Attempt::Interrupted(None);
+        }
         let ending = match stopped {
             Stopped::Aborted => {
                 body.stop().await;
@@ -294,9 +308,12 @@ impl StartRequest<'_> {
         let begun = Instant::now();
         let (version, pool) = (self.version, self.pool);
         let kind = BlankKind::of(version, self.plan, pool.egress_of(version))?;
-        let (mut blank, way) = match pool.blanks.take(&kind) {
-            Some(blank) => (blank, StartKind::Blank),
-            None => (pool.fork_blank(&kind).await?, StartKind::Zygote),
+        let (mut blank, way) = match pool.fork_version(version, self.plan, &kind).await {
+            Some(child) => (child, StartKind::VersionZygote),
+            None => match pool.blanks.take(&kind) {
+                Some(blank) => (blank, StartKind::Blank),
+                None => (pool.fork_blank(&kind).await?, StartKind::Zygote),
+            },
         };
         let memory_bytes = u64::from(version.memory_mib) * 1024 * 1024;
         let compiled = pool.compiled(version, self.plan);

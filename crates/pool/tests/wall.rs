@@ -134,6 +134,7 @@ fn daemon(sockets: DaemonSockets, data: &Path, table: ManagedRuntimes) -> i32 {
             the_ways_to_start_python_look_alike_inside,
             booted_blanks_look_like_starts_from_nothing,
             children_of_one_zygote_share_no_secret,
+            instances_forked_after_their_imports_look_like_the_others,
             what_must_be_there_at_the_start_is,
             the_ways_to_start_node_look_alike_inside,
             an_instance_started_ahead_answers_warm,
@@ -380,6 +381,30 @@ def handler(event, context):
     all.sort_unstable();
     all.dedup();
     assert_eq!(all.len(), count, "{seen:?}");
+}
+
+/// Makes a version zygote of `function` by a first call, whose answer it gives.
+async fn import_for_all(fixture: &Fixture, function: &Arc<lamplight_model::FunctionVersion>) -> String {
+    let first = fixture.call(function, "0").await;
+    assert_ne!(first.finished.report.start, StartKind::VersionZygote);
+    fixture.until("version zygote", |snapshot| snapshot.version_zygotes == 1).await;
+    first.body
+}
+
+async fn instances_forked_after_their_imports_look_like_the_others(fixture: &Fixture) {
+    let mut function = fixture.python("heavy", &format!("import time\ntime.sleep(0.03)\n{PROBE}"));
+    function.environment =
+        Some([("TABLE".to_owned(), "notes".to_owned()), ("TZ".to_owned(), "Asia/Tokyo".to_owned())].into());
+    let expected = from_nothing(fixture, function.clone()).await;
+    let function = Arc::new(function);
+    import_for_all(fixture, &function).await;
+    let mut seen = probes(fixture, &function, 4).await;
+    // The first call's instance, which is changed by being looked at.
+    seen.retain(|(way, _)| *way != StartKind::Warm);
+    assert!(seen.len() >= 3 && seen.iter().all(|(way, _)| *way == StartKind::VersionZygote), "{seen:?}");
+    for (way, probe) in &seen {
+        assert_alike(probe, &expected, *way);
+    }
 }
 
 async fn what_must_be_there_at_the_start_is(fixture: &Fixture) {

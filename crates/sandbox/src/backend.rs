@@ -136,6 +136,9 @@ pub trait SandboxBackend: Send + Sync + 'static {
     /// Starts a program that speaks the zygote's protocol on descriptor 3 (`linux/zygote.rs`), and waits until it is ready to
     /// fork. Dropping the handle ends the program, and nothing it has forked.
     ///
+    /// A specification with code makes one that runs code of its own: its word counts for its own children only, and it
+    /// stands still while it is not asked to fork.
+    ///
     /// # Errors
     /// `Invalid` when this backend has no zygotes.
     async fn start_zygote(&self, _spec: SandboxSpec) -> Result<Box<dyn Zygote>, SandboxError> {

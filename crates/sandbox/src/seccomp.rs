@@ -10,6 +10,9 @@
 use std::io;
 
 mod calls;
+mod capabilities;
+
+pub use capabilities::without_use_of_capabilities;
 
 /// One instruction of classic BPF, as the kernel takes it.
 #[repr(C)]
@@ -315,7 +318,12 @@ mod tests {
     use super::*;
 
     /// Interprets the program for one call.
-    fn decide(program: &[Instruction], architecture: u32, number: u32, arguments: [u32; 3]) -> u32 {
+    pub(super) fn decide(
+        program: &[Instruction],
+        architecture: u32,
+        number: u32,
+        arguments: [u32; 3],
+    ) -> u32 {
         let (mut at, mut accumulator) = (0, 0);
         loop {
             let instruction = program[at];

@@ -63,7 +63,7 @@ pub enum Protocol {
 }
 
 /// Limits of the whole process tree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Memory including shared memory, page tables and page cache that cannot be reclaimed; bytes.
     pub memory_bytes: u64,

@@ -96,6 +96,7 @@ fn word(start: StartKind) -> &'static str {
         StartKind::FromNothing => "from-nothing",
         StartKind::Blank => "blank",
         StartKind::Zygote => "zygote",
+        StartKind::VersionZygote => "version-zygote",
     }
 }
 

@@ -62,6 +62,9 @@ pub struct Instances {
     /// Whether Python interpreters are forked from a prepared one. Forked ones share the layout of their memory and the
     /// secret of their hashes with each other, for up to an hour.
     pub zygotes: bool,
+    /// Most function versions kept imported, whose instances are forked after their imports when these take long (Python);
+    /// the least recently used gives way. 0: every instance imports for itself.
+    pub version_zygotes: usize,
     /// Whether functions that do not say so reach the public internet.
     pub egress: bool,
 }
@@ -116,6 +119,7 @@ impl Default for Config {
                 ready: 6,
                 blanks: 32,
                 zygotes: true,
+                version_zygotes: 16,
                 egress: false,
             },
             network: Networking::default(),

@@ -36,7 +36,11 @@ pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> 
     let readiness = Readiness {
         shells: config.instances.ready,
         volumes: config.instances.ready,
-        sandboxes: config.instances.most + config.instances.blanks + config.instances.ready + SPARE_SANDBOXES,
+        sandboxes: config.instances.most
+            + config.instances.blanks
+            + config.instances.version_zygotes
+            + config.instances.ready
+            + SPARE_SANDBOXES,
         ..Readiness::default()
     };
     let backend = LinuxBackend::new(sockets, readiness)
@@ -167,6 +171,7 @@ fn pool_config(config: &Config) -> PoolConfig {
     pool.egress_by_default = config.instances.egress;
     pool.blanks.most = config.instances.blanks;
     pool.zygotes = config.instances.zygotes;
+    pool.version_zygotes.most = config.instances.version_zygotes;
     pool
 }
 

@@ -25,10 +25,15 @@ COMPILED = __file__.endswith("c")
 __file__ = __file__[:-1] if COMPILED else __file__
 # Threads of the function log while another one answers. Reentrant, for signal handlers.
 SENDING = _thread.RLock()
+# What a version zygote's imports print, while they do.
+KEPT = None
 
 
 def send(*frames):
     """Sends (kind, payload) pairs, all in one write where the socket takes them."""
+    if KEPT is not None:
+        KEPT.keep(frames)
+        return
     data = b"".join((len(payload) + 1).to_bytes(4, "big") + bytes((kind,)) + payload for kind, payload in frames)
     with SENDING:
         if FRAMES < 0:
@@ -220,6 +225,9 @@ class Outputs:
 
     def in_child(self):
         global FRAMES, SENDING
+        if KEPT is not None:
+            SENDING.release()  # The platform's fork of a version zygote: the child is to be what its parent was.
+            return
         # Its number is free for any file the child opens, so nothing may be written to it any more.
         descriptor, FRAMES, SENDING = FRAMES, -1, _thread.RLock()
         try:
@@ -557,7 +565,53 @@ def serve(frames, handler):
 SHARED, PRELOADED = [], set()
 
 
-def main():
+def greet():
+    # Python makes descriptors it did not open inheritable; children of the function must not get this one.
+    os.set_inheritable(FRAMES, False)
+    send((HELLO, bytes((PROTOCOL_VERSION,))))
+
+
+def enter_package():
+    # Code may have been bound over the directory this process has stood in since its start.
+    os.chdir(os.environ.get("LAMBDA_TASK_ROOT", "/var/task"))
+
+
+def import_as_version_zygote():
+    """Imports the handler ahead of its instances. Returns it in each of them, when its turn to begin has come."""
+    global FRAMES, JSON_LOG, KEPT, OUTPUTS
+    import version_zygote
+    import zygote
+
+    add_site_builtins()
+    compile("", "warm", "exec")  # As a waiting interpreter does.
+    SHARED.extend((version_zygote, *zygote.hide()))
+    descriptor, FRAMES = FRAMES, -1
+    OUTPUTS = Outputs()
+    prepare()
+    JSON_LOG = os.environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
+    use_compiled_package()
+    KEPT = version_zygote.Kept()
+    watch = version_zygote.Watch(KEPT, OUTPUTS)
+    watch.begin()
+    try:
+        handler = load_handler(os.environ.get("_HANDLER", ""))
+        watch.end()
+    except BaseException as error:
+        zygote.refuse(f"{type(error).__name__}: {error}")
+        os._exit(1)
+    zygote.serve(decode)
+    kept, KEPT, FRAMES = KEPT, None, descriptor
+    greet()
+    frames = Frames()
+    watch.become_instance(decode(wait_for(frames, INIT))["environment"])
+    wait_for(frames, BEGIN)
+    enter_package()
+    kept.replay(send, LOG)
+    return frames, handler
+
+
+def begin():
+    """Becomes an instance whose handler is still to be imported, when it is its turn."""
     global OUTPUTS, comes_late
     forks = sys.argv[1:] == ["zygote"]
     if forks:
@@ -570,10 +624,9 @@ def main():
 
         comes_late = zygote.comes_late
         prepare()
-        SHARED.extend(zygote.serve(decode))
-    # Python makes descriptors it did not open inheritable; children of the function must not get this one.
-    os.set_inheritable(FRAMES, False)
-    send((HELLO, bytes((PROTOCOL_VERSION,))))
+        SHARED.extend(zygote.hide())
+        zygote.serve(decode)
+    greet()
     OUTPUTS = Outputs()
     frames = Frames()
     if not forks:
@@ -581,13 +634,22 @@ def main():
         prepare()
     apply_init(wait_for_init(frames))
     wait_for(frames, BEGIN)
-    # Code may have been bound over the directory this process has stood in since its start.
-    os.chdir(os.environ.get("LAMBDA_TASK_ROOT", "/var/task"))
+    enter_package()
     use_compiled_package()
     if PRELOADED:
         offer_preloaded()
+    return frames
+
+
+def main():
+    handler = None
+    if sys.argv[1:] == ["version-zygote"]:
+        frames, handler = import_as_version_zygote()
+    else:
+        frames = begin()
     try:
-        handler = start()
+        if handler is None:
+            handler = start()
         OUTPUTS.finish()
         send((READY, b""))
         serve(frames, handler)

@@ -62,7 +62,7 @@ def make_log_handler(logging):
         def emit(self, record):
             try:
                 text = self.format(record)
-                if FRAMES < 0:
+                if FRAMES < 0 and KEPT is None:
                     sys.stdout.write(text)
                     return
                 OUTPUTS.finish()

@@ -2,7 +2,8 @@
 
 Run by bootstrap.py when it is started as a zygote. The protocol is described in crates/sandbox/src/linux/zygote.rs: an egg is a
 copy of this process that waits in a sandbox until it is asked to fork there, once. Everything a child needs is imported here,
-before the first fork; a child takes these modules out of `sys.modules` again.
+before the first fork and before a function's own imports, which may replace what they find in `os`; `hide` takes these modules
+out of `sys.modules` again.
 """
 
 import sys
@@ -13,7 +14,7 @@ import _json
 import _socket
 import ctypes
 import gc
-import os
+import posix as os
 import select
 
 CONTROL = 3
@@ -173,8 +174,19 @@ def comes_late(descriptor):
     return not poll.poll(LATE_MILLISECONDS)
 
 
+def hide():
+    """Takes what was imported here out of sight. Not freed: taking it apart would write to the pages children share."""
+    return [sys.modules.pop(name) for name in set(sys.modules) - BEFORE | {__name__}]
+
+
+def refuse(reason):
+    """Tells the platform why this program is no zygote."""
+    text = _json.encode_basestring_ascii(str(reason)[:500])
+    os.write(CONTROL, b'{"Failed": {"message": ' + text.encode() + b"}}")
+
+
 def serve(decode):
-    """Lays eggs on request until the platform closes the socket. Returns in each that hatches, with what it must keep."""
+    """Lays eggs on request until the platform closes the socket. Returns in each that hatches."""
     control = _socket.socket(fileno=CONTROL)
     gc.collect()
     gc.freeze()
@@ -191,5 +203,3 @@ def serve(decode):
         for descriptor in descriptors:
             os.close(descriptor)
     control.detach()
-    # Out of sight, but not freed: taking them apart would write to the pages they share with the zygote.
-    return [sys.modules.pop(name) for name in set(sys.modules) - BEFORE | {__name__}]

@@ -93,6 +93,12 @@ pub fn bootstraps() -> &'static [Bootstrap] {
         Bootstrap {
             family: RuntimeFamily::Python,
             directory: "python",
+            name: "version_zygote.py",
+            content: include_bytes!("../../bootstraps/python/version_zygote.py"),
+        },
+        Bootstrap {
+            family: RuntimeFamily::Python,
+            directory: "python",
             name: "compile_package.py",
             content: include_bytes!("../../bootstraps/python/compile_package.py"),
         },

@@ -3,7 +3,7 @@
 //! An egg is a copy of the zygote that is already a member of the nest's cgroups, stands in its namespaces and has settled there. It
 //! forks once, when a call wants a child, and ends. The way to it may wait for kernel grace periods; the fork does not.
 
-use super::backend::{NewNest, START_TIMEOUT, Shared};
+use super::backend::{NewNest, Shared};
 use super::build::{KillOnDrop, building, failed, limit, output_pipe};
 use super::message::{Build, InitRequest, ShellNotice};
 use super::nest::NAMESPACES;
@@ -16,8 +16,11 @@ use serde::{Deserialize, Serialize};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
+
+/// How long an egg may take to be ready, and to fork.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// To an egg. Descriptors: frame socket, output pipe.
 #[derive(Serialize)]
@@ -39,8 +42,8 @@ pub(super) enum Reply {
 }
 
 /// The next word of a zygote or an egg.
-pub(super) async fn receive(control: &AsyncFd<OwnedFd>) -> Result<Reply, SandboxError> {
-    let received = tokio::time::timeout(START_TIMEOUT, async {
+pub(super) async fn receive(control: &AsyncFd<OwnedFd>, limit: Duration) -> Result<Reply, SandboxError> {
+    let received = tokio::time::timeout(limit, async {
         loop {
             let mut guard = control.readable().await?;
             match guard.try_io(|inner| channel::receive_now::<Reply>(inner.get_ref())) {
@@ -59,8 +62,8 @@ pub(super) async fn receive(control: &AsyncFd<OwnedFd>) -> Result<Reply, Sandbox
 }
 
 /// Waits for the first word of a zygote or an egg.
-pub(super) async fn ready(control: &AsyncFd<OwnedFd>) -> Result<(), SandboxError> {
-    match receive(control).await? {
+pub(super) async fn ready(control: &AsyncFd<OwnedFd>, limit: Duration) -> Result<(), SandboxError> {
+    match receive(control, limit).await? {
         Reply::Ready => Ok(()),
         Reply::Failed { message } => Err(failed("start a zygote", message)),
         Reply::Forked { .. } => Err(failed("start a zygote", "it spoke out of turn")),
@@ -85,6 +88,7 @@ pub(super) struct Nest {
 pub(super) struct Laid {
     nest: Nest,
     egg: AsyncFd<OwnedFd>,
+    frozen: bool,
 }
 
 impl Nest {
@@ -125,13 +129,20 @@ impl Nest {
     /// With the egg at the other end of `egg` in it, once that is ready.
     pub(super) async fn with(mut self, egg: OwnedFd) -> Result<Laid, SandboxError> {
         let egg = sys::watch(egg).map_err(|error| failed("watch a zygote", error))?;
-        ready(&egg).await?;
+        ready(&egg, ANSWER_TIMEOUT).await?;
         self.doors.clear();
-        Ok(Laid { nest: self, egg })
+        Ok(Laid { nest: self, egg, frozen: false })
     }
 }
 
 impl Laid {
+    /// The same, standing still until it hatches: code of a function waits in it.
+    pub(super) fn frozen(mut self) -> Result<Self, SandboxError> {
+        self.nest.killer.files().freeze().map_err(|error| failed("freeze a nest", error))?;
+        self.frozen = true;
+        Ok(self)
+    }
+
     /// Lets the egg fork: the child is the command of a sandbox with these limits. `asked_at` is when somebody wanted it, `parent`
     /// the zygote's sandbox.
     pub(super) async fn hatch(
@@ -141,14 +152,17 @@ impl Laid {
         limits: Limits,
         asked_at: Instant,
     ) -> Result<Started, SandboxError> {
-        let Self { nest, egg } = self;
+        let Self { nest, egg, frozen } = self;
+        if frozen {
+            nest.killer.files().thaw().map_err(|error| failed("thaw a nest", error))?;
+        }
         limit(nest.killer.files(), limits)?;
         let (output, output_writer) = output_pipe()?;
         let (frames, inside) = UnixStream::pair().map_err(|error| failed("make the frame socket", error))?;
         channel::send(egg.get_ref(), &Request::Fork, &[inside.as_fd(), output_writer.as_fd()])
             .map_err(ended)?;
         drop((inside, output_writer));
-        let pid = match receive(&egg).await? {
+        let pid = match receive(&egg, ANSWER_TIMEOUT).await? {
             Reply::Forked { pid } => pid,
             Reply::Failed { message } => return Err(failed("fork a zygote", message)),
             Reply::Ready => return Err(failed("fork a zygote", "it spoke out of turn")),

@@ -141,7 +141,12 @@ fn become_sandbox(
     if build.role == Role::Zygote {
         // No Landlock: its children inherit it, and it would hold for this tree, not for theirs.
         identity::take_outside(birth.uid)?;
-        crate::seccomp::install(&context.zygote_seccomp)
+        // With code it runs a function's imports, and their processes have every capability in its nests.
+        match build.code {
+            Some(_) => crate::seccomp::install(&crate::seccomp::without_use_of_capabilities()),
+            None => Ok(()),
+        }
+        .and_then(|()| crate::seccomp::install(&context.zygote_seccomp))
     } else {
         identity::take(birth.user_namespace.as_fd())?;
         crate::landlock::restrict().doing(|| "apply Landlock".to_owned())?;

@@ -10,8 +10,11 @@
 //! the cgroups. The egg enters the namespaces, becomes a member, drops what it is allowed there, restricts itself (Landlock,
 //! seccomp), and says on its own socket `"Ready"` or `{"Failed": {"message": …}}`. Sent `"Fork"` with frame socket and output
 //! pipe, it forks a child that goes on with the frame socket as descriptor 3, says `{"Forked": {"pid": n}}`, and ends.
+//!
+//! A zygote with code has run a function's imports and may do anything with what it is handed, which are nests of that
+//! function only. It stands still but for laying, its eggs until they hatch, and whatever they answer is believed about their nest.
 
-use super::backend::Shared;
+use super::backend::{START_TIMEOUT, Shared};
 use super::build::failed;
 use super::egg::{self, Laid, Nest};
 use super::message::{Build, Role};
@@ -21,7 +24,7 @@ use super::{channel, identity};
 use crate::backend::{Sandbox as _, SandboxError, Started, Zygote};
 use crate::landlock;
 use crate::seccomp;
-use crate::spec::{SandboxSpec, Temporary};
+use crate::spec::{Limits, SandboxSpec, Temporary};
 use async_trait::async_trait;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use serde::Serialize;
@@ -31,6 +34,8 @@ use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
+/// Processor time of one that runs a function's code and is to end, in thousandths of one processor.
+const LAST_PROCESSOR_MILLIS: u32 = 10;
 /// How long making the next nest waits for the call that took one: it has the processors first.
 const CALL_GOES_FIRST: Duration = Duration::from_millis(3);
 
@@ -59,6 +64,48 @@ struct Inner {
     filter: String,
     landlock: Option<landlock::Plan>,
     nests: Mutex<Nests<Laid>>,
+    /// Of one that has run a function's code and stands still but for laying: how many eggs are being laid.
+    laying: Option<Mutex<u32>>,
+}
+
+/// A zygote that lays, and so runs.
+struct Running<'a> {
+    sandbox: &'a LinuxSandbox,
+    laying: &'a Mutex<u32>,
+}
+
+impl<'a> Running<'a> {
+    fn of(inner: &'a Inner) -> Result<Option<Self>, SandboxError> {
+        let Some(laying) = &inner.laying else { return Ok(None) };
+        let mut count = laying.lock().unwrap_or_else(PoisonError::into_inner);
+        if *count == 0 {
+            inner.sandbox.thaw()?;
+        }
+        *count += 1;
+        Ok(Some(Self { sandbox: &inner.sandbox, laying }))
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let mut count = self.laying.lock().unwrap_or_else(PoisonError::into_inner);
+        *count -= 1;
+        if *count == 0 {
+            // Fails when it has ended.
+            let _ = self.sandbox.freeze();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.laying.is_some() {
+            // It ends when its socket is closed, which it must run for. A function's code might not, as long as the children
+            // live whose processes are below the zygote's init.
+            let limits = Limits { cpu_millis: LAST_PROCESSOR_MILLIS, ..Limits::default() };
+            let _ = self.sandbox.apply_limits(limits).and_then(|()| self.sandbox.thaw());
+        }
+    }
 }
 
 /// What a nest made ahead has in common with the sandbox that was asked for last.
@@ -175,12 +222,14 @@ impl Inner {
             filter: &self.filter,
             landlock: self.landlock.as_ref(),
         };
+        let _running = Running::of(self)?;
         let mut descriptors: Vec<BorrowedFd<'_>> = vec![theirs.as_fd()];
         descriptors.extend(nest.doors.iter().map(AsFd::as_fd));
         channel::send(self.control.get_ref(), &request, &descriptors)
             .map_err(|error| SandboxError::Interrupted(format!("the zygote ended: {error}")))?;
         drop(theirs);
-        nest.with(ours).await
+        let laid = nest.with(ours).await?;
+        if self.laying.is_some() { laid.frozen() } else { Ok(laid) }
     }
 
     /// Makes as many ahead as are wanted, like the one that was just taken.
@@ -207,8 +256,12 @@ impl LinuxZygote {
         sandbox: LinuxSandbox,
         output: OwnedFd,
         control: AsyncFd<OwnedFd>,
+        runs_code: bool,
     ) -> Result<Self, SandboxError> {
-        egg::ready(&control).await?;
+        egg::ready(&control, START_TIMEOUT).await?;
+        if runs_code {
+            sandbox.freeze()?;
+        }
         Ok(Self(Arc::new(Inner {
             shared,
             spawner,
@@ -218,6 +271,7 @@ impl LinuxZygote {
             filter: seccomp::closing().iter().map(|byte| format!("{byte:02x}")).collect(),
             landlock: landlock::plan(),
             nests: Mutex::default(),
+            laying: runs_code.then(Mutex::default),
         })))
     }
 }
