@@ -39,7 +39,8 @@ pub struct Compilations {
     done: AtomicU64,
     failed: AtomicU64,
     tried: Mutex<HashSet<(CodeDigest, String)>>,
-    one_at_a_time: Semaphore,
+    /// Background work that takes a processor: compiling, importing for all instances of a version.
+    pub(crate) one_at_a_time: Semaphore,
 }
 
 impl Default for Compilations {

@@ -239,6 +239,7 @@ impl Pool {
         Snapshot {
             blanks: self.blanks.ready(),
             version_zygotes: self.version_zygotes.ready(),
+            unfit_versions: self.version_zygotes.unfit(),
             provisioned,
             frozen: snapshot.frozen + frozen,
             compiled_packages,

@@ -18,6 +18,8 @@ pub struct Snapshot {
     pub blanks: usize,
     /// Interpreters that have imported a version's handler, and fork its instances.
     pub version_zygotes: usize,
+    /// Versions whose imports take long and that have none all the same: their instances cannot share them.
+    pub unfit_versions: usize,
     /// Provisioned instances; they are among `instances`, too.
     pub provisioned: ProvisionedCounts,
     /// Packages compiled since the start of the process.

@@ -21,7 +21,6 @@ use lamplight_sandbox::{SandboxError, SandboxSpec, Zygote};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
@@ -33,8 +32,9 @@ const LIFE: Duration = Duration::from_secs(3_600);
 const CHILDREN_BEFORE_THE_NEXT: u32 = CHILDREN_OF_A_ZYGOTE - CHILDREN_OF_A_ZYGOTE / 4;
 /// How long a version does without after its zygote failed for a reason that may pass.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
-/// How long the call whose start was slow has the processors for itself.
-const CALL_GOES_FIRST: Duration = Duration::from_millis(200);
+/// How long the call whose start was slow has the processors for itself; longer than the job that compiles its package waits,
+/// so that what that makes is there.
+const CALL_GOES_FIRST: Duration = Duration::from_millis(600);
 /// Versions that are remembered; beyond it those that have no zygote are forgotten.
 const REMEMBERED: usize = 4_096;
 /// Added to the command of an interpreter that is to be one.
@@ -67,18 +67,22 @@ impl Place {
 pub struct VersionZygotes {
     bounds: VersionZygoteBounds,
     places: Mutex<HashMap<Key, Place>>,
-    one_at_a_time: Semaphore,
 }
 
 impl VersionZygotes {
     /// None yet.
     pub fn new(bounds: VersionZygoteBounds) -> Self {
-        Self { bounds, places: Mutex::default(), one_at_a_time: Semaphore::new(1) }
+        Self { bounds, places: Mutex::default() }
     }
 
     /// Those that can fork.
     pub fn ready(&self) -> usize {
         self.lock().values().filter(|place| place.ready.is_some()).count()
+    }
+
+    /// Versions that have none because their imports cannot be shared, or because theirs failed.
+    pub fn unfit(&self) -> usize {
+        self.lock().values().filter(|place| place.not_before.is_some()).count()
     }
 
     /// The zygote of this revision, if it is there and may fork once more; and whether the next one is to be made.
@@ -262,7 +266,7 @@ impl Pool {
     ) -> Result<Box<dyn Zygote>, Option<Instant>> {
         let later = || Some(Instant::now() + RETRY_AFTER);
         sleep(CALL_GOES_FIRST).await;
-        let _alone = self.version_zygotes.one_at_a_time.acquire().await.map_err(|_| None)?;
+        let _alone = self.compilations.one_at_a_time.acquire().await.map_err(|_| None)?;
         let begun = Instant::now();
         let code = self.code.unpacked(&version.code).await.map_err(|_| later())?;
         let kind = BlankKind::of(version, plan, false).ok_or(None)?;
@@ -296,7 +300,7 @@ impl Pool {
             }
             Err(_) => {
                 info!(%function, version = %version.version, "a version zygote took too long to import, instances import for themselves");
-                Err(None)
+                Err(later())
             }
         }
     }

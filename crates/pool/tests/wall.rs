@@ -135,6 +135,10 @@ fn daemon(sockets: DaemonSockets, data: &Path, table: ManagedRuntimes) -> i32 {
             booted_blanks_look_like_starts_from_nothing,
             children_of_one_zygote_share_no_secret,
             instances_forked_after_their_imports_look_like_the_others,
+            instances_forked_after_their_imports_share_no_secret,
+            imports_that_cannot_be_shared_are_not,
+            imports_that_can_be_shared_are,
+            what_imports_print_is_in_every_log,
             what_must_be_there_at_the_start_is,
             the_ways_to_start_node_look_alike_inside,
             an_instance_started_ahead_answers_warm,
@@ -387,6 +391,7 @@ def handler(event, context):
 async fn import_for_all(fixture: &Fixture, function: &Arc<lamplight_model::FunctionVersion>) -> String {
     let first = fixture.call(function, "0").await;
     assert_ne!(first.finished.report.start, StartKind::VersionZygote);
+    assert!(!first.outcome.is_function_error(), "{}", first.body);
     fixture.until("version zygote", |snapshot| snapshot.version_zygotes == 1).await;
     first.body
 }
@@ -404,6 +409,155 @@ async fn instances_forked_after_their_imports_look_like_the_others(fixture: &Fix
     assert!(seen.len() >= 3 && seen.iter().all(|(way, _)| *way == StartKind::VersionZygote), "{seen:?}");
     for (way, probe) in &seen {
         assert_alike(probe, &expected, *way);
+    }
+}
+
+async fn instances_forked_after_their_imports_share_no_secret(fixture: &Fixture) {
+    let source = r#"
+import logging, os, random, secrets, socket, ssl, tempfile, time, uuid
+time.sleep(0.02)
+def handler(event, context):
+    time.sleep(event)
+    if not event: return
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 4000))
+    with open("/tmp/mine", "x") as file:
+        file.write("mine")
+    return [random.random(), random.SystemRandom().random(), str(uuid.uuid1()), uuid.uuid4().hex, secrets.token_hex(), os.urandom(16).hex(), ssl.RAND_bytes(16).hex(),
+        tempfile.mktemp(), os.stat(3).st_ino, os.readlink("/proc/self/fd/1"), *(os.readlink("/proc/self/ns/" + kind) for kind in ("pid", "user", "net", "mnt", "ipc", "uts", "cgroup")),
+        os.environ["AWS_LAMBDA_LOG_STREAM_NAME"], os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SESSION_TOKEN"], context.log_stream_name + " of the context", logging._startTime]
+"#;
+    let function = Arc::new(fixture.python("secrets", source));
+    import_for_all(fixture, &function).await;
+    let mut seen = probes(fixture, &function, 6).await;
+    seen.retain(|(way, _)| *way == StartKind::VersionZygote);
+    assert!(seen.len() >= 5, "{seen:?}");
+    let mut all: Vec<String> = Vec::new();
+    for (_, values) in &seen {
+        all.extend(values.as_array().unwrap().iter().map(ToString::to_string));
+    }
+    let count = all.len();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), count, "{seen:?}");
+}
+
+/// What an import may do that instances must not share.
+const UNFIT: [(&str, &str); 26] = [
+    (
+        "leaves a thread",
+        "import threading; threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()",
+    ),
+    (
+        "leaves a child",
+        "import subprocess; child = subprocess.Popen(['/bin/sleep', '1000'], stdin=subprocess.DEVNULL)",
+    ),
+    (
+        "leaves an orphan",
+        "import subprocess; subprocess.run(['/bin/sh', '-c', 'sleep 1000 &'], stdin=subprocess.DEVNULL)",
+    ),
+    ("leaves a socket", "import socket; listener = socket.socket(); listener.bind(('127.0.0.1', 4000))"),
+    ("leaves a pipe", "ends = os.pipe()"),
+    ("leaves an event loop", "import asyncio; loop = asyncio.new_event_loop()"),
+    ("leaves an open file", "data = open('/var/task/app.py')"),
+    ("closes a descriptor", "os.close(0)"),
+    ("leaves a file", "open('/tmp/cache', 'w').close()"),
+    ("leaves a timer", "import signal; signal.setitimer(signal.ITIMER_REAL, 1000)"),
+    ("shares memory", "import mmap; memory = mmap.mmap(-1, 4096)"),
+    ("goes elsewhere", "os.chdir('/tmp')"),
+    ("draws bytes", "seed = os.urandom(8)"),
+    ("draws them by another name", "from os import urandom; seed = urandom(8)"),
+    ("draws a number", "import random; number = random.random()"),
+    ("fixes the numbers", "import random; random.seed(7)"),
+    ("has a generator of its own", "import random; generator = random.Random()"),
+    ("draws from the system", "import random; number = random.SystemRandom().random()"),
+    ("draws a token", "import secrets; token = secrets.token_hex()"),
+    ("has an identifier", "import uuid; identifier = uuid.uuid4()"),
+    ("has one by the clock", "import uuid; identifier = uuid.uuid1()"),
+    ("reads the clock", "began = time.time()"),
+    ("reads its log stream", "stream = os.environ.get('AWS_LAMBDA_LOG_STREAM_NAME')"),
+    ("reads the whole environment", "everything = dict(os.environ)"),
+    ("prints without end", "for number in range(1000): print('x' * 1000)"),
+    ("counts on the network", "import socket; socket.create_connection(('127.0.0.1', 9002), 5).close()"),
+];
+
+async fn imports_that_cannot_be_shared_are_not(fixture: &Fixture) {
+    for (unfit, (what, line)) in (1..).zip(UNFIT) {
+        let source =
+            format!("import os, time\ntime.sleep(0.02)\n{line}\ndef handler(event, context): return event");
+        let function = Arc::new(fixture.python(&what.replace(' ', "-"), &source));
+        assert_eq!(fixture.call(&function, "1").await.body, "1", "{what}");
+        fixture.until(what, |snapshot| snapshot.unfit_versions + snapshot.version_zygotes == unfit).await;
+        assert_eq!(fixture.pool.snapshot().version_zygotes, 0, "an import that {what} was shared");
+        let answers = futures_util::future::join_all((0..2).map(|_| fixture.call(&function, "2"))).await;
+        for answer in answers {
+            assert_eq!(answer.body, "2", "{what}");
+            assert_ne!(answer.finished.report.start, StartKind::VersionZygote);
+        }
+    }
+}
+
+async fn imports_that_can_be_shared_are(fixture: &Fixture) {
+    let lines = [
+        (
+            "changes what is its own",
+            "os.environ['OWN'] = 'set'; os.umask(0o77); import signal; signal.signal(signal.SIGTERM, lambda *_: None)",
+        ),
+        ("reads who it is", "assert os.getuid() == 993 and os.path.expanduser('~')"),
+        ("reads its credentials", "key = os.environ['AWS_ACCESS_KEY_ID']"),
+        ("runs a program", "import subprocess; subprocess.run(['/bin/true'], check=True)"),
+        ("cleans up", "import tempfile\nwith tempfile.TemporaryFile() as file: file.write(b'x')"),
+    ];
+    for (ready, (what, lines)) in (1..).zip(lines) {
+        let source = format!(
+            "import os, time\ntime.sleep(0.02)\nkey = None\n{lines}\ndef handler(event, context):\n    time.sleep(event)\n    return [os.getuid(), os.environ.get('OWN'), oct(os.umask(0o22)), key in (None, os.environ['AWS_ACCESS_KEY_ID'])]"
+        );
+        let function = Arc::new(fixture.python(&what.replace(' ', "-"), &source));
+        fixture.call(&function, "0").await;
+        fixture.until(what, |snapshot| snapshot.version_zygotes + snapshot.unfit_versions == ready).await;
+        assert_eq!(fixture.pool.snapshot().unfit_versions, 0, "an import that {what} was not shared");
+        let answers = futures_util::future::join_all((0..2).map(|_| fixture.call(&function, "0.2"))).await;
+        let forked: Vec<_> = answers
+            .iter()
+            .filter(|answer| answer.finished.report.start == StartKind::VersionZygote)
+            .collect();
+        assert!(!forked.is_empty(), "{what}: {answers:?}");
+        let expected =
+            if ready == 1 { r#"[993, "set", "0o77", true]"# } else { r#"[993, null, "0o22", true]"# };
+        for answer in forked {
+            assert_eq!(answer.body, expected, "{what}");
+        }
+    }
+}
+
+async fn what_imports_print_is_in_every_log(fixture: &Fixture) {
+    let source = r#"
+import logging, os, sys, time
+time.sleep(0.02)
+print("printed"); print("half a line", end="")
+os.write(1, b"written" + bytes([10]))
+logging.getLogger().warning("logged")
+def handler(event, context):
+    time.sleep(event)
+    return context.log_stream_name
+"#;
+    let function = Arc::new(fixture.python("prints", source));
+    let first = import_for_all(fixture, &function).await;
+    let mut streams: Vec<String> = vec![serde_json::from_str(&first).unwrap()];
+    for (way, stream) in probes(fixture, &function, 3).await {
+        if way == StartKind::VersionZygote {
+            streams.push(stream.as_str().unwrap().to_owned());
+        }
+    }
+    assert!(streams.len() >= 3, "{streams:?}");
+    for stream in streams {
+        let lines = fixture.log.stream(&stream);
+        for text in ["printed", "half a line", "written", "logged"] {
+            let found = lines.iter().filter(|line| line.contains(text)).count();
+            assert_eq!(found, 1, "{text} in {lines:?}");
+        }
+        let init = lines.iter().position(|line| line.contains("printed")).unwrap();
+        assert!(init < lines.iter().position(|line| line.starts_with("START")).unwrap(), "{lines:?}");
     }
 }
 

@@ -213,7 +213,7 @@ class Watch:
         if os.getpid() != self.process:
             os._exit(0)  # A child of the imports came back from them.
         sys.meta_path.remove(self)
-        self.put_environment(dict.copy(self.environment))
+        self.put_environment(dict(dict.items(self.environment)))
         self.take_stand_ins_away()
         self.outputs.finish()
         reasons = [*self.reasons, *self.drawn(), *self.read(), *self.left()]

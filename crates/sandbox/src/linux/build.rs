@@ -146,12 +146,13 @@ impl SandboxBackend for LinuxBackend {
     async fn start_zygote(&self, spec: SandboxSpec) -> Result<Box<dyn Zygote>, SandboxError> {
         let (ours, theirs) = channel::pair().map_err(|error| failed("make the zygote's socket", error))?;
         let runs_code = spec.code.is_some();
-        let built = self.build(spec, Role::Zygote, Some(theirs)).await?;
+        let BuiltShell { sandbox, runtime_api, platform_api, output, spawner, .. } =
+            self.build(spec, Role::Zygote, Some(theirs)).await?;
+        // Nobody will answer there: what asks is refused at once.
+        drop((runtime_api, platform_api));
         let control = sys::watch(ours).map_err(|error| failed("watch the zygote", error))?;
         let shared = Arc::clone(&self.shared);
-        let zygote =
-            LinuxZygote::ready(shared, built.spawner, built.sandbox, built.output, control, runs_code)
-                .await?;
+        let zygote = LinuxZygote::ready(shared, spawner, sandbox, output, control, runs_code).await?;
         Ok(Box::new(zygote))
     }
 }

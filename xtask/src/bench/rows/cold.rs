@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 const REFILL: Duration = Duration::from_millis(300);
 /// Calls of each side before any is timed.
 const FIRST: usize = 3;
+/// Most calls of one function until what is made for its later starts is there.
+const FIRST_OF_ONE: usize = 60;
 /// Bare starts of one sample, of which the median counts: they cost little, and the A/A check needs a steady limit.
 const LAUNCHES: usize = 3;
 /// Makes names of functions unique.
@@ -79,7 +81,8 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
             }
             let mut ways = Ways::default();
             let mut launcher = Launcher::cold(runtime, &folder, EVENT)?;
-            let ours = Ours { server: &server, runtime, function: &function, emptied: way.emptied };
+            let calls = if way.emptied { Calls::Emptied } else { Calls::First };
+            let ours = Ours { server: &server, runtime, function: &function, calls };
             let measured = against(bench, &ours, &mut launcher, &mut ways)?;
             let limit = format!("bare {}", bare(runtime));
             let title = format!("cold call, {}, {}", runtime.name(), way.title);
@@ -101,19 +104,31 @@ pub fn bare(runtime: &Runtime) -> String {
     if runtime.language == "python" { format!("{program} -I -S") } else { program }
 }
 
-/// Measures the first calls of new functions of one kind against bare starts.
+/// Measures cold calls of functions of one kind against bare starts.
 pub fn compare(
     bench: &Bench,
     server: &Server,
     runtime: &Runtime,
     folder: &Path,
     function: &Function,
+    calls: Calls,
 ) -> anyhow::Result<(Measured, Ways)> {
     let mut ways = Ways::default();
     let mut launcher = Launcher::cold(runtime, folder, EVENT)?;
-    let ours = Ours { server, runtime, function, emptied: false };
+    let ours = Ours { server, runtime, function, calls };
     let measured = against(bench, &ours, &mut launcher, &mut ways)?;
     Ok((measured, ways))
+}
+
+/// Which cold calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Calls {
+    /// The first calls of new functions.
+    First,
+    /// The same, right after another function took what waits.
+    Emptied,
+    /// Later calls of one function, whose instances the server does not keep.
+    Later,
 }
 
 /// Our side of cold calls.
@@ -124,8 +139,8 @@ pub struct Ours<'a> {
     pub runtime: &'a Runtime,
     /// What they are made of.
     pub function: &'a Function,
-    /// Whether another function takes what waits, right before each timed call.
-    pub emptied: bool,
+    /// Which calls are timed.
+    pub calls: Calls,
 }
 
 /// The same against any launcher.
@@ -135,14 +150,16 @@ pub fn against(
     launcher: &mut Launcher,
     ways: &mut Ways,
 ) -> anyhow::Result<Measured> {
-    let Ours { server, runtime, function, emptied } = *ours;
+    let Ours { server, runtime, function, calls } = *ours;
+    let (emptied, later) = (calls == Calls::Emptied, calls == Calls::Later);
     let mut connection = server.connect()?;
     let mut names: Vec<String> = Vec::new();
     let mut our_meter = Meter::new(|| server.cpu_seconds())?;
     let mut ours = |ways: &mut Ways| -> anyhow::Result<Sample> {
         if names.is_empty() {
             // Made well before they are called, and not on the account of the call.
-            let per_batch = (2 * bench.effort.cold_groups + FIRST) * (1 + usize::from(emptied));
+            let per_batch =
+                if later { 1 } else { (2 * bench.effort.cold_groups + FIRST) * (1 + usize::from(emptied)) };
             let number = || NEXT.fetch_add(1, Ordering::Relaxed);
             names = (0..per_batch).map(|_| format!("cold-{}-{}", runtime.language, number())).collect();
             server.create_all(&names, function)?;
@@ -150,7 +167,7 @@ pub fn against(
             our_meter.since()?;
         }
         let before = if emptied { names.pop() } else { None };
-        let name = names.pop().unwrap_or_default();
+        let name = if later { names.last().cloned() } else { names.pop() }.unwrap_or_default();
         if let Some(before) = &before {
             connection.call(&invocations(before), EVENT.as_bytes())?;
         }
@@ -160,7 +177,7 @@ pub fn against(
         let seconds = begun.elapsed().as_secs_f64();
         anyhow::ensure!(answer.status == 200, "a cold call answered {}: {}", answer.status, answer.text());
         ways.add(answer.start());
-        for name in before.iter().chain([&name]) {
+        for name in before.iter().chain([&name]).filter(|_| !later) {
             server.delete(&mut connection, name)?;
         }
         std::thread::sleep(REFILL);
@@ -179,6 +196,13 @@ pub fn against(
     for _ in 0..FIRST {
         ours(&mut Ways::default())?;
         limit()?;
+    }
+    for _ in 0..if later { FIRST_OF_ONE } else { 0 } {
+        let mut way = Ways::default();
+        ours(&mut way)?;
+        if way.most() == "version zygote" {
+            break;
+        }
     }
     interleave(bench.effort.cold_groups, bench.effort.attempts, &mut || ours(ways), &mut limit)
 }

@@ -115,8 +115,12 @@ impl Peer {
         let mut ways = Ways::default();
         let function = Function::of(&self.folder, &self.runtime)?;
         let mut launcher = Launcher::start(&self.command()?, EVENT)?;
-        let ours =
-            rows::cold::Ours { server: &server, runtime: &self.runtime, function: &function, emptied: false };
+        let ours = rows::cold::Ours {
+            server: &server,
+            runtime: &self.runtime,
+            function: &function,
+            calls: rows::cold::Calls::First,
+        };
         let measured = rows::cold::against(bench, &ours, &mut launcher, &mut ways)?;
         let title = format!("cold call, {}, against {name}", self.runtime.name());
         let mut row = Row::of(&title, name, Aim::None, &measured, (1e3, "ms"));
