@@ -139,6 +139,8 @@ fn daemon(sockets: DaemonSockets, data: &Path, table: ManagedRuntimes) -> i32 {
             imports_that_cannot_be_shared_are_not,
             imports_that_can_be_shared_are,
             what_imports_print_is_in_every_log,
+            zygotes_that_lie_cost_themselves_only,
+            a_hostile_zygote_gains_nothing,
             what_must_be_there_at_the_start_is,
             the_ways_to_start_node_look_alike_inside,
             an_instance_started_ahead_answers_warm,
@@ -558,6 +560,126 @@ def handler(event, context):
         }
         let init = lines.iter().position(|line| line.contains("printed")).unwrap();
         assert!(init < lines.iter().position(|line| line.starts_with("START")).unwrap(), "{lines:?}");
+    }
+}
+
+/// Imports that take the zygote's socket for themselves: `answer(request, descriptors)` is asked at each order to fork.
+const LYING: &str = r#"
+import array, ctypes, fcntl, json, os, socket, sys, time
+time.sleep(0.02)
+if "version-zygote" in open("/proc/self/cmdline").read():
+    control = socket.socket(fileno=3)
+    ANSWER
+    control.send(b'"Ready"')
+    while True:
+        data, descriptors, _, _ = socket.recv_fds(control, 65536, 32)
+        if not data: os._exit(0)
+        answer(json.loads(data)["Fork"], descriptors)
+        for descriptor in descriptors: os.close(descriptor)
+def handler(event, context):
+    time.sleep(0.1)
+    return event
+"#;
+
+fn lying(answer: &str) -> String {
+    LYING.replace("ANSWER", &answer.trim().replace('\n', "\n    "))
+}
+
+async fn zygotes_that_lie_cost_themselves_only(fixture: &Fixture) {
+    let lies = [
+        ("says-nothing", "def answer(request, descriptors): pass"),
+        ("names-nobody", "def answer(request, descriptors): control.send(b'{\"Forked\": {\"pid\": 77}}')"),
+        ("names-the-init", "def answer(request, descriptors): control.send(b'{\"Forked\": {\"pid\": 1}}')"),
+        ("talks-nonsense", "def answer(request, descriptors): control.send(b'nonsense')"),
+        ("is-ready-again", "def answer(request, descriptors): control.send(b'\"Ready\"')"),
+        ("ends", "def answer(request, descriptors): os._exit(0)"),
+        ("hangs-up", "def answer(request, descriptors): control.close()"),
+        ("stops", "import signal\ndef answer(request, descriptors): os.kill(os.getpid(), signal.SIGSTOP)"),
+        (
+            "sends-descriptors",
+            "def answer(request, descriptors): socket.send_fds(control, [b'{\"Forked\": {\"pid\": 2}}'], descriptors)",
+        ),
+        (
+            "talks-nonsense-as-a-child",
+            "def answer(request, descriptors):\n    os.write(descriptors[0], b'x' * 100)\n    control.send(b'{\"Forked\": {\"pid\": 2}}')",
+        ),
+        (
+            "fails-as-a-child",
+            "def answer(request, descriptors):\n    os.write(descriptors[0], bytes([0, 0, 0, 2, 1, 1, 0, 0, 0, 1, 3]))\n    control.send(b'{\"Forked\": {\"pid\": 2}}')",
+        ),
+    ];
+    for (unfit, (name, answer)) in (1..).zip(lies) {
+        let function = Arc::new(fixture.python(name, &lying(answer)));
+        import_for_all(fixture, &function).await;
+        let answers = futures_util::future::join_all((0..3).map(|_| fixture.call(&function, "2"))).await;
+        for answer in answers {
+            assert_eq!(answer.body, "2", "{name}");
+            assert_ne!(answer.finished.report.start, StartKind::VersionZygote, "{name}");
+        }
+        let snapshot = fixture.pool.snapshot();
+        assert_eq!((snapshot.version_zygotes, snapshot.unfit_versions), (0, unfit), "{name}");
+    }
+}
+
+/// Enters a nest with all that its descriptors give, and tries what a capability might be good for.
+const ATTACK: &str = r#"
+libc = ctypes.CDLL(None, use_errno=True)
+def tried(call):
+    try:
+        result = call()
+        return "done" if result in (None, 0) else "errno %d" % ctypes.get_errno() if result == -1 else "gave %r" % (result,)
+    except OSError as error:
+        return "errno %d" % error.errno
+def capabilities():
+    status = open("/proc/self/status").read()
+    return status.split("CapEff:	")[1].split()[0]
+def attempts():
+    inet = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    down = b"lo".ljust(16, bytes(1)) + bytes(24)
+    return {
+        "new namespaces": tried(lambda: libc.unshare(0x40000000)), "new user namespace": tried(lambda: libc.unshare(0x10000000)),
+        "mount": tried(lambda: libc.mount(b"none", b"/tmp", b"tmpfs", 0, None)), "unmount": tried(lambda: libc.umount2(b"/tmp", 2)),
+        "open tree": tried(lambda: libc.syscall(428, -100, b"/", 1)), "host name": tried(lambda: libc.sethostname(b"mine", 4)),
+        "netlink": tried(lambda: socket.socket(16, 3, 0)), "raw": tried(lambda: socket.socket(2, 3, 1)), "packets": tried(lambda: socket.socket(17, 3, 0)),
+        "mark": tried(lambda: inet.setsockopt(1, 36, 7)), "any address": tried(lambda: inet.setsockopt(0, 19, 1)), "tables": tried(lambda: inet.setsockopt(0, 64, bytes(200))),
+        "interface": tried(lambda: fcntl.ioctl(inet, 0x8914, down)), "bpf": tried(lambda: libc.syscall(321, 0, 0, 0)), "trace": tried(lambda: libc.ptrace(16, 1, 0, 0)),
+        "init's memory": tried(lambda: os.open("/proc/1/mem", os.O_RDWR)),
+        "keys": tried(lambda: libc.syscall(250, 0, -3, 0, 0, 0)),
+    }
+def answer(request, descriptors):
+    frames, output, *namespaces = descriptors[:9]
+    outside = {"capabilities": capabilities(), **attempts()}
+    if os.fork() == 0:
+        for member in descriptors[9:]: os.write(member, b"0") # What is no member stands still with the zygote.
+        entered = [tried(lambda: libc.setns(namespace, 0)) for namespace in namespaces]
+        if os.fork(): time.sleep(1000) # Its child is in the process namespace.
+        inside = {"capabilities": capabilities(), **attempts()}
+        os.write(output, ("FOUND " + json.dumps({"entered": entered, "outside": outside, "inside": inside}) + chr(10)).encode())
+        os.write(frames, bytes([0, 0, 0, 2, 1, 1])) # The first word of a child, so that its output is read.
+        time.sleep(1000)
+    control.send(b'{"Forked": {"pid": 2}}')
+"#;
+
+async fn a_hostile_zygote_gains_nothing(fixture: &Fixture) {
+    let function = Arc::new(fixture.python("hostile", &lying(ATTACK)));
+    import_for_all(fixture, &function).await;
+    let answers = futures_util::future::join_all((0..2).map(|_| fixture.call(&function, "3"))).await;
+    for answer in answers {
+        assert_eq!((answer.body.as_str(), answer.outcome.is_function_error()), ("3", false));
+    }
+    let log = fixture.log.text("hostile");
+    let line = log.lines().find_map(|line| line.strip_prefix("FOUND ")).expect(&log);
+    let found: serde_json::Value = serde_json::from_str(line).unwrap();
+    // It may do what children do, and has then every capability in its own nest, and none outside.
+    assert!(found["entered"].as_array().unwrap().iter().all(|entered| entered == "done"), "{found}");
+    assert_eq!(found["outside"]["capabilities"], "0000000000000000", "{found}");
+    assert_ne!(found["inside"]["capabilities"], "0000000000000000", "{found}");
+    for place in ["outside", "inside"] {
+        for (attempt, result) in
+            found[place].as_object().unwrap().iter().filter(|(name, _)| *name != "capabilities")
+        {
+            assert!(result.as_str().unwrap().starts_with("errno "), "{attempt} {place}: {result}");
+        }
     }
 }
 
