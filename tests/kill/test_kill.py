@@ -293,6 +293,60 @@ def zygotes_of(server) -> list[host.Process]:
     return [process for process in server.tree().spare if len(process.inner_pids) == 2 and host.command_line(process).endswith(b"\0zygote\0")]
 
 
+def version_zygotes_of(server) -> list[host.Process]:
+    """Those that have imported a function's handler."""
+    return [process for process in server.tree().spare if host.is_version_zygote(process)]
+
+
+@pytest.mark.covers("instance:kill zygote")
+@pytest.mark.timeout(240)
+def test_killed_version_zygotes_lose_nothing(new_server):
+    """Cold calls of functions with heavy imports, while one version zygote after the other is killed."""
+    server = new_server(environment={"LAMPLIGHT_INSTANCES_KEEP_ALIVE_SECONDS": "0"}).start()
+    source = "import time\ntime.sleep(0.03)\ndef handler(e, c):\n    time.sleep(0.02)\n    return e['id']"
+    names = [f"heavy-{number}" for number in range(6)]
+    handlers = [create(server, {"app.py": source}, name=name) for name in names]
+    stop, killed, problems, ways = threading.Event(), [], [], []
+
+    def kill():
+        while not stop.is_set():
+            for process in version_zygotes_of(server)[:1]:
+                try:
+                    os.kill(process.pid, signal.SIGKILL)
+                    killed.append(process.pid)
+                except ProcessLookupError:
+                    pass
+            stop.wait(0.2)
+
+    def call(function):
+        for number in range(60):
+            try:
+                answer = function.invoke({"id": number})
+                assert answer.error is None and answer.json == number, answer
+                ways.append(answer.report.get("Start", "").partition(" (")[0])
+            except Exception as error:
+                problems.append(repr(error))
+
+    for function in handlers:
+        function.ok({"id": 0})
+    host.eventually(lambda: len(version_zygotes_of(server)) == len(names), "a zygote for each version")
+    killer = threading.Thread(target=kill)
+    threads = [threading.Thread(target=call, args=(function,)) for function in handlers]
+    for thread in threads:
+        thread.start()
+    host.eventually(lambda: ways.count("version zygote") >= len(names), "instances are forked after their imports")
+    killer.start()
+    for thread in threads:
+        thread.join(120)
+    stop.set()
+    killer.join(10)
+    assert not problems, problems[:3]
+    assert len(killed) >= len(names) and len(ways) == 60 * len(names)
+    assert "version zygote" in ways and set(ways) - {"version zygote"}, ways
+    assert server.stop() == 0
+    server.assert_nothing_left()
+
+
 @pytest.mark.covers("instance:kill zygote")
 @pytest.mark.timeout(240)
 def test_killed_zygotes_lose_nothing(new_server):

@@ -103,6 +103,11 @@ def pid_namespace(process: Process) -> str | None:
         return None
 
 
+def is_version_zygote(process: Process) -> bool:
+    """Whether it has imported a function's handler to be forked. What it forked is in a nest, one process namespace deeper."""
+    return len(process.inner_pids) == 2 and command_line(process).endswith(b"\0version-zygote\0")
+
+
 @dataclass
 class Tree:
     """The processes of one server by role. Roles follow from the shape of the tree, not from what a process calls itself."""
@@ -119,7 +124,7 @@ class Tree:
     functions: list[Process]
     """Everything inside the sandboxes of instances but pid 1."""
     spare_inits: list[Process]
-    """Pid 1 of a sandbox that is no instance: of a waiting interpreter, of one that is forked, of one that compiles."""
+    """Pid 1 of a sandbox that is no instance: of a waiting interpreter, of one that is forked (with a function's code or without), of one that compiles."""
     spare: list[Process]
     """Everything else in those."""
 
@@ -131,7 +136,9 @@ class Tree:
         spawners = [process for process in below_keeper if process.uid == 0 and not process.is_first_of_namespace]
         firsts = [process for process in everything if process.is_first_of_namespace]
         sandboxes = [process for process in firsts if process.uid >= FIRST_UID]
-        jobs = {pid_namespace(process) for process in everything if b"/compile_package." in command_line(process)}
+        jobs = {
+            pid_namespace(process) for process in everything if b"/compile_package." in command_line(process) or is_version_zygote(process)
+        }
         instances = [process for process in sandboxes if has_code(process) and pid_namespace(process) not in jobs]
         spawner_pids = {spawner.pid for spawner in spawners}
         makers = [process for process in everything if process.uid == 0 and process.parent in spawner_pids and process not in firsts]

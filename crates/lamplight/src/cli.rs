@@ -234,7 +234,8 @@ pub struct Delete {
     lamplight invocations orders\n  \
     lamplight invocations orders --cold --limit 100\n\n\
     START says how the call found its instance: warm (an idle or provisioned one), blank (a waiting interpreter \
-    became it), zygote (a fork of a prepared one), from-nothing. QUEUE is the wait for room, the rest the parts of \
+    became it), zygote (a fork of a prepared one), version-zygote (a fork of one that has imported the handler), \
+    from-nothing. QUEUE is the wait for room, the rest the parts of \
     the start.")]
 pub struct Invocations {
     /// Function name.
