@@ -568,18 +568,26 @@ def handler(event, context):
     }
 }
 
-/// Imports that take the zygote's socket for themselves: `answer(request, descriptors)` is asked at each order to fork.
+/// Imports that take the zygote's socket for themselves: `answer(descriptors)` is asked at each order to lay an egg, and may
+/// have `hatch(end, given)` asked in a member of the nest.
 const LYING: &str = r#"
 import array, ctypes, fcntl, json, os, socket, sys, time
 time.sleep(0.02)
 if "version-zygote" in open("/proc/self/cmdline").read():
-    control = socket.socket(fileno=3)
+    control, kept = socket.socket(fileno=3), []
+    def nest(descriptors, hatch):
+        if os.fork(): return
+        end = socket.socket(fileno=os.dup(descriptors[0]))
+        for member in descriptors[8:]: os.write(member, b"0")
+        end.send(b'"Ready"')
+        hatch(end, socket.recv_fds(end, 65536, 4)[1])
+        time.sleep(1000)
     ANSWER
     control.send(b'"Ready"')
     while True:
         data, descriptors, _, _ = socket.recv_fds(control, 65536, 32)
         if not data: os._exit(0)
-        answer(json.loads(data)["Fork"], descriptors)
+        answer(descriptors)
         for descriptor in descriptors: os.close(descriptor)
 def handler(event, context):
     time.sleep(0.1)
@@ -591,30 +599,31 @@ fn lying(answer: &str) -> String {
 }
 
 async fn zygotes_that_lie_cost_themselves_only(fixture: &Fixture) {
+    let hatching = |what: &str| {
+        format!("def hatch(end, given):\n    {what}\ndef answer(descriptors): nest(descriptors, hatch)")
+    };
+    let says = |word: &str| hatching(&format!("end.send(b'{word}')"));
+    let child = |bytes: &str| {
+        hatching(&format!("os.write(given[0], {bytes}); end.send(b'{{\"Forked\": {{\"pid\": 2}}}}')"))
+    };
     let lies = [
-        ("says-nothing", "def answer(request, descriptors): pass"),
-        ("names-nobody", "def answer(request, descriptors): control.send(b'{\"Forked\": {\"pid\": 77}}')"),
-        ("names-the-init", "def answer(request, descriptors): control.send(b'{\"Forked\": {\"pid\": 1}}')"),
-        ("talks-nonsense", "def answer(request, descriptors): control.send(b'nonsense')"),
-        ("is-ready-again", "def answer(request, descriptors): control.send(b'\"Ready\"')"),
-        ("ends", "def answer(request, descriptors): os._exit(0)"),
-        ("hangs-up", "def answer(request, descriptors): control.close()"),
-        ("stops", "import signal\ndef answer(request, descriptors): os.kill(os.getpid(), signal.SIGSTOP)"),
-        (
-            "sends-descriptors",
-            "def answer(request, descriptors): socket.send_fds(control, [b'{\"Forked\": {\"pid\": 2}}'], descriptors)",
-        ),
-        (
-            "talks-nonsense-as-a-child",
-            "def answer(request, descriptors):\n    os.write(descriptors[0], b'x' * 100)\n    control.send(b'{\"Forked\": {\"pid\": 2}}')",
-        ),
-        (
-            "fails-as-a-child",
-            "def answer(request, descriptors):\n    os.write(descriptors[0], bytes([0, 0, 0, 2, 1, 1, 0, 0, 0, 1, 3]))\n    control.send(b'{\"Forked\": {\"pid\": 2}}')",
-        ),
+        ("says-nothing", "def answer(descriptors): kept.extend(map(os.dup, descriptors))".to_owned()),
+        ("lays-nothing", "def answer(descriptors): pass".to_owned()),
+        ("talks-nonsense", "def answer(descriptors): os.write(descriptors[0], b'nonsense')".to_owned()),
+        ("ends", "def answer(descriptors): os._exit(0)".to_owned()),
+        ("hangs-up", "def answer(descriptors): control.close()".to_owned()),
+        ("stops", "import signal\ndef answer(descriptors): os.kill(os.getpid(), signal.SIGSTOP)".to_owned()),
+        ("is-no-member", "def answer(descriptors):\n    kept.append(os.dup(descriptors[0]))\n    os.write(kept[-1], b'\"Ready\"')".to_owned()),
+        ("names-nobody", says("{\"Forked\": {\"pid\": 77}}")),
+        ("names-the-init", says("{\"Forked\": {\"pid\": 1}}")),
+        ("is-ready-again", says("\"Ready\"")),
+        ("hatches-nonsense", says("nonsense")),
+        ("sends-descriptors", hatching("socket.send_fds(end, [b'{\"Forked\": {\"pid\": 2}}'], given)")),
+        ("talks-nonsense-as-a-child", child("b'x' * 100")),
+        ("fails-as-a-child", child("bytes([0, 0, 0, 2, 1, 1, 0, 0, 0, 1, 3])")),
     ];
     for (unfit, (name, answer)) in (1..).zip(lies) {
-        let function = Arc::new(fixture.python(name, &lying(answer)));
+        let function = Arc::new(fixture.python(name, &lying(&answer)));
         import_for_all(fixture, &function).await;
         let answers = futures_util::future::join_all((0..3).map(|_| fixture.call(&function, "2"))).await;
         for answer in answers {
@@ -651,22 +660,20 @@ def attempts():
         "init's memory": tried(lambda: os.open("/proc/1/mem", os.O_RDWR)),
         "keys": tried(lambda: libc.syscall(250, 0, -3, 0, 0, 0)),
     }
-def answer(request, descriptors):
-    frames, output, *namespaces = descriptors[:9]
+def answer(descriptors):
     outside = {"capabilities": capabilities(), **attempts()}
-    joined, joins = os.pipe()
-    if os.fork():
-        os.read(joined, 1)
-    else:
-        for member in descriptors[9:]: os.write(member, b"0") # What is no member stands still with the zygote.
-        os.write(joins, b"x")
-        entered = [tried(lambda: libc.setns(namespace, 0)) for namespace in namespaces]
-        if os.fork(): time.sleep(1000) # Its child is in the process namespace.
-        inside = {"capabilities": capabilities(), **attempts()}
-        os.write(output, ("FOUND " + json.dumps({"entered": entered, "outside": outside, "inside": inside}) + chr(10)).encode())
-        os.write(frames, bytes([0, 0, 0, 2, 1, 1])) # The first word of a child, so that its output is read.
-        time.sleep(1000)
-    control.send(b'{"Forked": {"pid": 2}}')
+    if os.fork(): return
+    end = socket.socket(fileno=os.dup(descriptors[0]))
+    for member in descriptors[8:]: os.write(member, b"0") # What is no member stands still with the zygote.
+    entered = [tried(lambda: libc.setns(namespace, 0)) for namespace in descriptors[1:8]]
+    if os.fork(): time.sleep(1000) # Its child is in the process namespace.
+    inside = {"capabilities": capabilities(), **attempts()}
+    end.send(b'"Ready"')
+    frames, output = socket.recv_fds(end, 65536, 4)[1]
+    os.write(output, ("FOUND " + json.dumps({"entered": entered, "outside": outside, "inside": inside}) + chr(10)).encode())
+    os.write(frames, bytes([0, 0, 0, 2, 1, 1])) # The first word of a child, so that its output is read.
+    end.send(b'{"Forked": {"pid": 2}}')
+    time.sleep(1000)
 "#;
 
 async fn a_hostile_zygote_gains_nothing(fixture: &Fixture) {
