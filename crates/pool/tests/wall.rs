@@ -512,12 +512,16 @@ async fn imports_that_can_be_shared_are(fixture: &Fixture) {
         ),
         ("reads who it is", "assert os.getuid() == 993 and os.path.expanduser('~')"),
         ("reads its credentials", "key = os.environ['AWS_ACCESS_KEY_ID']"),
+        (
+            "makes clients",
+            "import urllib.request; urllib.request.build_opener(); proxies = urllib.request.getproxies()",
+        ),
         ("runs a program", "import subprocess; subprocess.run(['/bin/true'], check=True)"),
         ("cleans up", "import tempfile\nwith tempfile.TemporaryFile() as file: file.write(b'x')"),
     ];
     for (ready, (what, lines)) in (1..).zip(lines) {
         let source = format!(
-            "import os, time\ntime.sleep(0.02)\nkey = None\n{lines}\ndef handler(event, context):\n    time.sleep(event)\n    return [os.getuid(), os.environ.get('OWN'), oct(os.umask(0o22)), key in (None, os.environ['AWS_ACCESS_KEY_ID'])]"
+            "import os, socket, time\ntime.sleep(0.02)\nkey = None\n{lines}\ndef handler(event, context):\n    time.sleep(event)\n    return [os.getuid(), os.environ.get('OWN'), oct(os.umask(0o22)), len(socket.getaddrinfo('localhost', 80)) > 0, key in (None, os.environ['AWS_ACCESS_KEY_ID'])]"
         );
         let function = Arc::new(fixture.python(&what.replace(' ', "-"), &source));
         fixture.call(&function, "0").await;
@@ -529,8 +533,11 @@ async fn imports_that_can_be_shared_are(fixture: &Fixture) {
             .filter(|answer| answer.finished.report.start == StartKind::VersionZygote)
             .collect();
         assert!(!forked.is_empty(), "{what}: {answers:?}");
-        let expected =
-            if ready == 1 { r#"[993, "set", "0o77", true]"# } else { r#"[993, null, "0o22", true]"# };
+        let expected = if ready == 1 {
+            r#"[993, "set", "0o77", true, true]"#
+        } else {
+            r#"[993, null, "0o22", true, true]"#
+        };
         for answer in forked {
             assert_eq!(answer.body, expected, "{what}");
         }

@@ -16,6 +16,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
+/// Itself, and the nests it keeps ready.
+const SANDBOXES_OF_A_VERSION_ZYGOTE: usize = 3;
 /// Sandboxes beside the instances and blanks: those being built or torn down.
 const SPARE_SANDBOXES: usize = 64;
 
@@ -38,7 +40,7 @@ pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> 
         volumes: config.instances.ready,
         sandboxes: config.instances.most
             + config.instances.blanks
-            + config.instances.version_zygotes
+            + config.instances.version_zygotes * SANDBOXES_OF_A_VERSION_ZYGOTE
             + config.instances.ready
             + SPARE_SANDBOXES,
         ..Readiness::default()

@@ -22,6 +22,11 @@ DRAWING = {"os": ("urandom", "getrandom"), "time": ("time", "time_ns")}
 DRAWN_AGAIN = ("logging", "multiprocessing.process", "numpy.random", "random", "uuid")
 # Each log record has a time, and so has each line in bootstrap.py.
 MAY_ASK_FOR_THE_TIME = ("__main__", "logging")
+# They ask for interfaces by netlink, which processes forked from a version zygote do not have. Source:
+# crates/sandbox/src/seccomp/capabilities.rs.
+NEED_NETLINK = ("ifaddr", "netifaces", "psutil", "pyroute2")
+# What makes an HTTP client looks for `..._proxy`; what makes one of AWS looks for where an EC2 host would tell its role.
+TAKE_OTHER_VARIABLES = (("urllib.request", "getproxies_environment"), ("botocore.utils", "__init__"))
 
 
 class Unfit(Exception):
@@ -49,13 +54,25 @@ class Kept:
             os.write(1, self.plain)
 
 
+def takes_other_variables():
+    """Whether this is a library that goes through all variables and is known to look for a few of its own."""
+    frame = sys._getframe(2)
+    while frame:
+        if (frame.f_globals.get("__name__"), frame.f_code.co_name) in TAKE_OTHER_VARIABLES:
+            return True
+        frame = frame.f_back
+    return False
+
+
 class Environment(dict):
     """The data of `os.environ` that remembers who asked for what differs between instances."""
 
     seen = frozenset()
 
     def see(self, *keys):
-        self.seen |= set(keys) & {*TOLD_LATER, *CREDENTIALS}
+        seen = set(keys) & {*TOLD_LATER, *CREDENTIALS}
+        if not seen <= self.seen and not takes_other_variables():
+            self.seen |= seen
 
     def __getitem__(self, key):
         self.see(key)
@@ -253,6 +270,9 @@ class Watch:
                 yield "read " + name.decode()
 
     def left(self):
+        for name in NEED_NETLINK:
+            if name in sys.modules:
+                yield f"have {name}, which needs netlink"
         if int(status()[b"Threads"]) != 1:
             yield "left a thread"
         if has_children():
