@@ -262,12 +262,6 @@ impl MemoryLog {
         lines.iter().filter(|line| line.0 == group).map(|line| line.2.as_str()).collect()
     }
 
-    /// The lines of one stream.
-    pub fn stream(&self, name: &str) -> Vec<String> {
-        let lines = self.lines.lock().unwrap();
-        lines.iter().filter(|line| line.1 == name).map(|line| line.2.clone()).collect()
-    }
-
     /// Names of the streams of a function's log, each once.
     pub fn stream_names(&self, function: &str) -> Vec<String> {
         let group = format!("/aws/lambda/{function}");
