@@ -281,7 +281,9 @@ class Watch:
             yield "left a descriptor open, or closed one"
         if files() != self.files:
             yield "left a file"
-        if any(len(fields) > 1 and fields[1][1:2] == b"w" and fields[1][3:4] == b"s" for fields in map(bytes.split, lines("/proc/self/maps"))):
+        # Second in a line: what may be done with the memory, the last letter `s` when it is shared.
+        rights = [fields[1] for fields in map(bytes.split, lines("/proc/self/maps")) if len(fields) > 1]
+        if any(b"w" in right and right.endswith(b"s") for right in rights):
             yield "made shared memory"
         if any(len(lines("/proc/sysvipc/" + kind)) > 1 for kind in ("msg", "sem", "shm")):
             yield "made a System V object"
