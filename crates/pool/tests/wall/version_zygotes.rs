@@ -60,7 +60,7 @@ def handler(event, context):
 }
 
 /// What an import may do that instances must not share.
-const UNFIT: [(&str, &str); 26] = [
+const UNFIT: [(&str, &str); 29] = [
     (
         "leaves a thread",
         "import threading; threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()",
@@ -92,6 +92,12 @@ const UNFIT: [(&str, &str); 26] = [
     ("has an identifier", "import uuid; identifier = uuid.uuid4()"),
     ("has one by the clock", "import uuid; identifier = uuid.uuid1()"),
     ("reads the clock", "began = time.time()"),
+    ("keeps a moment", "from datetime import datetime as moment; began = moment.now()"),
+    (
+        "keeps a moment of everywhere",
+        "import datetime\nclass State:\n    def __init__(self): self.began = [datetime.datetime.now(datetime.timezone.utc)]\nstate = State()",
+    ),
+    ("keeps the day", "import datetime; today = datetime.date.today()"),
     ("reads its log stream", "stream = os.environ.get('AWS_LAMBDA_LOG_STREAM_NAME')"),
     ("reads the whole environment", "everything = dict(os.environ)"),
     ("prints without end", "for number in range(1000): print('x' * 1000)"),
@@ -119,6 +125,10 @@ pub async fn imports_that_can_be_shared_are(fixture: &Fixture) {
         (
             "changes what is its own",
             "os.environ['OWN'] = 'set'; os.umask(0o77); import signal; signal.signal(signal.SIGTERM, lambda *_: None)",
+        ),
+        (
+            "knows other moments",
+            "import datetime; birth = datetime.datetime(1970, 1, 1); day = datetime.date(2000, 2, 29); longest = datetime.timedelta.max",
         ),
         ("reads who it is", "assert os.getuid() == 993 and os.path.expanduser('~')"),
         ("reads its credentials", "key = os.environ['AWS_ACCESS_KEY_ID']"),

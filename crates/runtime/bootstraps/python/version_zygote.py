@@ -141,6 +141,7 @@ class Watch:
         self.excused = 0
         self.stand_ins = []
         self.process = os.getpid()
+        self.begun = time.time()
 
     def note(self, reason):
         if not self.excused:
@@ -260,9 +261,43 @@ class Watch:
             for thing in gc.get_objects():
                 if isinstance(thing, module.Random) and not isinstance(thing, system) and id(thing) not in usual:
                     yield "made a random number generator"
+        if self.keep_the_time():
+            yield "kept the time"
         module = self.drawn_again.get("numpy.random")
         if module and repr(module.get_state(legacy=False)) != self.numpy_state:
             yield "used numpy's random number generator"
+
+    def keep_the_time(self):
+        """Whether something holds what `datetime.now()` or `date.today()` gave: no stand-in can take the place of these types."""
+        module = sys.modules.get("datetime")
+        if module is None:
+            return False
+        import gc
+
+        things = gc.get_objects()  # Before those below are among them.
+
+        def moments(seconds):
+            there = module.datetime.fromtimestamp(seconds, module.timezone.utc)
+            return module.datetime.fromtimestamp(seconds), there.replace(tzinfo=None), there
+
+        # A second of slack on both sides, for who counts in whole ones.
+        spans = list(zip(moments(self.begun - 1), moments(time.time() + 1)))
+        days = {moment.date() for span in spans for moment in span}
+
+        def is_now(value):
+            if type(value) is module.date:
+                return value in days
+            return isinstance(value, module.datetime) and any(
+                begun <= value <= now for begun, now in spans if (begun.tzinfo is None) == (value.utcoffset() is None)
+            )
+
+        for thing in things:
+            kind = type(thing)
+            if kind is dict and any(map(is_now, list(dict.values(thing)))):
+                return True
+            if kind in (list, tuple, set) and any(map(is_now, list(thing))):
+                return True
+        return False
 
     def read(self):
         for name in TOLD_LATER:
