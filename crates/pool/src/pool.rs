@@ -1,6 +1,6 @@
 //! The pool: finds or starts an instance for an invocation, takes it back, keeps the node within its bounds.
 
-use crate::answer::Answer;
+use crate::answer::{Answer, AnswerParts, FedBy};
 use crate::blanks::{self, Blanks};
 use crate::carried::CarriedVolumes;
 use crate::compile::Compilations;
@@ -11,6 +11,7 @@ use crate::log::{Journal, JournalTarget};
 use crate::plan::RuntimeSource;
 use crate::provisioned::keeper::{self, Provisioned};
 use crate::registry::{Acquired, Bounds, EntryId, Grant, Phase, Registry};
+use crate::rest::Rest;
 use crate::run::{AnswerSender, Run, VolumePromise};
 use crate::snapshot::Snapshot;
 use crate::zygotes::Zygotes;
@@ -106,7 +107,7 @@ impl Pool {
         pool
     }
 
-    /// Starts one invocation; the run goes on when the caller drops the answer.
+    /// Starts one invocation; the run is worked on by who waits for the answer and goes on when the answer is dropped.
     ///
     /// Fails with `TooManyRequestsException` when the node is full beyond its bounded wait, with
     /// `InvalidRuntimeException` when the version's runtime is not on this host, and with `ServiceException`
@@ -114,10 +115,8 @@ impl Pool {
     pub async fn run(self: &Arc<Self>, invocation: Invocation) -> Result<Answer, ServiceError> {
         let called_at = Instant::now();
         if let Some(instance) = self.take_provisioned(&invocation.version) {
-            let (sender, answer) = channels();
             let run = Run { pool: self.clone(), invocation, queued: called_at.elapsed() };
-            self.spawn(run.warm(instance, sender));
-            return Ok(answer);
+            return Ok(self.warm(run, instance));
         }
         loop {
             let (entry, grant) = self.acquire(&invocation.version).await?;
@@ -130,21 +129,24 @@ impl Pool {
                         self.stop(instance);
                         continue;
                     }
-                    let (sender, answer) = channels();
-                    let run = Run { pool: self.clone(), invocation, queued };
-                    self.spawn(run.warm(instance, sender));
-                    return Ok(answer);
+                    return Ok(self.warm(Run { pool: self.clone(), invocation, queued }, instance));
                 }
                 Grant::Room(claim_bytes) => {
                     let room = Room::granted(self, entry, claim_bytes);
                     let plan = (self.runtimes)(&invocation.version.runtime)?;
-                    let (sender, answer) = channels();
+                    let (sender, parts) = channels();
                     let run = Run { pool: self.clone(), invocation, queued };
-                    self.spawn(run.cold(room, plan, sender));
-                    return Ok(answer);
+                    let rest = Rest::new(self.tracked(run.cold(room, plan, sender)));
+                    return Ok(Answer::attached(parts, rest, FedBy::Others));
                 }
             }
         }
+    }
+
+    fn warm(self: &Arc<Self>, run: Run, instance: Instance) -> Answer {
+        let fed_by = if instance.body.conversation.has_own_tasks() { FedBy::Others } else { FedBy::Run };
+        let (sender, parts) = channels();
+        Answer::attached(parts, Rest::new(self.tracked(run.warm(instance, sender))), fed_by)
     }
 
     async fn acquire(
@@ -309,15 +311,23 @@ impl Pool {
         (id.into(), Journal::new(self.target.clone(), version.clone(), stream, initialization))
     }
 
-    /// Work the drain waits for.
+    /// Work the drain waits for, in a task.
     pub(crate) fn spawn(self: &Arc<Self>, run: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(self.tracked(run));
+    }
+
+    /// Work the drain waits for.
+    fn tracked(
+        self: &Arc<Self>,
+        run: impl Future<Output = ()> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
         let pool = self.clone();
-        self.tasks.spawn(async move {
+        self.tasks.track_future(async move {
             run.await;
             if pool.abort_or_closed() {
                 pool.busy_changed.notify_waiters();
             }
-        });
+        })
     }
 
     fn abort_or_closed(&self) -> bool {
@@ -352,7 +362,7 @@ impl Drop for Place<'_> {
     }
 }
 
-fn channels() -> (AnswerSender, Answer) {
+fn channels() -> (AnswerSender, AnswerParts) {
     let (body_sender, body) = mpsc::channel(BODY_PIECES);
     let (content_type_sender, content_type) = oneshot::channel();
     let (outcome_sender, outcome) = oneshot::channel();
@@ -364,7 +374,7 @@ fn channels() -> (AnswerSender, Answer) {
             outcome: outcome_sender,
             finished: finished_sender,
         },
-        Answer { body, content_type, outcome, finished },
+        AnswerParts { body, content_type, outcome, finished },
     )
 }
 

@@ -167,15 +167,16 @@ fn check_json(payload: &[u8]) -> Result<(), ApiError> {
 async fn answer(running: Running, log_tail: bool) -> Result<Response, ApiError> {
     let lost = || ServiceError::internal("The invocation was lost with its instance.");
     let Running { executed_version, answer } = running;
-    let collected = answer.collect(limits::SYNC_PAYLOAD_BYTES).await?;
-    let mut response = reply::with_body(StatusCode::OK, "application/json", collected.body);
+    let mut collected = answer.collect(limits::SYNC_PAYLOAD_BYTES).await?;
+    let body = std::mem::take(&mut collected.body);
+    let mut response = reply::with_body(StatusCode::OK, "application/json", body);
     set(&mut response, "x-amz-executed-version", &executed_version.to_string());
     if collected.outcome.is_function_error() {
         set(&mut response, "x-amz-function-error", "Unhandled");
     }
     if log_tail {
         // The REPORT line belongs to the tail, so this waits until the instance is free again.
-        let finished = collected.finished.await.map_err(|_| lost())?;
+        let finished = collected.finished().await.ok_or_else(lost)?;
         set(&mut response, "x-amz-log-result", &STANDARD.encode(finished.log_tail.unwrap_or_default()));
     }
     Ok(response)
