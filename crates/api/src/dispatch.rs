@@ -63,7 +63,8 @@ async fn answer(state: &ApiState, caller: Arc<Caller>, request: Request<Body>) -
             reply::rest_json_error(&error)
         }
     };
-    if let Ok(value) = HeaderValue::from_str(&request_id.to_string()) {
+    let mut text = uuid::Uuid::encode_buffer();
+    if let Ok(value) = HeaderValue::from_str(request_id.0.hyphenated().encode_lower(&mut text)) {
         response.headers_mut().insert(reply::REQUEST_ID, value);
     }
     response

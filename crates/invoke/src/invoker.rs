@@ -306,9 +306,9 @@ fn lost_report(invocation: &Invocation) -> InvocationReport {
     InvocationReport {
         request_id: invocation.request_id,
         scope: version.scope.clone(),
-        function: version.name.as_str().to_owned(),
+        function: version.name.shared(),
         version: version.version,
-        instance_id: String::new(),
+        instance_id: Arc::from(""),
         outcome: Outcome { status: OutcomeStatus::Failure, error_type: Some("ServiceException".to_owned()) },
         arrived_at: invocation.arrived_at,
         queue_us: 0,

@@ -115,12 +115,10 @@ impl Pool {
     pub async fn run(self: &Arc<Self>, invocation: Invocation) -> Result<Answer, ServiceError> {
         let called_at = Instant::now();
         if let Some(instance) = self.take_provisioned(&invocation.version) {
-            let run = Run { pool: self.clone(), invocation, queued: called_at.elapsed() };
-            return Ok(self.warm(run, instance));
+            return Ok(self.warm(invocation, called_at, instance));
         }
         loop {
-            let (entry, grant) = self.acquire(&invocation.version).await?;
-            let queued = called_at.elapsed();
+            let (entry, grant) = self.acquire(&invocation.version, called_at).await?;
             match grant {
                 Grant::Instance(mut instance) => {
                     instance.room.phase = Phase::Running;
@@ -129,13 +127,13 @@ impl Pool {
                         self.stop(instance);
                         continue;
                     }
-                    return Ok(self.warm(Run { pool: self.clone(), invocation, queued }, instance));
+                    return Ok(self.warm(invocation, called_at, instance));
                 }
                 Grant::Room(claim_bytes) => {
                     let room = Room::granted(self, entry, claim_bytes);
                     let plan = (self.runtimes)(&invocation.version.runtime)?;
                     let (sender, parts) = channels();
-                    let run = Run { pool: self.clone(), invocation, queued };
+                    let run = Run { pool: self.clone(), invocation, queued: called_at.elapsed() };
                     let rest = Rest::new(self.tracked(run.cold(room, plan, sender)));
                     return Ok(Answer::attached(parts, rest, FedBy::Others));
                 }
@@ -143,22 +141,26 @@ impl Pool {
         }
     }
 
-    fn warm(self: &Arc<Self>, run: Run, instance: Instance) -> Answer {
+    fn warm(self: &Arc<Self>, invocation: Invocation, called_at: Instant, instance: Instance) -> Answer {
+        let begun = Instant::now();
+        let queued = begun.saturating_duration_since(called_at);
+        let run = Run { pool: self.clone(), invocation, queued };
         let fed_by = if instance.body.conversation.has_own_tasks() { FedBy::Others } else { FedBy::Run };
         let (sender, parts) = channels();
-        Answer::attached(parts, Rest::new(self.tracked(run.warm(instance, sender))), fed_by)
+        Answer::attached(parts, Rest::new(self.tracked(run.warm(instance, begun, sender))), fed_by)
     }
 
     async fn acquire(
         self: &Arc<Self>,
         version: &Arc<FunctionVersion>,
+        now: Instant,
     ) -> Result<(EntryId, Grant<Instance>), ServiceError> {
         let acquisition = {
             let mut registry = self.registry();
             if registry.is_closed() {
                 return Err(stopping());
             }
-            registry.acquire(version, Instant::now())
+            registry.acquire(version, now)
         };
         for instance in acquisition.to_stop {
             self.stop(instance);
@@ -258,13 +260,13 @@ impl Pool {
     }
 
     /// An instance whose run is over and whose runtime asked for the next event.
-    pub(crate) fn give_back(&self, mut instance: Instance) {
+    pub(crate) fn give_back(&self, mut instance: Instance, now: Instant) {
         if instance.provisioned.is_some() {
             return self.keep_provisioned(instance);
         }
         let (entry, claim_bytes) = (instance.room.entry, instance.room.claim_bytes);
         instance.room.phase = Phase::Idle;
-        let back = self.registry().finished(entry, instance, claim_bytes, Instant::now());
+        let back = self.registry().finished(entry, instance, claim_bytes, now);
         self.stop_or_watch(back);
     }
 
@@ -354,7 +356,7 @@ impl Drop for Place<'_> {
         self.receiver.close();
         match self.receiver.try_recv() {
             Ok(Grant::Instance(instance)) => {
-                self.pool.give_back(instance);
+                self.pool.give_back(instance, Instant::now());
             }
             Ok(Grant::Room(claim_bytes)) => drop(Room::granted(self.pool, self.entry, claim_bytes)),
             Err(_) => {}

@@ -2,7 +2,7 @@
 
 use crate::blanks::{Blank, BlankKind};
 use crate::environment::{Credentials, environment};
-use crate::instance::{Body, Instance, OwnedTask, Room};
+use crate::instance::{Body, Instance, MeasuredMemory, OwnedTask, Room};
 use crate::log::{Journal, Output, Records};
 use crate::plan::RuntimePlan;
 use crate::pool::Pool;
@@ -88,7 +88,15 @@ impl Ready {
         }
         room.change(Phase::Running);
         pool.registry().started(room.entry, self.cost());
-        Instance { id, body: self.body, journal: journal.clone(), room, frozen: false, provisioned: None }
+        Instance {
+            id,
+            body: self.body,
+            journal: journal.clone(),
+            room,
+            frozen: false,
+            memory: MeasuredMemory::default(),
+            provisioned: None,
+        }
     }
 }
 

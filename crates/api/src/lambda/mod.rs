@@ -71,7 +71,7 @@ pub async fn handle(state: &ApiState, context: &Context, found: Match<'_>, body:
 /// What can be said before the body is read: may the caller, and do we serve it.
 fn admit(context: &Context, found: &Match<'_>) -> Result<(), ApiError> {
     let operation = found.operation;
-    context.authorize("lambda", operation.name, &resource(context, found))?;
+    context.authorize_lazily("lambda", operation.name, || resource(context, found))?;
     if operation.service != "lambda" || !SERVED.contains(&operation.name) {
         return Err(ApiError::not_supported(operation.service, operation.name));
     }

@@ -170,9 +170,9 @@ fn report(invocation: &Invocation, outcome: Outcome) -> InvocationReport {
     InvocationReport {
         request_id: invocation.request_id,
         scope: version.scope.clone(),
-        function: version.name.as_str().to_owned(),
+        function: version.name.shared(),
         version: version.version,
-        instance_id: "fake".to_owned(),
+        instance_id: "fake".into(),
         outcome,
         arrived_at: invocation.arrived_at,
         queue_us: 10,
