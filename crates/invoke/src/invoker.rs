@@ -228,8 +228,7 @@ impl Invoker {
     ) -> Result<Running, ServiceError> {
         let executed_version = invocation.version.version;
         let (started, answer) = oneshot::channel();
-        let invoker = Arc::clone(self);
-        let run = async move { invoker.carry_through(invocation, permit, started).await };
+        let run = Arc::clone(self).carry_through(invocation, permit, started);
         let mut rest = Rest::new(self.runs.track_future(run));
         let answer = rest.drive_alone(answer).await;
         let (parts, fed_by) = answer.map_err(|_| ServiceError::internal("The invocation was lost."))??;
@@ -238,7 +237,7 @@ impl Invoker {
 
     /// One run from hand-over to report; the permit ends with it.
     async fn carry_through(
-        &self,
+        self: Arc<Self>,
         invocation: Invocation,
         permit: Permit,
         started: oneshot::Sender<Result<(AnswerParts, FedBy), ServiceError>>,

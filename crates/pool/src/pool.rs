@@ -21,8 +21,10 @@ use lamplight_model::{
 };
 use lamplight_sandbox::SandboxBackend;
 use lamplight_store::{CodeStore, Logs};
+use std::future::poll_fn;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, ready};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -324,12 +326,15 @@ impl Pool {
         run: impl Future<Output = ()> + Send + 'static,
     ) -> impl Future<Output = ()> + Send + 'static {
         let pool = self.clone();
-        self.tasks.track_future(async move {
-            run.await;
+        // In a box, because an async block that awaits what it captured has room for it twice.
+        let mut run = Box::pin(run);
+        self.tasks.track_future(poll_fn(move |context| {
+            ready!(run.as_mut().poll(context));
             if pool.abort_or_closed() {
                 pool.busy_changed.notify_waiters();
             }
-        })
+            Poll::Ready(())
+        }))
     }
 
     fn abort_or_closed(&self) -> bool {

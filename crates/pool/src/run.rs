@@ -86,8 +86,13 @@ enum Conversed {
 
 impl Run {
     /// Runs on an instance that was idle; its time began at `begun`.
-    pub async fn warm(self, instance: Instance, begun: Instant, sender: AnswerSender) {
-        self.on_instance(instance, None, begun, true, sender).await;
+    pub fn warm(
+        self,
+        instance: Instance,
+        begun: Instant,
+        sender: AnswerSender,
+    ) -> impl Future<Output = ()> + Send {
+        self.on_instance(instance, None, begun, true, sender)
     }
 
     /// Starts an instance and runs on it.

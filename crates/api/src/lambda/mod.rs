@@ -97,6 +97,19 @@ async fn serve(
     let name = found.operation.name;
     match name {
         "Invoke" => invoke::invoke(state, context, label, body).await,
+        // In a box: what these keep while they wait would make room for every request.
+        _ => Box::pin(serve_rare(state, context, label, name, body)).await,
+    }
+}
+
+async fn serve_rare(
+    state: &ApiState,
+    context: &Context,
+    label: &str,
+    name: &'static str,
+    body: Body,
+) -> Result<Response, ApiError> {
+    match name {
         "CreateFunction" | "UpdateFunctionCode" => {
             // Held until the package is stored: it bounds how many uploads are in memory.
             let _upload = state.uploads.acquire().await;
