@@ -1,4 +1,4 @@
-//! One invocation on one instance, in a task of its own: hand over, wait until the deadline, report.
+//! One invocation on one instance: hand over, wait until the deadline, report.
 //!
 //! ```text
 //! instance ready --- START --- event ---> reply ---> asked for next --- END, REPORT ---> idle again

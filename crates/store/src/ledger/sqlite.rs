@@ -44,6 +44,8 @@ type Flush = (u64, oneshot::Sender<Result<(), StoreError>>);
 #[derive(Default)]
 struct Buffer {
     records: VecDeque<InvocationReport>,
+    /// Records the thread has taken and not written yet.
+    taken: usize,
     flushes: Vec<Flush>,
     appended: u64,
     lost: u64,
@@ -114,16 +116,16 @@ impl Drop for SqliteLedger {
 impl Ledger for SqliteLedger {
     fn append(&self, report: InvocationReport) -> bool {
         let mut buffer = self.shared.buffer.lock().unwrap_or_else(PoisonError::into_inner);
-        if buffer.records.len() >= BUFFERED_RECORDS_HARD {
+        if buffer.records.len() + buffer.taken >= BUFFERED_RECORDS_HARD {
             buffer.lost += 1;
             return false;
         }
         buffer.records.push_back(report);
         buffer.appended += 1;
-        let waiting = buffer.records.len();
+        let (gathered, waiting) = (buffer.records.len(), buffer.records.len() + buffer.taken);
         drop(buffer);
         // In between, the thread wakes by its delay: no system call for most records.
-        if waiting == 1 || waiting == BATCH_RECORDS {
+        if gathered == 1 || gathered == BATCH_RECORDS {
             self.shared.woken.notify_one();
         }
         waiting < BUFFERED_RECORDS
@@ -184,18 +186,20 @@ impl Ledger for SqliteLedger {
 
 fn run(connection: &mut Connection, shared: &Shared, bounds: &LedgerBounds, clock: &Clock) {
     let mut written = 0u64;
+    let mut taken = VecDeque::new();
     loop {
-        let (batch, closed) = wait_for_batch(shared);
-        let outcome = write_batch(connection, &batch, bounds, (clock)());
+        let closed = wait_for_batch(shared, &mut taken);
+        let before = taken.len();
+        let outcome = write(connection, &mut taken, bounds, clock);
+        written += (before - taken.len()) as u64;
         let mut buffer = shared.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+        buffer.taken = 0;
         let lost = std::mem::take(&mut buffer.lost);
         if lost > 0 {
             tracing::error!(lost, "ledger records were lost: the disk refused them for too long");
         }
         match outcome {
             Ok(()) => {
-                buffer.records.drain(..batch.len());
-                written += batch.len() as u64;
                 for (_, answer) in buffer.flushes.extract_if(.., |(until, _)| *until <= written) {
                     let _ = answer.send(Ok(()));
                 }
@@ -204,7 +208,10 @@ fn run(connection: &mut Connection, shared: &Shared, bounds: &LedgerBounds, cloc
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, records = batch.len(), "failed to write the ledger; will try again");
+                tracing::warn!(%error, records = taken.len(), "failed to write the ledger; will try again");
+                // They are the oldest: back in front of those that came meanwhile.
+                taken.append(&mut buffer.records);
+                std::mem::swap(&mut taken, &mut buffer.records);
                 for (_, answer) in buffer.flushes.drain(..) {
                     let _ = answer.send(Err(error.repeat()));
                 }
@@ -219,8 +226,25 @@ fn run(connection: &mut Connection, shared: &Shared, bounds: &LedgerBounds, cloc
     }
 }
 
-/// A copy of the oldest records (they leave the buffer when they are written), and whether this is the end.
-fn wait_for_batch(shared: &Shared) -> (Vec<InvocationReport>, bool) {
+/// Writes what was taken, a batch per transaction; what was written is gone from `taken`.
+fn write(
+    connection: &mut Connection,
+    taken: &mut VecDeque<InvocationReport>,
+    bounds: &LedgerBounds,
+    clock: &Clock,
+) -> Result<(), StoreError> {
+    while !taken.is_empty() {
+        let length = taken.len().min(BATCH_RECORDS);
+        write_batch(connection, &taken.make_contiguous()[..length], bounds, (clock)())?;
+        taken.drain(..length);
+    }
+    taken.shrink_to(BATCH_RECORDS);
+    Ok(())
+}
+
+/// Exchanges the records there are for the empty `taken`, and tells whether this is the end. Nothing is copied or dropped
+/// while the buffer is locked: runs that end wait for it.
+fn wait_for_batch(shared: &Shared, taken: &mut VecDeque<InvocationReport>) -> bool {
     let urgent = |buffer: &Buffer| !buffer.flushes.is_empty() || buffer.closed;
     let mut buffer = shared.buffer.lock().unwrap_or_else(PoisonError::into_inner);
     while buffer.records.is_empty() && !urgent(&buffer) {
@@ -233,7 +257,9 @@ fn wait_for_batch(shared: &Shared) -> (Vec<InvocationReport>, bool) {
     {
         buffer = shared.woken.wait_timeout(buffer, left).unwrap_or_else(PoisonError::into_inner).0;
     }
-    (buffer.records.iter().take(BATCH_RECORDS).cloned().collect(), buffer.closed)
+    std::mem::swap(&mut buffer.records, taken);
+    buffer.taken = taken.len();
+    buffer.closed
 }
 
 #[derive(Default, Clone, Copy)]
