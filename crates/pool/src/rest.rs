@@ -11,7 +11,9 @@ use tokio::runtime::Handle;
 
 /// The rest of a run. Dropping it lets the run go on in a task of its own.
 #[derive(Default)]
-pub struct Rest(Option<(Pin<Box<dyn Future<Output = ()> + Send>>, Handle)>);
+pub struct Rest(Option<(Work, Handle)>);
+
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl std::fmt::Debug for Rest {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
