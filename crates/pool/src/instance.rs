@@ -187,3 +187,28 @@ impl Instance {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(run_us: u64, measured_ms_ago: Option<u64>, due: bool) {
+        let now = Instant::now() + Duration::from_secs(60);
+        let at = measured_ms_ago.map(|ago| now - Duration::from_millis(ago));
+        let memory = MeasuredMemory { peak_bytes: 0, at };
+        assert_eq!(
+            memory.is_due(Duration::from_micros(run_us), now),
+            due,
+            "{run_us} us, measured {measured_ms_ago:?} ms ago"
+        );
+    }
+
+    #[tokio::test]
+    async fn memory_is_measured_when_it_can_have_changed() {
+        check(10, None, true);
+        check(10, Some(0), false);
+        check(999, Some(19), false);
+        check(1_000, Some(0), true);
+        check(10, Some(20), true);
+    }
+}
