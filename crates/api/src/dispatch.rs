@@ -13,7 +13,6 @@ use crate::http::{ApiError, Context, Response, body, guard, reply};
 use crate::state::ApiState;
 use crate::{iam, lambda, lamplight, logs, sts};
 use ::http::{HeaderValue, Method, Request, StatusCode, header};
-use axum::Router;
 use axum::body::Body;
 use lamplight_model::{Caller, RequestId};
 use std::sync::Arc;
@@ -24,19 +23,29 @@ const SMALL_REQUEST_BYTES: usize = 256 * 1024;
 /// Namespace of query errors before the service is known.
 const NO_NAMESPACE: &str = "https://lamplight.invalid/";
 
+/// Answers the requests of one listener. A clone is cheap: there is one for each connection and request.
+#[derive(Clone)]
+pub struct FrontDoor {
+    state: Arc<ApiState>,
+    caller: Arc<Caller>,
+}
+
+impl FrontDoor {
+    /// Answers one request, whatever is wrong with it.
+    pub async fn answer(self, request: Request<Body>) -> Response {
+        answer(&self.state, self.caller, request).await
+    }
+}
+
 /// The front door of the loopback listener.
-pub fn router(state: Arc<ApiState>) -> Router {
+pub fn router(state: Arc<ApiState>) -> FrontDoor {
     function_endpoint(state, Caller::Loopback)
 }
 
 /// The same operations for whoever calls through the listener of an instance: every request carries `caller`,
 /// and `model::identity::authorize` decides what it may do.
-pub fn function_endpoint(state: Arc<ApiState>, caller: Caller) -> Router {
-    let caller = Arc::new(caller);
-    Router::new().fallback(move |request: Request<Body>| {
-        let (state, caller) = (Arc::clone(&state), Arc::clone(&caller));
-        async move { answer(&state, caller, request).await }
-    })
+pub fn function_endpoint(state: Arc<ApiState>, caller: Caller) -> FrontDoor {
+    FrontDoor { state, caller: Arc::new(caller) }
 }
 
 async fn answer(state: &ApiState, caller: Arc<Caller>, request: Request<Body>) -> Response {
@@ -54,7 +63,8 @@ async fn answer(state: &ApiState, caller: Arc<Caller>, request: Request<Body>) -
             reply::rest_json_error(&error)
         }
     };
-    if let Ok(value) = HeaderValue::from_str(&request_id.to_string()) {
+    let mut text = uuid::Uuid::encode_buffer();
+    if let Ok(value) = HeaderValue::from_str(request_id.0.hyphenated().encode_lower(&mut text)) {
         response.headers_mut().insert(reply::REQUEST_ID, value);
     }
     response

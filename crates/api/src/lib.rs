@@ -19,6 +19,6 @@ pub mod serve;
 pub mod state;
 pub mod sts;
 
-pub use dispatch::{function_endpoint, router};
+pub use dispatch::{FrontDoor, function_endpoint, router};
 pub use serve::{ServeLimits, serve};
 pub use state::{ApiConfig, ApiState, Clock, RuntimeRow};

@@ -1,13 +1,16 @@
-//! Accepts connections and hands their requests to a router.
+//! Accepts connections and hands their requests to a front door.
 //!
 //! Own loop instead of `axum::serve`: connections are counted and bounded, a client that sends half a head is
 //! given up, and when a listener goes away its connections go with it (an accepted connection pins the network
 //! namespace of the instance it came from).
 
-use axum::Router;
+use crate::dispatch::FrontDoor;
+use axum::body::Body;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +52,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Dropping the future closes the listener and every connection at once.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    door: FrontDoor,
     limits: ServeLimits,
     shutdown: impl Future<Output = ()> + Send,
 ) {
@@ -78,11 +81,16 @@ pub async fn serve(
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "failed to set TCP_NODELAY");
         }
+        let door = door.clone();
+        let service = service_fn(move |request: http::Request<Incoming>| {
+            let door = door.clone();
+            async move { Ok::<_, Infallible>(door.answer(request.map(Body::new)).await) }
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.head_timeout)
             .max_buf_size(HEAD_BYTES)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+            .serve_connection(TokioIo::new(stream), service);
         let stopping = stop.clone();
         connections.spawn(async move {
             let _permit = permit;

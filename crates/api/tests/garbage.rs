@@ -10,7 +10,6 @@ use http_body_util::BodyExt as _;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use support::FrontDoor;
-use tower_service::Service as _;
 
 /// Pieces that lead deep into the parsers, and noise.
 fn text() -> impl Strategy<Value = String> {
@@ -144,7 +143,7 @@ fn garbage_is_answered_in_the_form_of_a_protocol() {
         let request = build(parts);
         let said = format!("{} {}", request.method(), request.uri());
         let (head, body) = runtime.block_on(async {
-            let (head, body) = router.clone().call(request).await.unwrap().into_parts();
+            let (head, body) = router.clone().answer(request).await.into_parts();
             (head, body.collect().await.unwrap().to_bytes())
         });
         prop_assert!(head.status != 500, "{said}: {body:?}");

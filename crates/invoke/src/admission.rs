@@ -12,6 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// `Reason` of a throttle by the account's concurrency. Source: Lambda API model, `ThrottleReason`.
 pub const CONCURRENT_INVOCATION_LIMIT: &str = "ConcurrentInvocationLimitExceeded";
 
+/// Functions of a scope, and scopes, that are kept although nothing of theirs runs: the next call finds its place made.
+const IDLE_FUNCTIONS: usize = 64;
+const IDLE_SCOPES: usize = 8;
+
 /// Concurrency that is held free for one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
@@ -25,7 +29,7 @@ pub struct Held {
     pub executions: usize,
 }
 
-/// Counts of what runs now. Functions that run nothing and hold nothing are not kept, so this is bounded by the
+/// Counts of what runs now. A few functions that run nothing and hold nothing are kept, the rest is bounded by the
 /// limit itself.
 #[derive(Debug)]
 pub struct Admission {
@@ -150,13 +154,14 @@ impl Admission {
             Place::Unreserved => count.unreserved = count.unreserved.saturating_sub(1),
             Place::Held => count.leave_held(&permit.function, permit.version),
         }
+        let kept = count.functions.len() <= IDLE_FUNCTIONS;
         if let Some(of_function) = count.functions.get_mut(&permit.function) {
             *of_function = of_function.saturating_sub(1);
-            if *of_function == 0 {
+            if *of_function == 0 && !kept {
                 count.functions.remove(&permit.function);
             }
         }
-        if count.is_empty() {
+        if running.len() > IDLE_SCOPES && running.get(&permit.scope).is_some_and(ScopeCount::is_empty) {
             running.remove(&permit.scope);
         }
     }
@@ -169,7 +174,7 @@ impl Admission {
 
 impl ScopeCount {
     fn is_empty(&self) -> bool {
-        self.functions.is_empty() && self.held.is_empty()
+        self.functions.values().all(|running| *running == 0) && self.held.is_empty()
     }
 
     fn leave_held(&mut self, function: &FunctionName, version: VersionNumber) {
@@ -283,11 +288,19 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_of_functions_that_run_nothing() {
+    fn little_is_kept_of_functions_that_run_nothing() {
         let admission = Admission::new(10);
+        for region in 0..100 {
+            let region = Region::parse(&format!("r-{region}")).unwrap();
+            drop(admission.admit(&Scope { region, ..Scope::default() }, &name("f"), LATEST));
+        }
         for number in 0..100 {
             drop(admission.admit(&Scope::default(), &name(&format!("f{number}")), LATEST));
         }
-        assert!(admission.lock().is_empty());
+        let running = admission.lock();
+        assert!(running.len() <= IDLE_SCOPES + 1);
+        assert!(running.values().all(|count| count.functions.len() <= IDLE_FUNCTIONS + 1));
+        drop(running);
+        assert_eq!(admission.running_in_all(), 0);
     }
 }

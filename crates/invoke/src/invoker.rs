@@ -14,7 +14,7 @@ use lamplight_model::{
     ErrorCode, FunctionName, FunctionVersion, Invocation, InvocationReport, Outcome, OutcomeStatus,
     Qualifier, Scope, ServiceError, StartKind, Timestamp,
 };
-use lamplight_pool::{Answer, Finished};
+use lamplight_pool::{Answer, AnswerParts, FedBy, Finished, Rest};
 use lamplight_store::{Ledger, QueuedEvent, Store, StoreError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -114,8 +114,8 @@ impl Invoker {
         &self.provisioning
     }
 
-    /// Runs a function now. The run lives in a task of its own: a caller that goes away, even while this future
-    /// is still waiting for an instance, never ends it.
+    /// Runs a function now. The run is worked on by who awaits this future and then the answer; a caller that goes
+    /// away, even while this future is still waiting for an instance, never ends it: see `lamplight_pool::Rest`.
     ///
     /// Fails with `ResourceNotFoundException`; `ResourceConflictException` for a function that is `Pending` or
     /// `Failed`; `TooManyRequestsException` with its reason; and what `Workers::run` fails with. A failing
@@ -228,18 +228,19 @@ impl Invoker {
     ) -> Result<Running, ServiceError> {
         let executed_version = invocation.version.version;
         let (started, answer) = oneshot::channel();
-        let invoker = Arc::clone(self);
-        self.runs.spawn(async move { invoker.carry_through(invocation, permit, started).await });
-        let answer = answer.await.map_err(|_| ServiceError::internal("The invocation was lost."))??;
-        Ok(Running { executed_version, answer })
+        let run = Arc::clone(self).carry_through(invocation, permit, started);
+        let mut rest = Rest::new(self.runs.track_future(run));
+        let answer = rest.drive_alone(answer).await;
+        let (parts, fed_by) = answer.map_err(|_| ServiceError::internal("The invocation was lost."))??;
+        Ok(Running { executed_version, answer: Answer::attached(parts, rest, fed_by) })
     }
 
-    /// One run from hand-over to report, in a task of its own; the permit ends with it.
+    /// One run from hand-over to report; the permit ends with it.
     async fn carry_through(
-        &self,
+        self: Arc<Self>,
         invocation: Invocation,
         permit: Permit,
-        started: oneshot::Sender<Result<Answer, ServiceError>>,
+        started: oneshot::Sender<Result<(AnswerParts, FedBy), ServiceError>>,
     ) {
         let lost = lost_report(&invocation);
         let version = Arc::clone(&invocation.version);
@@ -261,9 +262,10 @@ impl Invoker {
             }
         };
         let (report_to_caller, finished) = oneshot::channel();
-        let pool_finished = answer.finished;
-        let _ = started.send(Ok(Answer { finished, ..answer }));
-        let ended = pool_finished.await.unwrap_or_else(|_| {
+        let (parts, mut rest, fed_by) = answer.take_apart();
+        let worker_finished = parts.finished;
+        let _ = started.send(Ok((AnswerParts { finished, ..parts }, fed_by)));
+        let ended = rest.drive_alone(worker_finished).await.unwrap_or_else(|_| {
             error!(request_id = %lost.request_id, "an invocation ended without a report");
             Finished { report: lost, log_tail: None }
         });
@@ -303,9 +305,9 @@ fn lost_report(invocation: &Invocation) -> InvocationReport {
     InvocationReport {
         request_id: invocation.request_id,
         scope: version.scope.clone(),
-        function: version.name.as_str().to_owned(),
+        function: version.name.shared(),
         version: version.version,
-        instance_id: String::new(),
+        instance_id: Arc::from(""),
         outcome: Outcome { status: OutcomeStatus::Failure, error_type: Some("ServiceException".to_owned()) },
         arrived_at: invocation.arrived_at,
         queue_us: 0,

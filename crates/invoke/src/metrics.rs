@@ -7,7 +7,7 @@ use crate::starts::StartRow;
 use lamplight_model::{FunctionName, InvocationReport, OutcomeStatus, Scope, StartKind};
 use serde::Serialize;
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Upper bounds of the duration histogram, milliseconds; a last bucket takes everything longer.
 pub const DURATION_BOUNDS_MS: [u64; 16] =
@@ -79,13 +79,13 @@ pub struct FunctionRow {
 /// The counters. Cheap enough to be touched a few times per invocation.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    functions: Mutex<HashMap<(Scope, String), FunctionMetrics>>,
+    functions: Mutex<HashMap<(Scope, Arc<str>), FunctionMetrics>>,
 }
 
 impl Metrics {
     /// Counts a finished run.
     pub fn finished(&self, report: &InvocationReport) {
-        self.change(&report.scope, &report.function, |metrics| {
+        self.change(&report.scope, report.function.clone(), |metrics| {
             metrics.invocations += 1;
             match report.outcome.status {
                 OutcomeStatus::Success => {}
@@ -110,17 +110,17 @@ impl Metrics {
 
     /// Counts a refused call.
     pub fn throttled(&self, scope: &Scope, function: &FunctionName) {
-        self.change(scope, function.as_str(), |metrics| metrics.throttles += 1);
+        self.change(scope, function.shared(), |metrics| metrics.throttles += 1);
     }
 
     /// Counts a call that ended in a platform error.
     pub fn platform_error(&self, scope: &Scope, function: &FunctionName) {
-        self.change(scope, function.as_str(), |metrics| metrics.platform_errors += 1);
+        self.change(scope, function.shared(), |metrics| metrics.platform_errors += 1);
     }
 
     /// Counts an event that was given up.
     pub fn dead_letter(&self, scope: &Scope, function: &FunctionName) {
-        self.change(scope, function.as_str(), |metrics| metrics.dead_letters += 1);
+        self.change(scope, function.shared(), |metrics| metrics.dead_letters += 1);
     }
 
     /// All rows, ordered by scope and name.
@@ -130,7 +130,7 @@ impl Metrics {
             .iter()
             .map(|((scope, function), metrics)| FunctionRow {
                 scope: scope.clone(),
-                function: function.clone(),
+                function: function.to_string(),
                 metrics: metrics.clone(),
             })
             .collect();
@@ -138,18 +138,18 @@ impl Metrics {
         rows
     }
 
-    fn change(&self, scope: &Scope, function: &str, change: impl FnOnce(&mut FunctionMetrics)) {
+    fn change(&self, scope: &Scope, function: Arc<str>, change: impl FnOnce(&mut FunctionMetrics)) {
         let mut functions = self.lock();
-        let key = (scope.clone(), function.to_owned());
+        let key = (scope.clone(), function);
         let full = functions.len() >= COUNTED_FUNCTIONS;
         if full && !functions.contains_key(&key) {
-            change(functions.entry((Scope::default(), OTHER_FUNCTIONS.to_owned())).or_default());
+            change(functions.entry((Scope::default(), OTHER_FUNCTIONS.into())).or_default());
         } else {
             change(functions.entry(key).or_default());
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(Scope, String), FunctionMetrics>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(Scope, Arc<str>), FunctionMetrics>> {
         self.functions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -84,7 +84,7 @@ fn phases(queue_us: u64, cold_start: &ColdStart) -> [(&'static str, u64); 5] {
 /// The counts since the server started.
 #[derive(Debug, Default)]
 pub struct Starts {
-    rows: Mutex<HashMap<(StartKind, String), StartRow>>,
+    rows: Mutex<HashMap<StartKind, HashMap<String, StartRow>>>,
 }
 
 impl Starts {
@@ -92,14 +92,20 @@ impl Starts {
     pub fn finished(&self, runtime: &str, report: &InvocationReport) {
         let runtime = if managed_runtime::is_known(runtime) { runtime } else { OTHER_RUNTIMES };
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (report.start, runtime.to_owned());
-        rows.entry(key).or_insert_with(|| StartRow::new(report.start, runtime)).add(report);
+        let rows = rows.entry(report.start).or_default();
+        match rows.get_mut(runtime) {
+            Some(row) => row.add(report),
+            None => rows
+                .entry(runtime.to_owned())
+                .or_insert_with(|| StartRow::new(report.start, runtime))
+                .add(report),
+        }
     }
 
     /// All rows, by runtime and way of start.
     pub fn rows(&self) -> Vec<StartRow> {
         let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut rows: Vec<StartRow> = rows.values().cloned().collect();
+        let mut rows: Vec<StartRow> = rows.values().flat_map(HashMap::values).cloned().collect();
         rows.sort_by(|one, other| {
             (&one.runtime, one.start.label()).cmp(&(&other.runtime, other.start.label()))
         });

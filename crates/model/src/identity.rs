@@ -18,9 +18,14 @@ pub enum Caller {
     },
 }
 
-/// What a caller wants to do, as `service:Operation`, e.g. `lambda:Invoke`.
+/// What a caller wants to do, e.g. `Invoke` of `lambda`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Action<'a>(pub &'a str);
+pub struct Action<'a> {
+    /// `lambda`, `logs`, `iam`, `sts`, ...
+    pub service: &'a str,
+    /// The operation's name in that service.
+    pub operation: &'a str,
+}
 
 /// Whether `caller` may do `action`.
 ///
@@ -29,7 +34,7 @@ pub fn authorize(caller: &Caller, action: Action<'_>) -> bool {
     match caller {
         Caller::Loopback => true,
         Caller::Function { .. } => {
-            matches!(action.0, "lambda:Invoke" | "sts:GetCallerIdentity")
+            matches!((action.service, action.operation), ("lambda", "Invoke") | ("sts", "GetCallerIdentity"))
         }
     }
 }

@@ -112,11 +112,11 @@ pub struct InvocationReport {
     /// Where the function lives.
     pub scope: Scope,
     /// Plain function name.
-    pub function: String,
+    pub function: Arc<str>,
     /// The version that ran.
     pub version: VersionNumber,
     /// The instance that ran it, empty when none could be started.
-    pub instance_id: String,
+    pub instance_id: Arc<str>,
     /// How it ended.
     pub outcome: Outcome,
     /// Arrival at the front door.

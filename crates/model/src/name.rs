@@ -5,22 +5,28 @@
 use crate::function::VersionNumber;
 use crate::scope::{AccountId, Region, Scope};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// A plain function name: 1 to 64 characters of `[a-zA-Z0-9-_]`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct FunctionName(String);
+pub struct FunctionName(Arc<str>);
 
 impl FunctionName {
     /// `None` for anything that is not a plain name.
     pub fn parse(text: &str) -> Option<Self> {
         let valid = (1..=64).contains(&text.len()) && text.bytes().all(is_name_byte);
-        valid.then(|| Self(text.to_owned()))
+        valid.then(|| Self(text.into()))
     }
 
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The name, for records that outlive a request.
+    pub fn shared(&self) -> Arc<str> {
+        self.0.clone()
     }
 }
 

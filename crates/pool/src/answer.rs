@@ -1,12 +1,31 @@
 //! What running an invocation gives back: a bounded stream of the body, then how it ended, then the report.
 
+use crate::rest::Rest;
 use bytes::Bytes;
 use lamplight_model::{InvocationReport, Outcome, OutcomeStatus, ServiceError};
 use tokio::sync::{mpsc, oneshot};
 
-/// A running invocation as its caller sees it. Dropping it drops the answer, never the run.
+/// A running invocation as its caller sees it: taken whole with `collect`, or in parts after `detach`. Dropping it drops
+/// the answer, never the run.
 #[derive(Debug)]
 pub struct Answer {
+    parts: AnswerParts,
+    rest: Rest,
+    fed_by: FedBy,
+}
+
+/// Who puts the pieces of the body into its channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FedBy {
+    /// The run, and nobody else.
+    Run,
+    /// Other tasks, too.
+    Others,
+}
+
+/// An answer whose run needs nobody to work on it.
+#[derive(Debug)]
+pub struct AnswerParts {
     /// The body as it is produced; closed when it is complete. An error document arrives here as well.
     /// Closed without a piece when `outcome` is a `ServiceError`.
     pub body: mpsc::Receiver<Bytes>,
@@ -15,7 +34,7 @@ pub struct Answer {
     /// Resolves when the answer is complete: what the function did, or the error of a run that the
     /// platform could not carry through (`ServiceException`: the instance was lost with its host process).
     ///
-    /// A dropped sender (the pool's task ended without a word) means the same as `ServiceException`.
+    /// A dropped sender (the run ended without a word) means the same as `ServiceException`.
     pub outcome: oneshot::Receiver<Result<Outcome, ServiceError>>,
     /// Resolves when the instance is free again and the REPORT line is written. Also for a run that ended in
     /// a `ServiceError`: its report says `Failure` with `error_type` `ServiceException` and bills nothing.
@@ -40,11 +59,40 @@ pub struct Collected {
     pub content_type: Option<String>,
     /// What the function did.
     pub outcome: Outcome,
-    /// Resolves when the REPORT line is written.
-    pub finished: oneshot::Receiver<Finished>,
+    finished: oneshot::Receiver<Finished>,
+    rest: Rest,
+}
+
+impl Collected {
+    /// Waits until the REPORT line is written. `None` when the run ended without a word.
+    pub async fn finished(mut self) -> Option<Finished> {
+        self.rest.drive_alone(self.finished).await.ok()
+    }
+}
+
+impl From<AnswerParts> for Answer {
+    /// Of a run that has a task of its own.
+    fn from(parts: AnswerParts) -> Self {
+        Self { parts, rest: Rest::default(), fed_by: FedBy::Others }
+    }
 }
 
 impl Answer {
+    /// Of a run that is worked on by whoever waits for it.
+    pub fn attached(parts: AnswerParts, rest: Rest, fed_by: FedBy) -> Self {
+        Self { parts, rest, fed_by }
+    }
+
+    /// Lets the run go on by itself and gives what it answers.
+    pub fn detach(self) -> AnswerParts {
+        self.parts
+    }
+
+    /// For who wraps a run: everything but `collect`.
+    pub fn take_apart(self) -> (AnswerParts, Rest, FedBy) {
+        (self.parts, self.rest, self.fed_by)
+    }
+
     /// Waits for the whole answer. A body of more than `limit_bytes` becomes AWS's
     /// `Function.ResponseSizeTooLarge`; it is read to its end, but not kept.
     ///
@@ -53,23 +101,14 @@ impl Answer {
     ///
     /// Fails with the `ServiceError` of a run that could not be carried through.
     pub async fn collect(self, limit_bytes: usize) -> Result<Collected, ServiceError> {
-        let Self { mut body, content_type, outcome, finished } = self;
-        let mut pieces: Vec<Bytes> = Vec::new();
-        let mut length = 0_usize;
-        let mut last = Bytes::new();
-        while let Some(piece) = body.recv().await {
-            length = length.saturating_add(piece.len());
-            if length > limit_bytes {
-                pieces.clear();
-            } else {
-                pieces.push(piece.clone());
-            }
-            last = piece;
-        }
-        let outcome = outcome
-            .await
-            .unwrap_or_else(|_| Err(ServiceError::internal("The invocation ended without an outcome")))?;
-        let content_type = content_type.await.unwrap_or_default();
+        let Self { parts, mut rest, fed_by } = self;
+        let AnswerParts { body, content_type, outcome, finished } = parts;
+        let whole = whole(body, outcome, limit_bytes);
+        let (pieces, length, last, outcome) = match fed_by {
+            FedBy::Run => rest.drive_alone(whole).await?,
+            FedBy::Others => rest.drive(whole).await?,
+        };
+        let content_type = rest.drive(content_type).await.unwrap_or_default();
         let platform_document = matches!(outcome.status, OutcomeStatus::Timeout | OutcomeStatus::Failure);
         let (body, content_type, outcome) = if platform_document {
             (last, None, outcome)
@@ -81,8 +120,34 @@ impl Answer {
         } else {
             (pieces.concat().into(), content_type, outcome)
         };
-        Ok(Collected { body, content_type, outcome, finished })
+        Ok(Collected { body, content_type, outcome, finished, rest })
     }
+}
+
+type Whole = (Vec<Bytes>, usize, Bytes, Outcome);
+
+/// The pieces (none when there are more than `limit_bytes`), their length, the last one, and the outcome.
+async fn whole(
+    mut body: mpsc::Receiver<Bytes>,
+    outcome: oneshot::Receiver<Result<Outcome, ServiceError>>,
+    limit_bytes: usize,
+) -> Result<Whole, ServiceError> {
+    let mut pieces: Vec<Bytes> = Vec::new();
+    let mut length = 0_usize;
+    let mut last = Bytes::new();
+    while let Some(piece) = body.recv().await {
+        length = length.saturating_add(piece.len());
+        if length > limit_bytes {
+            pieces.clear();
+        } else {
+            pieces.push(piece.clone());
+        }
+        last = piece;
+    }
+    let outcome = outcome
+        .await
+        .unwrap_or_else(|_| Err(ServiceError::internal("The invocation ended without an outcome")))?;
+    Ok((pieces, length, last, outcome))
 }
 
 #[cfg(test)]
@@ -99,7 +164,8 @@ mod tests {
         }
         drop((body_sender, content_type_sender));
         outcome_sender.send(Ok(Outcome { status, error_type: None })).unwrap();
-        let collected = Answer { body, content_type, outcome, finished }.collect(limit).await.unwrap();
+        let collected =
+            Answer::from(AnswerParts { body, content_type, outcome, finished }).collect(limit).await.unwrap();
         assert!(std::str::from_utf8(&collected.body).unwrap().starts_with(expected));
         assert_eq!(collected.body.is_empty(), expected.is_empty());
     }
@@ -120,7 +186,10 @@ mod tests {
         let (_, content_type) = oneshot::channel();
         let (_, outcome) = oneshot::channel();
         let (_, finished) = oneshot::channel();
-        let error = Answer { body, content_type, outcome, finished }.collect(10).await.unwrap_err();
+        let error = Answer::from(AnswerParts { body, content_type, outcome, finished })
+            .collect(10)
+            .await
+            .unwrap_err();
         assert_eq!(error.code, lamplight_model::ErrorCode::ServiceException);
     }
 }

@@ -8,7 +8,9 @@ use lamplight_runtime::Conversation;
 use lamplight_sandbox::{Exit, Limits, Sandbox, TemporaryVolume};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tracing::warn;
 
 /// A share of the node's budget, held from the decision to start an instance until nothing of it is left.
@@ -110,6 +112,27 @@ impl Body {
     }
 }
 
+/// Highest memory use of an instance, as far as it was looked at.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MeasuredMemory {
+    /// Bytes.
+    pub peak_bytes: u64,
+    /// When.
+    pub at: Option<Instant>,
+}
+
+/// A run that was shorter can have taken a few MiB at most: the kernel hands out a page in a quarter of a microsecond.
+const SHORT_RUN: Duration = Duration::from_millis(1);
+/// Short runs are reported with memory that was measured so lately.
+const MEASURED_LATELY: Duration = Duration::from_millis(20);
+
+impl MeasuredMemory {
+    /// Whether it is to be measured anew for the report of a run that took `duration` and ended `now`.
+    pub fn is_due(&self, duration: Duration, now: Instant) -> bool {
+        duration >= SHORT_RUN || self.at.is_none_or(|at| now.saturating_duration_since(at) >= MEASURED_LATELY)
+    }
+}
+
 /// An instance that finished its init.
 pub struct Instance {
     /// 32 hexadecimal digits: the end of its log stream's name.
@@ -122,6 +145,8 @@ pub struct Instance {
     pub room: Room,
     /// Whether its processes stand still.
     pub frozen: bool,
+    /// What its memory was when it was measured last.
+    pub memory: MeasuredMemory,
     /// Its place among the provisioned instances of its version, when it is one.
     pub provisioned: Option<Membership>,
 }
@@ -160,5 +185,30 @@ impl Instance {
             self.frozen = false;
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(run_us: u64, measured_ms_ago: Option<u64>, due: bool) {
+        let now = Instant::now() + Duration::from_secs(60);
+        let at = measured_ms_ago.map(|ago| now - Duration::from_millis(ago));
+        let memory = MeasuredMemory { peak_bytes: 0, at };
+        assert_eq!(
+            memory.is_due(Duration::from_micros(run_us), now),
+            due,
+            "{run_us} us, measured {measured_ms_ago:?} ms ago"
+        );
+    }
+
+    #[tokio::test]
+    async fn memory_is_measured_when_it_can_have_changed() {
+        check(10, None, true);
+        check(10, Some(0), false);
+        check(999, Some(19), false);
+        check(1_000, Some(0), true);
+        check(10, Some(20), true);
     }
 }

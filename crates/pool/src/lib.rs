@@ -12,6 +12,7 @@ pub mod policy;
 pub mod pool;
 pub mod provisioned;
 pub mod registry;
+pub mod rest;
 pub mod snapshot;
 
 mod blanks;
@@ -31,7 +32,7 @@ mod trace;
 mod version_zygotes;
 mod zygotes;
 
-pub use answer::{Answer, Collected, Finished};
+pub use answer::{Answer, AnswerParts, Collected, FedBy, Finished};
 pub use blanks::BlanksConfig;
 pub use config::PoolConfig;
 pub use plan::{RuntimePlan, RuntimeSource};
@@ -39,6 +40,7 @@ pub use policy::VersionZygoteBounds;
 pub use pool::{PlatformEndpoint, Pool};
 pub use prewarm::PrewarmFailure;
 pub use provisioned::{ProvisionedCounts, ProvisionedFailure, ProvisionedState, ProvisionedTarget};
+pub use rest::Rest;
 pub use snapshot::{Snapshot, VersionSnapshot};
 
 /// The wall clock, injected so that tests need not wait.

@@ -1,6 +1,6 @@
 //! The pool: finds or starts an instance for an invocation, takes it back, keeps the node within its bounds.
 
-use crate::answer::Answer;
+use crate::answer::{Answer, AnswerParts, FedBy};
 use crate::blanks::{self, Blanks};
 use crate::carried::CarriedVolumes;
 use crate::compile::Compilations;
@@ -11,6 +11,7 @@ use crate::log::{Journal, JournalTarget};
 use crate::plan::RuntimeSource;
 use crate::provisioned::keeper::{self, Provisioned};
 use crate::registry::{Acquired, Bounds, EntryId, Grant, Phase, Registry};
+use crate::rest::Rest;
 use crate::run::{AnswerSender, Run, VolumePromise};
 use crate::snapshot::Snapshot;
 use crate::version_zygotes::VersionZygotes;
@@ -21,8 +22,10 @@ use lamplight_model::{
 };
 use lamplight_sandbox::SandboxBackend;
 use lamplight_store::{CodeStore, Logs};
+use std::future::poll_fn;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, ready};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -109,7 +112,7 @@ impl Pool {
         pool
     }
 
-    /// Starts one invocation; the run goes on when the caller drops the answer.
+    /// Starts one invocation; the run is worked on by who waits for the answer and goes on when the answer is dropped.
     ///
     /// Fails with `TooManyRequestsException` when the node is full beyond its bounded wait, with
     /// `InvalidRuntimeException` when the version's runtime is not on this host, and with `ServiceException`
@@ -117,14 +120,10 @@ impl Pool {
     pub async fn run(self: &Arc<Self>, invocation: Invocation) -> Result<Answer, ServiceError> {
         let called_at = Instant::now();
         if let Some(instance) = self.take_provisioned(&invocation.version) {
-            let (sender, answer) = channels();
-            let run = Run { pool: self.clone(), invocation, queued: called_at.elapsed() };
-            self.spawn(run.warm(instance, sender));
-            return Ok(answer);
+            return Ok(self.warm(invocation, called_at, instance));
         }
         loop {
-            let (entry, grant) = self.acquire(&invocation.version).await?;
-            let queued = called_at.elapsed();
+            let (entry, grant) = self.acquire(&invocation.version, called_at).await?;
             match grant {
                 Grant::Instance(mut instance) => {
                     instance.room.phase = Phase::Running;
@@ -133,33 +132,40 @@ impl Pool {
                         self.stop(instance);
                         continue;
                     }
-                    let (sender, answer) = channels();
-                    let run = Run { pool: self.clone(), invocation, queued };
-                    self.spawn(run.warm(instance, sender));
-                    return Ok(answer);
+                    return Ok(self.warm(invocation, called_at, instance));
                 }
                 Grant::Room(claim_bytes) => {
                     let room = Room::granted(self, entry, claim_bytes);
                     let plan = (self.runtimes)(&invocation.version.runtime)?;
-                    let (sender, answer) = channels();
-                    let run = Run { pool: self.clone(), invocation, queued };
-                    self.spawn(run.cold(room, plan, sender));
-                    return Ok(answer);
+                    let (sender, parts) = channels();
+                    let run = Run { pool: self.clone(), invocation, queued: called_at.elapsed() };
+                    let rest = Rest::new(self.tracked(run.cold(room, plan, sender)));
+                    return Ok(Answer::attached(parts, rest, FedBy::Others));
                 }
             }
         }
     }
 
+    fn warm(self: &Arc<Self>, invocation: Invocation, called_at: Instant, instance: Instance) -> Answer {
+        let begun = Instant::now();
+        let queued = begun.saturating_duration_since(called_at);
+        let run = Run { pool: self.clone(), invocation, queued };
+        let fed_by = if instance.body.conversation.has_own_tasks() { FedBy::Others } else { FedBy::Run };
+        let (sender, parts) = channels();
+        Answer::attached(parts, Rest::new(self.tracked(run.warm(instance, begun, sender))), fed_by)
+    }
+
     async fn acquire(
         self: &Arc<Self>,
         version: &Arc<FunctionVersion>,
+        now: Instant,
     ) -> Result<(EntryId, Grant<Instance>), ServiceError> {
         let acquisition = {
             let mut registry = self.registry();
             if registry.is_closed() {
                 return Err(stopping());
             }
-            registry.acquire(version, Instant::now())
+            registry.acquire(version, now)
         };
         for instance in acquisition.to_stop {
             self.stop(instance);
@@ -264,13 +270,13 @@ impl Pool {
     }
 
     /// An instance whose run is over and whose runtime asked for the next event.
-    pub(crate) fn give_back(&self, mut instance: Instance) {
+    pub(crate) fn give_back(&self, mut instance: Instance, now: Instant) {
         if instance.provisioned.is_some() {
             return self.keep_provisioned(instance);
         }
         let (entry, claim_bytes) = (instance.room.entry, instance.room.claim_bytes);
         instance.room.phase = Phase::Idle;
-        let back = self.registry().finished(entry, instance, claim_bytes, Instant::now());
+        let back = self.registry().finished(entry, instance, claim_bytes, now);
         self.stop_or_watch(back);
     }
 
@@ -317,15 +323,26 @@ impl Pool {
         (id.into(), Journal::new(self.target.clone(), version.clone(), stream, initialization))
     }
 
-    /// Work the drain waits for.
+    /// Work the drain waits for, in a task.
     pub(crate) fn spawn(self: &Arc<Self>, run: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(self.tracked(run));
+    }
+
+    /// Work the drain waits for.
+    fn tracked(
+        self: &Arc<Self>,
+        run: impl Future<Output = ()> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
         let pool = self.clone();
-        self.tasks.spawn(async move {
-            run.await;
+        // In a box, because an async block that awaits what it captured has room for it twice.
+        let mut run = Box::pin(run);
+        self.tasks.track_future(poll_fn(move |context| {
+            ready!(run.as_mut().poll(context));
             if pool.abort_or_closed() {
                 pool.busy_changed.notify_waiters();
             }
-        });
+            Poll::Ready(())
+        }))
     }
 
     fn abort_or_closed(&self) -> bool {
@@ -352,7 +369,7 @@ impl Drop for Place<'_> {
         self.receiver.close();
         match self.receiver.try_recv() {
             Ok(Grant::Instance(instance)) => {
-                self.pool.give_back(instance);
+                self.pool.give_back(instance, Instant::now());
             }
             Ok(Grant::Room(claim_bytes)) => drop(Room::granted(self.pool, self.entry, claim_bytes)),
             Err(_) => {}
@@ -360,7 +377,7 @@ impl Drop for Place<'_> {
     }
 }
 
-fn channels() -> (AnswerSender, Answer) {
+fn channels() -> (AnswerSender, AnswerParts) {
     let (body_sender, body) = mpsc::channel(BODY_PIECES);
     let (content_type_sender, content_type) = oneshot::channel();
     let (outcome_sender, outcome) = oneshot::channel();
@@ -372,7 +389,7 @@ fn channels() -> (AnswerSender, Answer) {
             outcome: outcome_sender,
             finished: finished_sender,
         },
-        Answer { body, content_type, outcome, finished },
+        AnswerParts { body, content_type, outcome, finished },
     )
 }
 

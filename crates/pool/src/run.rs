@@ -1,4 +1,4 @@
-//! One invocation on one instance, in a task of its own: hand over, wait until the deadline, report.
+//! One invocation on one instance: hand over, wait until the deadline, report.
 //!
 //! ```text
 //! instance ready --- START --- event ---> reply ---> asked for next --- END, REPORT ---> idle again
@@ -9,7 +9,7 @@
 use crate::answer::Finished;
 use crate::documents::{self, Ending};
 use crate::initialization::InitializationType;
-use crate::instance::{Body, Instance, Room};
+use crate::instance::{Body, Instance, MeasuredMemory, Room};
 use crate::log::Journal;
 use crate::plan::RuntimePlan;
 use crate::pool::Pool;
@@ -85,9 +85,14 @@ enum Conversed {
 }
 
 impl Run {
-    /// Runs on an instance that was idle.
-    pub async fn warm(self, instance: Instance, sender: AnswerSender) {
-        self.on_instance(instance, None, Instant::now(), true, sender).await;
+    /// Runs on an instance that was idle; its time began at `begun`.
+    pub fn warm(
+        self,
+        instance: Instance,
+        begun: Instant,
+        sender: AnswerSender,
+    ) -> impl Future<Output = ()> + Send {
+        self.on_instance(instance, None, begun, true, sender)
     }
 
     /// Starts an instance and runs on it.
@@ -199,15 +204,18 @@ impl Run {
                 (lost_outcome(), false, false, None)
             }
         };
-        let duration = begun.elapsed().min(limit);
+        let ended = Instant::now();
+        let duration = ended.saturating_duration_since(begun).min(limit);
         instance.body.drain_log();
-        let memory_peak_bytes = match instance.body.sandbox.memory_peak_bytes() {
-            Ok(bytes) => bytes,
-            Err(error) => {
+        if !healthy || instance.memory.is_due(duration, ended) {
+            let peak_bytes = instance.body.sandbox.memory_peak_bytes().unwrap_or_else(|error| {
                 debug!(instance_id = %instance.id, %error, "failed to measure an instance");
-                0
-            }
-        };
+                instance.memory.peak_bytes
+            });
+            instance.memory = MeasuredMemory { peak_bytes, at: Some(ended) };
+            self.pool.measured(&mut instance.room, peak_bytes);
+        }
+        let memory_peak_bytes = instance.memory.peak_bytes;
         let report = self.report(
             &instance.id,
             Measured {
@@ -221,9 +229,8 @@ impl Run {
             },
         );
         let log_tail = instance.journal.report(&report);
-        self.pool.measured(&mut instance.room, memory_peak_bytes);
         if healthy {
-            self.pool.give_back(instance);
+            self.pool.give_back(instance, ended);
         } else {
             instance.room.change(Phase::Stopping);
             drop(instance.provisioned.take());
@@ -329,7 +336,7 @@ impl Run {
 
     async fn end_without_instance(
         &self,
-        id: &str,
+        id: &Arc<str>,
         journal: &Journal,
         ending: Ending,
         duration: Duration,
@@ -357,7 +364,13 @@ impl Run {
     }
 
     /// `journal` when START was written.
-    fn no_instance(&self, id: &str, error: ServiceError, journal: Option<&Journal>, sender: AnswerSender) {
+    fn no_instance(
+        &self,
+        id: &Arc<str>,
+        error: ServiceError,
+        journal: Option<&Journal>,
+        sender: AnswerSender,
+    ) {
         let report = self.report(
             id,
             Measured {
@@ -376,7 +389,7 @@ impl Run {
         let _ = sender.finished.send(Finished { report, log_tail });
     }
 
-    fn report(&self, instance_id: &str, measured: Measured) -> InvocationReport {
+    fn report(&self, instance_id: &Arc<str>, measured: Measured) -> InvocationReport {
         let version = &self.invocation.version;
         let granularity = self.pool.config.billing_granularity_ms;
         let billed = if measured.billable {
@@ -388,9 +401,9 @@ impl Run {
         InvocationReport {
             request_id: self.invocation.request_id,
             scope: version.scope.clone(),
-            function: version.name.to_string(),
+            function: version.name.shared(),
             version: version.version,
-            instance_id: instance_id.to_owned(),
+            instance_id: instance_id.clone(),
             outcome: measured.outcome,
             arrived_at: self.invocation.arrived_at,
             queue_us: micros(self.queued),

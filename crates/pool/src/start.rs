@@ -2,7 +2,7 @@
 
 use crate::blanks::{Blank, BlankKind};
 use crate::environment::{Credentials, environment};
-use crate::instance::{Body, Instance, OwnedTask, Room};
+use crate::instance::{Body, Instance, MeasuredMemory, OwnedTask, Room};
 use crate::log::{Journal, Output, Records};
 use crate::plan::RuntimePlan;
 use crate::pool::Pool;
@@ -89,7 +89,15 @@ impl Ready {
         }
         room.change(Phase::Running);
         pool.registry().started(room.entry, self.cost());
-        Instance { id, body: self.body, journal: journal.clone(), room, frozen: false, provisioned: None }
+        Instance {
+            id,
+            body: self.body,
+            journal: journal.clone(),
+            room,
+            frozen: false,
+            memory: MeasuredMemory::default(),
+            provisioned: None,
+        }
     }
 }
 
@@ -213,9 +221,6 @@ impl StartRequest<'_> {
         let ending = {
             let conversation = &mut body.conversation;
             let init = async {
-                if kind != StartKind::FromNothing {
-                    conversation.begin().await?;
-                }
                 let first_word = async {
                     let word = conversation.first_word().await;
                     interpreter = process_started.elapsed();
@@ -317,17 +322,20 @@ impl StartRequest<'_> {
         };
         let memory_bytes = u64::from(version.memory_mib) * 1024 * 1024;
         let compiled = pool.compiled(version, self.plan);
-        // Told while the code is bound. A blank that cannot be told has ended, which beginning will find.
+        // Told first: it reads that while the code is bound. A blank that cannot be told has ended, which waiting for its
+        // first word will find.
         let init = Init { environment: self.environment().into_iter().collect() };
-        let (bound, _told) = tokio::join!(
-            blank.sandbox.bind_code(code, compiled.as_deref(), memory_bytes),
+        let (_told, bound) = tokio::join!(
             blank.conversation.tell(&init),
+            blank.sandbox.bind_code(code, compiled.as_deref(), memory_bytes),
         );
         if let Err(error) = bound {
             warn!(function = %version.name, %error, "failed to bind code in a blank instance, starting from nothing");
             pool.stop_blank(blank);
             return None;
         }
+        // It imports while the rest is attached.
+        let _begun = blank.conversation.begin().await;
         let Blank { sandbox, conversation, platform_api, output, .. } = blank;
         let body = match self.attach(sandbox, conversation, platform_api, output) {
             Ok(body) => body,

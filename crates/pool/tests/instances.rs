@@ -285,7 +285,7 @@ def handler(event, context):
     let function = Arc::new(fixture.python("waits", source));
     let directory = tempfile::tempdir().unwrap();
     let flag = directory.path().join("go");
-    let answer = fixture.pool.run(invocation(&function, &format!("{flag:?}"))).await.unwrap();
+    let answer = fixture.pool.run(invocation(&function, &format!("{flag:?}"))).await.unwrap().detach();
     let finished = answer.finished;
     drop((answer.body, answer.outcome, answer.content_type));
     std::fs::write(&flag, "").unwrap();
@@ -383,7 +383,7 @@ def handler(event, context):
     assert_eq!(fixture.call(&two, "\"/\"").await.start(), "cold");
     assert_eq!(fixture.pool.snapshot().counters.evictions, 1);
     // Busy: waits, then is refused.
-    let busy = fixture.pool.run(invocation(&two, &format!("{flag:?}"))).await.unwrap();
+    let busy = fixture.pool.run(invocation(&two, &format!("{flag:?}"))).await.unwrap().detach();
     let refused = fixture.try_call(&one, "1").await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::TooManyRequestsException);
     assert_eq!(refused.reason, Some("ConcurrentInvocationLimitExceeded"));

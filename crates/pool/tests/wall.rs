@@ -635,7 +635,7 @@ def handler(event, context):
     );
     assert!(answers.iter().all(|answer| answer.body == "1"));
     let mut instances: Vec<&str> =
-        answers.iter().map(|answer| answer.finished.report.instance_id.as_str()).collect();
+        answers.iter().map(|answer| &*answer.finished.report.instance_id).collect();
     instances.sort_unstable();
     instances.dedup();
     assert_eq!(instances.len(), calls);

@@ -184,6 +184,11 @@ impl Conversation {
         self.logs.take()
     }
 
+    /// Whether the body of an answer is put into its sink by other tasks than the one that awaits `invoke`.
+    pub fn has_own_tasks(&self) -> bool {
+        matches!(self.kind, Kind::Http(_))
+    }
+
     /// When the interpreter said its first word (frames: `hello`; HTTP: the first connection).
     pub async fn first_word(&mut self) -> Result<(), ConversationError> {
         match &mut self.kind {

@@ -2,6 +2,7 @@
 
 use crate::http::ApiError;
 use crate::http::signature::{self, CredentialScope};
+use http::header::AsHeaderName;
 use http::{HeaderMap, Method, request::Parts};
 use lamplight_model::{Action, Caller, Region, RequestId, Scope, identity};
 use percent_encoding::percent_decode_str;
@@ -70,7 +71,7 @@ impl Context {
     }
 
     /// A header's value; `None` when absent or not ASCII.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: impl AsHeaderName) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
@@ -96,10 +97,20 @@ impl Context {
     ///
     /// Fails with 403 `AccessDeniedException`.
     pub fn authorize(&self, service: &str, operation: &str, resource: &str) -> Result<(), ApiError> {
-        let action = format!("{service}:{operation}");
-        if identity::authorize(&self.caller, Action(&action)) {
+        self.authorize_lazily(service, operation, || resource.to_owned())
+    }
+
+    /// As `authorize`, for a resource that takes work to name.
+    pub fn authorize_lazily(
+        &self,
+        service: &str,
+        operation: &str,
+        resource: impl FnOnce() -> String,
+    ) -> Result<(), ApiError> {
+        if identity::authorize(&self.caller, Action { service, operation }) {
             return Ok(());
         }
+        let (action, resource) = (format!("{service}:{operation}"), resource());
         // The permission that guards Invoke has another name than the operation.
         let permission = if action == "lambda:Invoke" { "lambda:InvokeFunction" } else { &action };
         Err(ApiError::new(

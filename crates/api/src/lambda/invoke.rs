@@ -12,10 +12,24 @@ use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use lamplight_invoke::{InvokeRequest, Running};
-use lamplight_model::{ErrorCode, ServiceError, Timestamp, limits};
+use lamplight_model::{ErrorCode, ServiceError, Timestamp, VersionNumber, limits};
 use serde::de::IgnoredAny;
+
+// Made once: a name given as text is parsed again at each use.
+const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
+const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
+const INVOCATION_TYPE: HeaderName = HeaderName::from_static("x-amz-invocation-type");
+const LOG_TYPE: HeaderName = HeaderName::from_static("x-amz-log-type");
+const CLIENT_CONTEXT: HeaderName = HeaderName::from_static("x-amz-client-context");
+const REFUSED: [(HeaderName, &str); 2] = [
+    (HeaderName::from_static("x-amz-tenant-id"), "Tenant isolation (X-Amz-Tenant-Id)"),
+    (
+        HeaderName::from_static("x-amz-durable-execution-name"),
+        "Durable execution (X-Amz-Durable-Execution-Name)",
+    ),
+];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum InvocationType {
@@ -57,8 +71,7 @@ pub async fn invoke(
     };
     let payload = read_payload(body, invocation_type).await?;
     check_json(&payload)?;
-    let trace_header =
-        context.header("x-amzn-trace-id").map_or_else(|| new_trace_header(state.now()), str::to_owned);
+    let trace_header = context.header(TRACE_ID).map_or_else(|| new_trace_header(state.now()), str::to_owned);
     let mut request =
         InvokeRequest::new(target.scope, target.name, target.qualifier, context.request_id, payload);
     request.client_context = client_context;
@@ -68,7 +81,7 @@ pub async fn invoke(
         InvocationType::RequestResponse => {
             let running = state.invoker.invoke(request).await?;
             let mut response = answer(running, log_tail).await?;
-            set(&mut response, "x-amzn-trace-id", &trace_header);
+            set(&mut response, TRACE_ID, &trace_header);
             Ok(response)
         }
         InvocationType::Event => {
@@ -88,7 +101,7 @@ type Head = (Target, InvocationType, Option<String>, bool);
 fn head(context: &Context, label: &str) -> Result<Head, ApiError> {
     let target = Target::from_path(context, label)?;
     let mut violations = Violations::default();
-    let invocation_type = match context.header("x-amz-invocation-type").unwrap_or("RequestResponse") {
+    let invocation_type = match context.header(INVOCATION_TYPE).unwrap_or("RequestResponse") {
         "RequestResponse" => InvocationType::RequestResponse,
         "Event" => InvocationType::Event,
         "DryRun" => InvocationType::DryRun,
@@ -97,18 +110,15 @@ fn head(context: &Context, label: &str) -> Result<Head, ApiError> {
             InvocationType::DryRun
         }
     };
-    let log_type = context.header("x-amz-log-type").unwrap_or("None");
+    let log_type = context.header(LOG_TYPE).unwrap_or("None");
     violations.one_of(log_type, "logType", &["None", "Tail"]);
     violations.finish()?;
-    for (header, what) in [
-        ("x-amz-tenant-id", "Tenant isolation (X-Amz-Tenant-Id)"),
-        ("x-amz-durable-execution-name", "Durable execution (X-Amz-Durable-Execution-Name)"),
-    ] {
+    for (header, what) in REFUSED {
         if context.headers.contains_key(header) {
             return Err(ApiError::invalid_parameter(format!("{what} is not supported by Lamplight yet.")));
         }
     }
-    let client_context = context.headers.get("x-amz-client-context").map(|value| decode(value.as_bytes()));
+    let client_context = context.headers.get(CLIENT_CONTEXT).map(|value| decode(value.as_bytes()));
     Ok((target, invocation_type, client_context.transpose()?, log_type == "Tail"))
 }
 
@@ -167,16 +177,28 @@ fn check_json(payload: &[u8]) -> Result<(), ApiError> {
 async fn answer(running: Running, log_tail: bool) -> Result<Response, ApiError> {
     let lost = || ServiceError::internal("The invocation was lost with its instance.");
     let Running { executed_version, answer } = running;
-    let collected = answer.collect(limits::SYNC_PAYLOAD_BYTES).await?;
-    let mut response = reply::with_body(StatusCode::OK, "application/json", collected.body);
-    set(&mut response, "x-amz-executed-version", &executed_version.to_string());
+    let mut collected = answer.collect(limits::SYNC_PAYLOAD_BYTES).await?;
+    let body = std::mem::take(&mut collected.body);
+    let mut response = reply::with_body(StatusCode::OK, "application/json", body);
+    match executed_version {
+        VersionNumber::Latest => {
+            response.headers_mut().insert(EXECUTED_VERSION, HeaderValue::from_static("$LATEST"));
+        }
+        VersionNumber::Published(number) => {
+            response.headers_mut().insert(EXECUTED_VERSION, HeaderValue::from(number));
+        }
+    }
     if collected.outcome.is_function_error() {
-        set(&mut response, "x-amz-function-error", "Unhandled");
+        set(&mut response, HeaderName::from_static("x-amz-function-error"), "Unhandled");
     }
     if log_tail {
         // The REPORT line belongs to the tail, so this waits until the instance is free again.
-        let finished = collected.finished.await.map_err(|_| lost())?;
-        set(&mut response, "x-amz-log-result", &STANDARD.encode(finished.log_tail.unwrap_or_default()));
+        let finished = collected.finished().await.ok_or_else(lost)?;
+        set(
+            &mut response,
+            HeaderName::from_static("x-amz-log-result"),
+            &STANDARD.encode(finished.log_tail.unwrap_or_default()),
+        );
     }
     Ok(response)
 }
@@ -188,7 +210,7 @@ fn new_trace_header(now: Timestamp) -> String {
     format!("Root=1-{:08x}-{};Parent={};Sampled=0", now.as_millis() / 1_000, &random[..24], &parent[..16])
 }
 
-fn set(response: &mut Response, name: &'static str, value: &str) {
+fn set(response: &mut Response, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
     }

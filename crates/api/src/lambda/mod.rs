@@ -71,7 +71,7 @@ pub async fn handle(state: &ApiState, context: &Context, found: Match<'_>, body:
 /// What can be said before the body is read: may the caller, and do we serve it.
 fn admit(context: &Context, found: &Match<'_>) -> Result<(), ApiError> {
     let operation = found.operation;
-    context.authorize("lambda", operation.name, &resource(context, found))?;
+    context.authorize_lazily("lambda", operation.name, || resource(context, found))?;
     if operation.service != "lambda" || !SERVED.contains(&operation.name) {
         return Err(ApiError::not_supported(operation.service, operation.name));
     }
@@ -97,6 +97,19 @@ async fn serve(
     let name = found.operation.name;
     match name {
         "Invoke" => invoke::invoke(state, context, label, body).await,
+        // In a box: what these keep while they wait would make room for every request.
+        _ => Box::pin(serve_rare(state, context, label, name, body)).await,
+    }
+}
+
+async fn serve_rare(
+    state: &ApiState,
+    context: &Context,
+    label: &str,
+    name: &'static str,
+    body: Body,
+) -> Result<Response, ApiError> {
+    match name {
         "CreateFunction" | "UpdateFunctionCode" => {
             // Held until the package is stored: it bounds how many uploads are in memory.
             let _upload = state.uploads.acquire().await;

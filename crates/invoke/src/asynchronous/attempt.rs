@@ -46,8 +46,8 @@ async fn run(invoker: &Arc<Invoker>, event: &QueuedEvent) -> Attempt {
         request_id: event.request_id,
         log_tail: false,
     };
-    let Running { mut answer, .. } = match invoker.run(request).await {
-        Ok(running) => running,
+    let mut answer = match invoker.run(request).await {
+        Ok(Running { answer, .. }) => answer.detach(),
         Err(error) => return refused(&error),
     };
     let mut body = Vec::new();

@@ -131,19 +131,20 @@ async fn calls_of_a_provisioned_version_are_admitted_whatever_else_runs() {
     funnel.until_told(&[("a", 2)]).await;
     let mut running = Vec::new();
     for _ in 0..101 {
-        running.push(funnel.invoker.invoke(request("b", None, "1")).await.unwrap());
+        running.push(funnel.invoker.invoke(request("b", None, "1")).await.unwrap().answer.detach());
     }
     let throttled = funnel.invoker.invoke(request("b", None, "1")).await.unwrap_err();
     assert_eq!(throttled.code, ErrorCode::TooManyRequestsException);
     for _ in 0..2 {
-        running.push(funnel.invoker.invoke(request("a", Some(Qualifier::Version(1)), "1")).await.unwrap());
+        let run = funnel.invoker.invoke(request("a", Some(Qualifier::Version(1)), "1")).await.unwrap();
+        running.push(run.answer.detach());
     }
     // Beyond what is provisioned it shares with all others.
     let spilled = funnel.invoker.invoke(request("a", Some(Qualifier::Version(1)), "1")).await;
     assert_eq!(spilled.unwrap_err().code, ErrorCode::TooManyRequestsException);
     gate.add_permits(running.len());
     for run in running {
-        run.answer.finished.await.unwrap();
+        run.finished.await.unwrap();
     }
     assert_eq!(funnel.invoker.metrics().concurrent, 0);
 }

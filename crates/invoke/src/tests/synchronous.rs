@@ -3,11 +3,10 @@ use crate::workers::InstanceCounts;
 use crate::workers::fake::FakeRun;
 use crate::workers::{Workers, contract};
 use lamplight_model::{ErrorCode, Invocation, OutcomeStatus, ServiceError};
-use lamplight_pool::Answer;
-use lamplight_pool::{ProvisionedState, ProvisionedTarget};
+use lamplight_pool::{Answer, AnswerParts, ProvisionedState, ProvisionedTarget};
 use tokio::sync::Semaphore;
 
-async fn body(answer: &mut Answer) -> String {
+async fn body(answer: &mut AnswerParts) -> String {
     let mut body = Vec::new();
     while let Some(piece) = answer.body.recv().await {
         body.extend_from_slice(&piece);
@@ -35,11 +34,12 @@ async fn a_call_runs_the_version_asked_for_and_is_recorded() {
     call.client_context = Some("{}".to_owned());
     call.trace_header = Some("Root=1-2-3".to_owned());
     call.log_tail = true;
-    let mut running = funnel.invoker.invoke(call.clone()).await.unwrap();
+    let running = funnel.invoker.invoke(call.clone()).await.unwrap();
     assert_eq!(running.executed_version, VersionNumber::Published(7));
-    assert_eq!(body(&mut running.answer).await, r#"{"a":1}"#);
-    assert!(!running.answer.outcome.await.unwrap().unwrap().is_function_error());
-    let finished = running.answer.finished.await.unwrap();
+    let mut answer = running.answer.detach();
+    assert_eq!(body(&mut answer).await, r#"{"a":1}"#);
+    assert!(!answer.outcome.await.unwrap().unwrap().is_function_error());
+    let finished = answer.finished.await.unwrap();
     assert!(finished.log_tail.is_some());
 
     let invocation = funnel.workers.begun().remove(0);
@@ -60,9 +60,9 @@ async fn a_call_runs_the_version_asked_for_and_is_recorded() {
 async fn no_qualifier_is_latest_with_an_unqualified_arn_and_no_payload_is_an_empty_object() {
     let funnel = Funnel::new(FakeWorkers::echo());
     funnel.create(function("hello")).await;
-    let mut running = funnel.invoker.invoke(request("hello", None, "")).await.unwrap();
+    let running = funnel.invoker.invoke(request("hello", None, "")).await.unwrap();
     assert_eq!(running.executed_version, VersionNumber::Latest);
-    assert_eq!(body(&mut running.answer).await, "{}");
+    assert_eq!(body(&mut running.answer.detach()).await, "{}");
     let arn = &funnel.workers.begun()[0].invoked_arn;
     assert_eq!(arn, "arn:aws:lambda:us-east-1:000000000000:function:hello");
 }
@@ -106,11 +106,11 @@ async fn a_function_that_is_not_active_says_its_state() {
 async fn a_failing_function_is_an_outcome_not_an_error() {
     let funnel = Funnel::new(FakeWorkers::new(|_| FakeRun::handler_error("no")));
     funnel.create(function("hello")).await;
-    let mut running = funnel.invoker.invoke(request("hello", None, "{}")).await.unwrap();
-    assert!(body(&mut running.answer).await.contains("\"errorMessage\":\"no\""));
-    let outcome = running.answer.outcome.await.unwrap().unwrap();
+    let mut answer = funnel.invoker.invoke(request("hello", None, "{}")).await.unwrap().answer.detach();
+    assert!(body(&mut answer).await.contains("\"errorMessage\":\"no\""));
+    let outcome = answer.outcome.await.unwrap().unwrap();
     assert_eq!(outcome.status, OutcomeStatus::Error);
-    running.answer.finished.await.unwrap();
+    answer.finished.await.unwrap();
     assert_eq!(funnel.invoker.metrics().functions[0].metrics.errors, 1);
 }
 
@@ -125,8 +125,8 @@ async fn one_call_more_than_the_account_may_run_is_refused_until_one_ends() {
     };
     let funnel = Funnel::with(workers, InvokerConfig { account_concurrency: 2, ..InvokerConfig::default() });
     funnel.create(function("hello")).await;
-    let first = funnel.invoker.invoke(request("hello", None, "{}")).await.unwrap();
-    let second = funnel.invoker.invoke(request("hello", None, "{}")).await.unwrap();
+    let first = funnel.invoker.invoke(request("hello", None, "{}")).await.unwrap().answer.detach();
+    let second = funnel.invoker.invoke(request("hello", None, "{}")).await.unwrap().answer.detach();
     let error = funnel.invoker.invoke(request("hello", None, "{}")).await.map(|_| ()).unwrap_err();
     assert_eq!(error, ServiceError::throttled("ConcurrentInvocationLimitExceeded"));
     assert_eq!(funnel.invoker.metrics().concurrent, 2);
@@ -135,8 +135,8 @@ async fn one_call_more_than_the_account_may_run_is_refused_until_one_ends() {
     funnel.invoker.enqueue(request("hello", None, "{}")).await.unwrap();
 
     gate.add_permits(2);
-    first.answer.finished.await.unwrap();
-    second.answer.finished.await.unwrap();
+    first.finished.await.unwrap();
+    second.finished.await.unwrap();
     funnel.invoker.invoke(request("hello", None, "{}")).await.unwrap();
     assert_eq!(funnel.invoker.metrics().functions[0].metrics.throttles, 1);
 }
@@ -212,9 +212,9 @@ async fn a_caller_that_goes_away_before_there_is_an_instance_does_not_end_the_ru
 async fn a_worker_that_goes_away_without_a_word_leaves_a_record_and_no_place() {
     let funnel = Funnel::new(FakeWorkers::new(|_| FakeRun::Vanish));
     funnel.create(function("hello")).await;
-    let running = funnel.invoker.invoke(request("hello", None, "{}")).await.unwrap();
-    assert!(running.answer.outcome.await.is_err());
-    let report = running.answer.finished.await.unwrap().report;
+    let answer = funnel.invoker.invoke(request("hello", None, "{}")).await.unwrap().answer.detach();
+    assert!(answer.outcome.await.is_err());
+    let report = answer.finished.await.unwrap().report;
     assert_eq!(report.outcome.error_type.as_deref(), Some("ServiceException"));
     assert_eq!(report.billed_ms, 0);
     assert_eq!(*funnel.ledger.0.lock().unwrap(), [report]);
@@ -232,7 +232,7 @@ async fn draining_waits_for_what_runs_and_refuses_what_comes() {
     };
     let funnel = Funnel::new(workers);
     funnel.create(function("hello")).await;
-    let running = funnel.invoker.invoke(request("hello", None, "{}")).await.unwrap();
+    let answer = funnel.invoker.invoke(request("hello", None, "{}")).await.unwrap().answer.detach();
     let invoker = Arc::clone(&funnel.invoker);
     let draining = tokio::spawn(async move { invoker.drain(Duration::from_secs(20)).await });
     loop {
@@ -248,7 +248,7 @@ async fn draining_waits_for_what_runs_and_refuses_what_comes() {
     assert!(!draining.is_finished());
     gate.add_permits(1_000);
     assert!(draining.await.unwrap());
-    assert!(running.answer.finished.await.is_ok());
+    assert!(answer.finished.await.is_ok());
 }
 
 #[tokio::test]

@@ -112,7 +112,7 @@ fn python() -> String {
 
 async fn end_of(running: Running) -> (String, lamplight_pool::Finished) {
     let collected = running.answer.collect(6 << 20).await.unwrap();
-    (String::from_utf8(collected.body.to_vec()).unwrap(), collected.finished.await.unwrap())
+    (String::from_utf8(collected.body.to_vec()).unwrap(), collected.finished().await.unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -23,7 +23,7 @@ pub async fn check(workers: &dyn Workers, invocation: impl Fn() -> Invocation) {
 /// The body is the event and ends; the outcome and the report of the same request follow.
 async fn answers_completely(workers: &dyn Workers, invocation: Invocation) {
     let (request_id, payload) = (invocation.request_id, invocation.payload.clone());
-    let mut answer = workers.run(invocation).await.expect("the run begins");
+    let mut answer = workers.run(invocation).await.expect("the run begins").detach();
     let mut body = Vec::new();
     while let Some(piece) = answer.body.recv().await {
         body.extend_from_slice(&piece);
@@ -36,7 +36,7 @@ async fn answers_completely(workers: &dyn Workers, invocation: Invocation) {
 
 /// Dropping body and outcome unread ends nothing: the report still comes.
 async fn goes_on_without_its_caller(workers: &dyn Workers, invocation: Invocation) {
-    let answer = workers.run(invocation).await.expect("the run begins");
+    let answer = workers.run(invocation).await.expect("the run begins").detach();
     let finished = answer.finished;
     drop((answer.body, answer.outcome, answer.content_type));
     let finished = finished.await.expect("a report although nobody listens");
@@ -46,8 +46,8 @@ async fn goes_on_without_its_caller(workers: &dyn Workers, invocation: Invocatio
 /// A second run does not wait for the first one's caller to read its answer.
 async fn runs_side_by_side(workers: &dyn Workers, first: Invocation, mut second: Invocation) {
     second.request_id = RequestId(uuid::Uuid::new_v4());
-    let unread = workers.run(first).await.expect("the first run begins");
-    let answer = workers.run(second).await.expect("the second run begins");
+    let unread = workers.run(first).await.expect("the first run begins").detach();
+    let answer = workers.run(second).await.expect("the second run begins").detach();
     drop(answer.body);
     answer.finished.await.expect("the second run ends");
     drop(unread);
@@ -66,7 +66,7 @@ async fn provisions(workers: &dyn Workers, invocation: Invocation) {
     workers.provision(&[ProvisionedTarget { version: Arc::clone(&version), instances: 2 }]);
     timeout(PATIENCE, until(2)).await.expect("two are ready");
     assert_eq!(workers.instances().provisioned.wanted, 2, "two are wanted");
-    let answer = workers.run(invocation).await.expect("the run begins");
+    let answer = workers.run(invocation).await.expect("the run begins").detach();
     drop(answer.body);
     let report = answer.finished.await.expect("a report").report;
     assert_eq!((report.start, report.init_us), (StartKind::Warm, None), "the call waited for no start");

@@ -8,7 +8,7 @@ use lamplight_model::{
     StartKind, VersionNumber,
 };
 use lamplight_pool::{
-    Answer, Finished, ProvisionedCounts, ProvisionedFailure, ProvisionedState, ProvisionedTarget,
+    Answer, AnswerParts, Finished, ProvisionedCounts, ProvisionedFailure, ProvisionedState, ProvisionedTarget,
 };
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -137,7 +137,7 @@ impl Workers for FakeWorkers {
             let log_tail = invocation.log_tail.then(|| Bytes::from_static(b"START\nEND\nREPORT\n"));
             let _ = finished_sender.send(Finished { report: report(&invocation, outcome), log_tail });
         });
-        Ok(Answer { body, content_type, outcome, finished })
+        Ok(AnswerParts { body, content_type, outcome, finished }.into())
     }
 
     fn provision(&self, targets: &[ProvisionedTarget]) {
@@ -170,9 +170,9 @@ fn report(invocation: &Invocation, outcome: Outcome) -> InvocationReport {
     InvocationReport {
         request_id: invocation.request_id,
         scope: version.scope.clone(),
-        function: version.name.as_str().to_owned(),
+        function: version.name.shared(),
         version: version.version,
-        instance_id: "fake".to_owned(),
+        instance_id: "fake".into(),
         outcome,
         arrived_at: invocation.arrived_at,
         queue_us: 10,

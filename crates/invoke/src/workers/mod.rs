@@ -30,7 +30,8 @@ pub struct InstanceCounts {
 /// Runs invocations that were resolved and admitted.
 #[async_trait]
 pub trait Workers: Send + Sync + 'static {
-    /// Starts one invocation. The run lives in a task of its own that owns the instance.
+    /// Starts one invocation. The run owns the instance; it is worked on by who waits for the answer, and goes on in a task
+    /// of its own when the answer is dropped.
     ///
     /// Fails with `TooManyRequestsException` when the node is full beyond its bounded wait, and with
     /// `ServiceException` or `InvalidRuntimeException` when no instance can be started.

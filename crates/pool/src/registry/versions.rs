@@ -108,11 +108,14 @@ impl<I> Registry<I> {
         }
     }
 
-    fn find(&self, version: &FunctionVersion) -> Option<EntryId> {
+    fn find(&self, version: &Arc<FunctionVersion>) -> Option<EntryId> {
         let ids = self.by_revision.get(version.revision_id.as_str())?;
         ids.iter().copied().find(|id| {
             self.entries.get(id).is_some_and(|entry| {
                 let known = &entry.version;
+                if Arc::ptr_eq(known, version) {
+                    return true;
+                }
                 known.version == version.version
                     && known.name == version.name
                     && known.egress == version.egress

@@ -145,8 +145,8 @@ impl Fixture {
             let collected = answer.collect(lamplight_model::limits::SYNC_PAYLOAD_BYTES).await?;
             Ok(Answered {
                 body: String::from_utf8(collected.body.to_vec()).unwrap(),
-                outcome: collected.outcome,
-                finished: collected.finished.await.unwrap(),
+                outcome: collected.outcome.clone(),
+                finished: collected.finished().await.unwrap(),
             })
         };
         tokio::time::timeout(PATIENCE, whole).await.expect("the call did not end")

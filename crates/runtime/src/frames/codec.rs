@@ -78,6 +78,8 @@ pub struct Decoder {
 }
 
 const KIND_RESPONSE: u8 = 0x04;
+/// Payloads up to here are copied out of the buffer, bytes.
+const COPIED_BYTES: usize = 1024;
 
 impl Decoder {
     /// For responses of up to `response_limit` bytes.
@@ -122,7 +124,15 @@ impl Decoder {
             return Ok(None);
         }
         self.buffer.advance(5);
-        parse(kind, self.buffer.split_to(payload_length).freeze()).map(Some)
+        // A small payload is copied: sharing the buffer would cost the next read a buffer of its own.
+        let payload = if payload_length <= COPIED_BYTES {
+            let copy = Bytes::copy_from_slice(&self.buffer[..payload_length]);
+            self.buffer.advance(payload_length);
+            copy
+        } else {
+            self.buffer.split_to(payload_length).freeze()
+        };
+        parse(kind, payload).map(Some)
     }
 }
 

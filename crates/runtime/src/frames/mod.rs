@@ -48,10 +48,10 @@ pub struct FrameConversation {
     said_hello: bool,
 }
 
-/// Log bytes of the present second.
-#[derive(Debug)]
+/// Log bytes of the present second, which begins with the first one.
+#[derive(Debug, Default)]
 struct LogRate {
-    since: Instant,
+    since: Option<Instant>,
     bytes: usize,
 }
 
@@ -78,7 +78,7 @@ impl FrameConversation {
             decoder: Decoder::new(lamplight_model::limits::SYNC_PAYLOAD_BYTES),
             logs,
             log_room: Arc::new(Semaphore::new(LOG_QUEUE_BYTES)),
-            log_rate: LogRate { since: Instant::now(), bytes: 0 },
+            log_rate: LogRate::default(),
             dropped_logs: 0,
             said_hello: false,
         };
@@ -141,12 +141,13 @@ impl FrameConversation {
 
     async fn keep_log_rate(&mut self, bytes: usize) {
         let second = Duration::from_secs(1);
+        let since = *self.log_rate.since.get_or_insert_with(Instant::now);
         self.log_rate.bytes += bytes;
         if self.log_rate.bytes <= LOG_BYTES_PER_SECOND {
             return;
         }
-        sleep_until(self.log_rate.since + second).await;
-        self.log_rate = LogRate { since: Instant::now(), bytes };
+        sleep_until(since + second).await;
+        self.log_rate = LogRate { since: Some(Instant::now()), bytes };
     }
 
     /// See [`Conversation::first_word`](crate::Conversation::first_word).
@@ -184,7 +185,7 @@ impl FrameConversation {
     ) -> Result<Reply, ConversationError> {
         self.decoder.response_limit = response_limit;
         // What was logged between invocations counts for this one's first second.
-        self.log_rate = LogRate { since: Instant::now(), bytes: 0 };
+        self.log_rate = LogRate::default();
         let header = InvokeHeader {
             request_id: event.request_id.to_string(),
             deadline_ms: event.deadline_ms,

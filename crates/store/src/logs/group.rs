@@ -39,7 +39,7 @@ pub(crate) struct SegmentBounds {
 /// An event to be written.
 #[derive(Debug)]
 pub(crate) struct NewEvent {
-    pub(crate) stream: String,
+    pub(crate) stream: Arc<str>,
     pub(crate) timestamp: Timestamp,
     pub(crate) ingested_at: Timestamp,
     pub(crate) message: String,
@@ -146,12 +146,12 @@ impl Group {
                 let bytes = record.write(&mut buffer);
                 records.push((record, bytes));
             };
-            let stream = match streams.get(&event.stream) {
+            let stream = match streams.get(&*event.stream) {
                 Some(stream) => *stream,
                 None => {
                     let stream = streams.len() as u32;
-                    streams.insert(event.stream.clone(), stream);
-                    add(Kind::Stream, stream, event.stream.as_str());
+                    streams.insert(event.stream.to_string(), stream);
+                    add(Kind::Stream, stream, &event.stream);
                     stream
                 }
             };

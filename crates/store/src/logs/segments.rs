@@ -40,7 +40,7 @@ const STREAM_NAME_BYTES: usize = 512;
 /// A segment, unless a group's bound asks for smaller ones.
 const SEGMENT_BYTES: u64 = 16 << 20;
 
-type Key = (Scope, String);
+type Key = (Scope, Arc<str>);
 
 #[derive(Default)]
 struct Buffer {
@@ -137,9 +137,9 @@ impl Drop for SegmentLogs {
 #[async_trait]
 impl Logs for SegmentLogs {
     fn append(&self, scope: &Scope, group: &str, stream: &str, lines: Vec<(Timestamp, String)>) {
-        let stream = &stream[..stream.floor_char_boundary(STREAM_NAME_BYTES)];
+        let stream: Arc<str> = stream[..stream.floor_char_boundary(STREAM_NAME_BYTES)].into();
         let ingested_at = (self.shared.clock)();
-        let key = (scope.clone(), group.to_owned());
+        let key: Key = (scope.clone(), group.into());
         let mut buffer = self.shared.lock_buffer();
         let Buffer { pending, bytes: buffered, buckets, .. } = &mut *buffer;
         let was_empty = pending.is_empty();
@@ -155,13 +155,13 @@ impl Logs for SegmentLogs {
         for (timestamp, line) in lines {
             let costs = line.len() + LINE_OVERHEAD_BYTES;
             if *buffered + costs > BUFFER_BYTES || !bucket.take(line.len()) {
-                bucket.refuse(stream);
+                bucket.refuse(&stream);
                 continue;
             }
             *buffered += costs;
             pending.push((
                 key.clone(),
-                NewEvent { stream: stream.to_owned(), timestamp, ingested_at, message: line },
+                NewEvent { stream: stream.clone(), timestamp, ingested_at, message: line },
             ));
         }
         drop(buffer);
@@ -201,13 +201,13 @@ impl Logs for SegmentLogs {
     }
 
     async fn streams(&self, scope: &Scope, group: &str) -> Result<Vec<LogStreamInfo>, StoreError> {
-        let key = (scope.clone(), group.to_owned());
+        let key = (scope.clone(), group.into());
         self.blocking(move |shared| Ok(shared.existing_group(&key)?.streams(shared.cutoff((shared.clock)()))))
             .await
     }
 
     async fn events(&self, scope: &Scope, group: &str, query: LogQuery) -> Result<Vec<LogEvent>, StoreError> {
-        let key = (scope.clone(), group.to_owned());
+        let key = (scope.clone(), group.into());
         self.blocking(move |shared| {
             shared.existing_group(&key)?.events(&query, shared.cutoff((shared.clock)()))
         })
@@ -218,7 +218,7 @@ impl Logs for SegmentLogs {
         self.blocking(move |shared| {
             let mut freed = 0;
             for (_, description) in shared.all_groups()? {
-                let group = shared.existing_group(&(description.scope, description.name))?;
+                let group = shared.existing_group(&(description.scope, description.name.into()))?;
                 freed += group.retain(shared.cutoff(now))?;
             }
             shared.forget_bytes(freed);
@@ -320,7 +320,10 @@ impl Shared {
                     "[lamplight] dropped {count} lines: this group wrote more than {} lines or {} bytes per second\n",
                     self.bounds.lines_per_second, self.bounds.bytes_per_second
                 );
-                pending.push((key.clone(), NewEvent { stream, timestamp: now, ingested_at: now, message }));
+                pending.push((
+                    key.clone(),
+                    NewEvent { stream: stream.into(), timestamp: now, ingested_at: now, message },
+                ));
             }
         }
         (std::mem::take(pending), std::mem::take(&mut buffer.flushes), buffer.closed)
@@ -356,7 +359,7 @@ impl Shared {
         while self.stored_bytes.load(Ordering::Relaxed) > self.bounds.bytes_in_all {
             let mut oldest: Option<(Timestamp, Arc<Group>)> = None;
             for (_, description) in self.all_groups()? {
-                let group = self.existing_group(&(description.scope, description.name))?;
+                let group = self.existing_group(&(description.scope, description.name.into()))?;
                 if let Some(at) = group.oldest_sealed()
                     && oldest.as_ref().is_none_or(|(known, _)| at < *known)
                 {
@@ -382,7 +385,7 @@ impl Shared {
     /// The group, made when it is absent.
     fn group(&self, key: &Key) -> Result<Arc<Group>, StoreError> {
         self.open_group(key, |directory| {
-            let (scope, name) = key.clone();
+            let (scope, name) = (key.0.clone(), key.1.to_string());
             Group::create(directory, Description { scope, name, created_at: (self.clock)() })
         })
     }

@@ -8,7 +8,8 @@ use rusqlite::Connection;
 pub(crate) const METADATA: &[&str] = &[include_str!("metadata_1.sql")];
 
 /// Migrations of `ledger.sqlite`.
-pub(crate) const LEDGER: &[&str] = &[include_str!("../ledger/ledger_1.sql")];
+pub(crate) const LEDGER: &[&str] =
+    &[include_str!("../ledger/ledger_1.sql"), include_str!("../ledger/ledger_2.sql")];
 
 /// Brings the file to the newest format. `NewerFormat` when a newer release wrote it; then nothing is changed.
 pub(crate) fn migrate(

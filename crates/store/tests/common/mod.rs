@@ -97,9 +97,9 @@ pub fn report(function: &str, arrived_at: i64, status: OutcomeStatus) -> Invocat
     InvocationReport {
         request_id: request_id(),
         scope: scope(),
-        function: function.to_owned(),
+        function: function.into(),
         version: VersionNumber::Latest,
-        instance_id: "i".to_owned(),
+        instance_id: "i".into(),
         outcome: Outcome { status, error_type: None },
         arrived_at: Timestamp(arrived_at),
         queue_us: 1,
