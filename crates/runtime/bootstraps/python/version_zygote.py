@@ -291,11 +291,9 @@ class Watch:
                 begun <= value <= now for begun, now in spans if (begun.tzinfo is None) == (value.utcoffset() is None)
             )
 
-        for thing in things:
-            kind = type(thing)
-            if kind is dict and any(map(is_now, list(dict.values(thing)))):
-                return True
-            if kind in (list, tuple, set) and any(map(is_now, list(thing))):
+        for at in range(0, len(things), 1000):
+            held = gc.get_referents(*things[at : at + 1000])
+            if any(is_now(value) for value in held if isinstance(value, module.date)):
                 return True
         return False
 
