@@ -287,7 +287,7 @@ def handler(event, context):
         "status": [status[k] for k in ("Name", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Threads", "SigBlk", "SigIgn", "SigCgt")],
         "score": open("/proc/self/oom_score_adj").read(),
         "mounts": sorted(re.sub(r"fd/\d+", "fd/N", " ".join(line.split()[3:6] + line.split(" - ")[1].split())) for line in open("/proc/self/mountinfo") if "loop" not in line),
-        "own files": [open("/proc/self/fd/0").read(), len(os.listdir("/proc/self/task"))],
+        "own files": [open("/proc/self/fd/0").read(), len(os.listdir("/proc/self/task")), len([name for name in os.listdir("/proc") if name.isdigit()])],
         "tree": sorted(os.listdir("/")) + sorted(os.listdir("/dev")) + sorted(os.listdir("/etc")) + os.listdir("/var/task") + os.listdir("/tmp"),
         "system": [os.uname().nodename, open("/proc/self/cgroup").read().count("/..")],
         "signals": [str(signal.getsignal(number)) for number in range(1, 32)],

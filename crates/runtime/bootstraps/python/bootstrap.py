@@ -605,6 +605,7 @@ def import_as_version_zygote():
     frames = Frames()
     watch.become_instance(decode(wait_for(frames, INIT))["environment"])
     wait_for(frames, BEGIN)
+    zygote.stay_alone()
     enter_package()
     kept.replay(send, LOG)
     return frames, handler
@@ -634,6 +635,8 @@ def begin():
         prepare()
     apply_init(wait_for_init(frames))
     wait_for(frames, BEGIN)
+    if forks:
+        zygote.stay_alone()
     enter_package()
     use_compiled_package()
     if PRELOADED:

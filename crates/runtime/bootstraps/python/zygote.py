@@ -20,6 +20,9 @@ import select
 CONTROL = 3
 # A child of which nobody has said by then what it is was made ahead, and has time.
 LATE_MILLISECONDS = 5
+# How often a child looks whether its egg is gone, and the pause between, seconds: a second in all.
+LOOKS, PAUSE = 2000, 0.0005
+EGG = None  # In a child: the process id of the egg it came from.
 REQUEST_BYTES = 64 * 1024
 DESCRIPTORS = 32
 NAMESPACES = 7
@@ -118,14 +121,15 @@ def tell_failure(control, error):
 
 
 def lay(request, descriptors):
-    """Puts an egg into a nest. Gives True in the one that hatches, which has settled and has its descriptors; False here."""
+    """Puts an egg into a nest. Gives its process id there in the one that hatches, which has settled and has its descriptors;
+    None here."""
     end, *rest = descriptors
     namespaces, members = rest[:NAMESPACES], rest[NAMESPACES:]
     # The interpreter is told of the fork that stays only: what it does then touches pages that it otherwise shares.
     helper = must("fork", libc.fork())
     if helper:
         os.waitpid(helper, 0)
-        return False
+        return None
     # Nothing below may return but in the one that hatches.
     control = None
     try:
@@ -149,6 +153,7 @@ def lay(request, descriptors):
             os._exit(0)
         frames, output = given
         # This one's child has the namespace's init for its parent, once it is an orphan.
+        egg = os.getpid()
         child = os.fork()
         if child:
             control.send(b'{"Forked": {"pid": %d}}' % child)
@@ -166,7 +171,17 @@ def lay(request, descriptors):
     except BaseException as error:
         os.write(output, f"failed to settle: {error}\n".encode())
         os._exit(1)
-    return True
+    return egg
+
+
+def stay_alone():
+    """Waits until the egg has ended and is forgotten: a function is alone in its sandbox."""
+    for _ in range(LOOKS):
+        try:
+            os.kill(EGG, 0)
+        except ProcessLookupError:
+            return
+        select.select((), (), (), PAUSE)
 
 
 def comes_late(descriptor):
@@ -189,6 +204,7 @@ def refuse(reason):
 
 def serve(decode):
     """Lays eggs on request until the platform closes the socket. Returns in each that hatches."""
+    global EGG
     control = _socket.socket(fileno=CONTROL)
     gc.collect()
     gc.freeze()
@@ -198,7 +214,8 @@ def serve(decode):
         if not data:
             os._exit(0)
         try:
-            if lay(decode(data)["Lay"], descriptors):
+            EGG = lay(decode(data)["Lay"], descriptors)
+            if EGG:
                 break
         except OSError as error:
             tell_failure(_socket.socket(fileno=os.dup(descriptors[0])), error)
