@@ -291,6 +291,18 @@ def test_a_file_survives_a_kill_and_a_new_instance(new_server):
     assert function.ok() == ["kept"]
 
 
+def kill_until(stop: threading.Event, killed: list[int], find, pause_seconds: float) -> None:
+    """Kills what `find` gives, again and again, and notes the process ids."""
+    while not stop.is_set():
+        for process in find():
+            try:
+                os.kill(process.pid, signal.SIGKILL)
+                killed.append(process.pid)
+            except ProcessLookupError:
+                pass
+        stop.wait(pause_seconds)
+
+
 def zygotes_of(server) -> list[host.Process]:
     """The interpreters that are forked: not in a nest themselves, which is one more process namespace deep."""
     return [process for process in server.tree().spare if len(process.inner_pids) == 2 and host.command_line(process).endswith(b"\0zygote\0")]
@@ -312,14 +324,7 @@ def test_killed_version_zygotes_lose_nothing(new_server):
     stop, killed, problems, ways = threading.Event(), [], [], []
 
     def kill():
-        while not stop.is_set():
-            for process in version_zygotes_of(server)[:1]:
-                try:
-                    os.kill(process.pid, signal.SIGKILL)
-                    killed.append(process.pid)
-                except ProcessLookupError:
-                    pass
-            stop.wait(0.2)
+        kill_until(stop, killed, lambda: version_zygotes_of(server)[:1], pause_seconds=0.2)
 
     def call(function):
         for number in range(60):
@@ -361,14 +366,7 @@ def test_killed_zygotes_lose_nothing(new_server):
     stop, killed, problems, answers, events = threading.Event(), [], [], [], []
 
     def kill():
-        while not stop.is_set():
-            for process in zygotes_of(server):
-                try:
-                    os.kill(process.pid, signal.SIGKILL)
-                    killed.append(process.pid)
-                except ProcessLookupError:
-                    pass
-            stop.wait(0.05)
+        kill_until(stop, killed, lambda: zygotes_of(server), pause_seconds=0.05)
 
     def call(thread: int):
         for number in range(15):

@@ -14,6 +14,7 @@ use crate::instance::Instance;
 use crate::plan::RuntimePlan;
 use crate::policy::{self, VersionZygoteBounds, place_of_next};
 use crate::pool::Pool;
+use crate::zygotes::LIFE;
 use lamplight_model::managed_runtime::RuntimeFamily;
 use lamplight_model::{FunctionName, FunctionVersion, Scope, VersionNumber};
 use lamplight_sandbox::linux::CHILDREN_OF_A_ZYGOTE;
@@ -26,8 +27,6 @@ use tracing::{debug, info, warn};
 
 /// How long a child may take from the order to fork until it says its first word, and from there until it is ready.
 pub const CHILD_LIMIT: Duration = Duration::from_secs(2);
-/// A zygote is replaced after this time: its children share the layout of their memory and the secret of their hashes.
-const LIFE: Duration = Duration::from_secs(3_600);
 /// Children after which the next zygote is made, so that it is there when this one may fork no more.
 const CHILDREN_BEFORE_THE_NEXT: u32 = CHILDREN_OF_A_ZYGOTE - CHILDREN_OF_A_ZYGOTE / 4;
 /// How long a version does without after its zygote failed for a reason that may pass.

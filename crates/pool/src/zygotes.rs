@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 /// A zygote is replaced after this time, or when it has as many children as one may.
-const LIFE: Duration = Duration::from_secs(3_600);
+pub const LIFE: Duration = Duration::from_secs(3_600);
 /// How long no other is started after one that failed.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 /// Memory a zygote may use, bytes: an interpreter with a few modules, many times over.

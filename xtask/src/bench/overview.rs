@@ -51,12 +51,11 @@ pub fn draw(rows: &[Row]) -> String {
     ));
     for tick in TICKS {
         let x = place(tick);
-        let class = if tick == 1.0 { "limit" } else { "grid" };
+        let (class, opacity) = if tick == 1.0 { ("limit", 1.0) } else { ("axis", 0.25) };
         let top = FIRST_LINE - 12.0;
         add(format_args!(
-            "<line class=\"{class}\" x1=\"{x:.1}\" y1=\"{top}\" x2=\"{x:.1}\" y2=\"{bottom}\" stroke=\"#8c959f\" \
-             stroke-opacity=\"{}\"/>",
-            if tick == 1.0 { 1.0 } else { 0.25 }
+            "<line class=\"{class}\" x1=\"{x:.1}\" y1=\"{top}\" x2=\"{x:.1}\" y2=\"{bottom}\" \
+             stroke-opacity=\"{opacity}\"/>"
         ));
         let y = bottom + 18.0;
         let text = if tick == 1.0 { "limit".to_owned() } else { short(tick) };

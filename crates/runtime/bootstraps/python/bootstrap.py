@@ -597,7 +597,7 @@ def import_as_version_zygote():
         handler = load_handler(os.environ.get("_HANDLER", ""))
         watch.end()
     except BaseException as error:
-        zygote.refuse(f"{type(error).__name__}: {error}")
+        zygote.tell_failure(zygote.CONTROL, f"{type(error).__name__}: {error}")
         os._exit(1)
     zygote.serve(decode)
     kept, KEPT, FRAMES = KEPT, None, descriptor

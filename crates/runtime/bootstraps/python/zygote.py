@@ -115,9 +115,10 @@ def receive(control):
     return data, descriptors
 
 
-def tell_failure(control, error):
-    message = _json.encode_basestring_ascii(str(error) or type(error).__name__)
-    control.send(b'{"Failed": {"message": ' + message.encode() + b"}}")
+def tell_failure(descriptor, error):
+    """Tells the platform why this program is no zygote, or why there is no egg or child."""
+    message = _json.encode_basestring_ascii((str(error) or type(error).__name__)[:500])
+    os.write(descriptor, b'{"Failed": {"message": ' + message.encode() + b"}}")
 
 
 def lay(request, descriptors):
@@ -162,7 +163,7 @@ def lay(request, descriptors):
             os._exit(0)
     except BaseException as error:
         try:
-            tell_failure(control or _socket.socket(fileno=end), error)
+            tell_failure(CONTROL if control else end, error)
         finally:
             os._exit(1)
     try:
@@ -196,12 +197,6 @@ def hide():
     return [sys.modules.pop(name) for name in set(sys.modules) - BEFORE | {__name__}]
 
 
-def refuse(reason):
-    """Tells the platform why this program is no zygote."""
-    text = _json.encode_basestring_ascii(str(reason)[:500])
-    os.write(CONTROL, b'{"Failed": {"message": ' + text.encode() + b"}}")
-
-
 def serve(decode):
     """Lays eggs on request until the platform closes the socket. Returns in each that hatches."""
     global EGG
@@ -218,7 +213,7 @@ def serve(decode):
             if EGG:
                 break
         except OSError as error:
-            tell_failure(_socket.socket(fileno=os.dup(descriptors[0])), error)
+            tell_failure(descriptors[0], error)
         for descriptor in descriptors:
             os.close(descriptor)
     control.detach()
