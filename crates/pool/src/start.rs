@@ -313,7 +313,7 @@ impl StartRequest<'_> {
         let begun = Instant::now();
         let (version, pool) = (self.version, self.pool);
         let kind = BlankKind::of(version, self.plan, pool.egress_of(version))?;
-        let (mut blank, way) = match pool.fork_version(version, self.plan, &kind).await {
+        let (blank, way) = match pool.fork_version(version, self.plan, &kind).await {
             Some(child) => (child, StartKind::VersionZygote),
             None => match pool.blanks.take(&kind) {
                 Some(blank) => (blank, StartKind::Blank),
@@ -322,21 +322,23 @@ impl StartRequest<'_> {
         };
         let memory_bytes = u64::from(version.memory_mib) * 1024 * 1024;
         let compiled = pool.compiled(version, self.plan);
-        // Told first: it reads that while the code is bound. A blank that cannot be told has ended, which waiting for its
-        // first word will find.
-        let init = Init { environment: self.environment().into_iter().collect() };
-        let (_told, bound) = tokio::join!(
-            blank.conversation.tell(&init),
-            blank.sandbox.bind_code(code, compiled.as_deref(), memory_bytes),
-        );
+        let Blank { sandbox, mut conversation, platform_api, output, .. } = blank;
+        // The spawner binds while this process writes down the environment and the interpreter reads it. A blank that cannot
+        // be told has ended, which waiting for its first word will find.
+        let (bound, _told) =
+            tokio::join!(sandbox.bind_code(code, compiled.as_deref(), memory_bytes), async {
+                let init = Init { environment: self.environment().into_iter().collect() };
+                conversation.tell(&init).await
+            });
         if let Err(error) = bound {
             warn!(function = %version.name, %error, "failed to bind code in a blank instance, starting from nothing");
-            pool.stop_blank(blank);
+            // They pin the network namespace.
+            drop((conversation, platform_api));
+            pool.tasks.spawn(sandbox.stop());
             return None;
         }
         // It imports while the rest is attached.
-        let _begun = blank.conversation.begin().await;
-        let Blank { sandbox, conversation, platform_api, output, .. } = blank;
+        let _begun = conversation.begin().await;
         let body = match self.attach(sandbox, conversation, platform_api, output) {
             Ok(body) => body,
             Err(error) => {

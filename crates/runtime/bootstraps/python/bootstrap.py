@@ -503,13 +503,13 @@ def prepare():
     set_up_path()
     sys.meta_path.insert(0, LoggingHook())
     sys.argv = [__file__]
+    use_compiled_package()
 
 
 def use_compiled_package():
-    """Lets imports find the byte code that compile_package.py made of the package. Whatever is wrong with it costs time only."""
+    """Lets imports find the byte code that compile_package.py made of the package. Whatever is wrong with it costs time only.
+    The package may come later, and its byte code never."""
     root = os.environ.get("LAMBDA_TASK_ROOT", "/var/task") + "/"
-    if not os.path.isdir(COMPILED_PACKAGE):
-        return
     external = sys.modules["_frozen_importlib_external"]
     cache_beside, load = external.cache_from_source, external._compile_bytecode
 
@@ -589,7 +589,6 @@ def import_as_version_zygote():
     OUTPUTS = Outputs()
     prepare()
     JSON_LOG = os.environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
-    use_compiled_package()
     KEPT = version_zygote.Kept()
     watch = version_zygote.Watch(KEPT, OUTPUTS)
     watch.begin()
@@ -638,7 +637,6 @@ def begin():
     if forks:
         zygote.stay_alone()
     enter_package()
-    use_compiled_package()
     if PRELOADED:
         offer_preloaded()
     return frames

@@ -18,18 +18,23 @@ def preload():
 
 def offer_preloaded():
     """Keeps what was preloaded, unless the function brings a module of such a name: it must find its own, as it would have."""
-    own = set()
-    for directory in FUNCTION_PATH:
-        try:
-            own.update(name.partition(".")[0] for name in os.listdir(directory))
-        except OSError:
-            pass  # No layers.
-    if own.isdisjoint(PRELOADED):
+    if modules_beneath(FUNCTION_PATH).isdisjoint(PRELOADED):
         sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, LoggingHook)]
         add_log_handler(sys.modules["logging"], *LOG_HANDLER)
     else:
         # Not freed: taking modules apart would write to the pages they share with the zygote.
         SHARED.extend(sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in PRELOADED)
+
+
+def modules_beneath(directories):
+    """Names of whatever may be a module in one of them, and of other things."""
+    names = set()
+    for directory in directories:
+        try:
+            names.update(name.partition(".")[0] for name in os.listdir(directory))
+        except OSError:
+            pass  # No layers.
+    return names
 
 
 def rehearse():
@@ -39,6 +44,12 @@ def rehearse():
     root = sys.modules["logging"].getLogger()
     root.addHandler(LOG_HANDLER[0])
     root.removeHandler(LOG_HANDLER[0])
+    # About as many variables as a function is told, of names that none may have.
+    names = [f"_{number}" for number in range(24)]
+    apply_init(b'{"environment": {%s}}' % b", ".join(b'"%s": "%040d"' % (name.encode(), 0) for name in names))
+    for name in names:
+        del os.environ[name]
+    modules_beneath(FUNCTION_PATH)
     speak, send = send, lambda *frames: None
     runtime = os.path.dirname(__file__)
     sys.path.insert(0, runtime)

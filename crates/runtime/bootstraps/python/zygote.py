@@ -21,7 +21,7 @@ CONTROL = 3
 # A child of which nobody has said by then what it is was made ahead, and has time.
 LATE_MILLISECONDS = 5
 # How often a child looks whether its egg is gone, and the pause between, seconds: a second in all.
-LOOKS, PAUSE = 2000, 0.0005
+LOOKS, PAUSE = 5000, 0.0002
 EGG = None  # In a child: the process id of the egg it came from.
 REQUEST_BYTES = 64 * 1024
 DESCRIPTORS = 32

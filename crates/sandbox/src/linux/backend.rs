@@ -170,34 +170,39 @@ impl Shared {
         socket: OwnedFd,
         handle: &tokio::runtime::Handle,
     ) -> io::Result<()> {
-        let socket = Arc::new(socket);
+        let replies = socket.try_clone()?;
         let generation = {
             let mut state = self.lock();
             let Some(link) = state.links.get_mut(index) else {
                 return Err(io::Error::other("no such spawner"));
             };
-            link.socket = Some(Arc::clone(&socket));
+            link.socket = Some(Arc::new(socket));
             link.generation += 1;
             link.generation
         };
         let shared = Arc::clone(self);
-        let handle = handle.clone();
-        std::thread::Builder::new().name(format!("spawner-{index}")).spawn(move || {
-            let _entered = handle.enter();
-            loop {
-                match channel::receive::<SpawnerReply>(socket.as_fd()) {
-                    Ok(Some((reply, descriptors))) => shared.take_reply(index, reply, descriptors),
-                    Ok(None) => break,
-                    Err(error) => {
-                        tracing::error!(index, %error, "a spawner's reply could not be read");
-                        break;
-                    }
-                }
+        handle.spawn(async move {
+            if let Err(error) = shared.take_replies(index, replies).await {
+                tracing::error!(index, %error, "a spawner's reply could not be read");
             }
             shared.detach(index, generation);
-        })?;
+        });
         self.refill();
         Ok(())
+    }
+
+    /// Until the spawner ends. Read by whoever waits for events: a thread of its own would be one more to wake on a call's path.
+    async fn take_replies(self: &Arc<Self>, spawner: usize, socket: OwnedFd) -> io::Result<()> {
+        let socket = sys::watch(socket)?;
+        loop {
+            let mut guard = socket.readable().await?;
+            match guard.try_io(|inner| channel::receive_now::<SpawnerReply>(inner.get_ref())) {
+                Ok(Ok(Some((reply, descriptors)))) => self.take_reply(spawner, reply, descriptors),
+                Ok(Ok(None)) => return Ok(()),
+                Ok(Err(error)) => return Err(error),
+                Err(_would_block) => {}
+            }
+        }
     }
 
     /// A spawner is gone: so is everything it made.

@@ -144,14 +144,14 @@ impl Laid {
     }
 
     /// Lets the egg fork: the child is the command of a sandbox with these limits. `asked_at` is when somebody wanted it, `parent`
-    /// the zygote's sandbox.
+    /// the zygote's sandbox. Also gives the egg's end of life to wait for.
     pub(super) async fn hatch(
         self,
         shared: &Arc<Shared>,
         parent: Arc<LinuxSandbox>,
         limits: Limits,
         asked_at: Instant,
-    ) -> Result<Started, SandboxError> {
+    ) -> Result<(Started, EndOfEgg), SandboxError> {
         let Self { nest, egg, frozen } = self;
         if frozen {
             nest.killer.files().thaw().map_err(|error| failed("thaw a nest", error))?;
@@ -172,14 +172,26 @@ impl Laid {
         let sandbox = LinuxSandbox::new(Arc::clone(shared), id, killer.keep(), pidfd, control, volume)
             .forked_from(parent);
         let shell_us = u64::try_from(asked_at.elapsed().as_micros()).unwrap_or(u64::MAX);
-        Ok(Started {
+        let started = Started {
             sandbox: Box::new(sandbox),
             frames: Some(frames),
             runtime_api,
             platform_api,
             output,
             timings: Timings { shell_us, build_us },
-        })
+        };
+        Ok((started, EndOfEgg(egg)))
+    }
+}
+
+/// The socket of an egg that has forked. Closed when the egg has ended and its child has its own descriptors.
+pub(super) struct EndOfEgg(AsyncFd<OwnedFd>);
+
+impl EndOfEgg {
+    /// Waits for it, but no longer than an egg may take for anything.
+    pub(super) async fn wait(self) {
+        // Whatever comes instead of the end tells of a program that is no egg of ours: nobody waits for that.
+        let _ = receive(&self.0, ANSWER_TIMEOUT).await;
     }
 }
 

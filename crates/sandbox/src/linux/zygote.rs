@@ -16,7 +16,7 @@
 
 use super::backend::{START_TIMEOUT, Shared};
 use super::build::failed;
-use super::egg::{self, Laid, Nest};
+use super::egg::{self, EndOfEgg, Laid, Nest};
 use super::message::{Build, Role};
 use super::nest::CHILDREN_OF_A_ZYGOTE;
 use super::sandbox::LinuxSandbox;
@@ -36,6 +36,8 @@ use tokio::sync::oneshot;
 
 /// Processor time of one that runs a function's code and is to end, in thousandths of one processor.
 const LAST_PROCESSOR_MILLIS: u32 = 10;
+/// How long the init of one that stands still may run to reap an egg that has ended.
+const TIME_TO_REAP: Duration = Duration::from_millis(5);
 /// How long making the next nest waits for the call that took one: it has the processors first.
 const CALL_GOES_FIRST: Duration = Duration::from_millis(3);
 
@@ -232,6 +234,21 @@ impl Inner {
         if self.laying.is_some() { laid.frozen() } else { Ok(laid) }
     }
 
+    /// Lets a zygote that stands still run until its init has reaped the egg, for which the child waits: an egg was born to a
+    /// process of the zygote's namespace, so it is the zygote's init that inherits it.
+    fn bury(self: &Arc<Self>, end_of_egg: EndOfEgg) {
+        if self.laying.is_none() {
+            return;
+        }
+        let inner = Arc::clone(self);
+        tokio::spawn(async move {
+            // Fails when the zygote has ended, and its init with it.
+            let Ok(_running) = Running::of(&inner) else { return };
+            end_of_egg.wait().await;
+            tokio::time::sleep(TIME_TO_REAP).await;
+        });
+    }
+
     /// Makes as many ahead as are wanted, like the one that was just taken.
     fn refill(self: &Arc<Self>, shape: &Shape, build: &Build) {
         while self.lock().begin(shape, self.shared.nests()) {
@@ -296,7 +313,8 @@ impl Zygote for LinuxZygote {
             }
         };
         let parent = Arc::clone(&self.0.sandbox);
-        let started = laid.hatch(&self.0.shared, parent, build.limits, asked_at).await?;
+        let (started, end_of_egg) = laid.hatch(&self.0.shared, parent, build.limits, asked_at).await?;
+        self.0.bury(end_of_egg);
         if let Some(shape) = &shape {
             self.0.refill(shape, &build);
         }
