@@ -20,7 +20,7 @@ pub mod resolve;
 pub mod starts;
 pub mod workers;
 
-pub use asynchronous::AsynchronousConfig;
+pub use asynchronous::{AsynchronousConfig, EventInvokeOptions, FunctionDestination};
 pub use invoker::{Clock, Invoker, InvokerConfig};
 pub use lifecycle::{GetReady, converge_functions};
 pub use metrics::{FunctionMetrics, MetricsSnapshot};

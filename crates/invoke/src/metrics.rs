@@ -34,6 +34,8 @@ pub struct FunctionMetrics {
     pub platform_errors: u64,
     /// Events given up.
     pub dead_letters: u64,
+    /// Records of ended events whose destination is gone.
+    pub destination_delivery_failures: u64,
     /// Runs on an idle instance.
     pub starts_warm: u64,
     /// Runs for which everything was started.
@@ -121,6 +123,11 @@ impl Metrics {
     /// Counts an event that was given up.
     pub fn dead_letter(&self, scope: &Scope, function: &FunctionName) {
         self.change(scope, function.shared(), |metrics| metrics.dead_letters += 1);
+    }
+
+    /// Counts a record of an ended event whose destination is gone.
+    pub fn delivery_failed(&self, scope: &Scope, function: &FunctionName) {
+        self.change(scope, function.shared(), |metrics| metrics.destination_delivery_failures += 1);
     }
 
     /// All rows, ordered by scope and name.

@@ -139,6 +139,15 @@ pub struct EventCounts {
     pub pending: u64,
 }
 
+/// What the functions of a scope take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CodeUsage {
+    /// Functions, whatever the number of their versions.
+    pub functions: u64,
+    /// Bytes of the ZIPs of all versions, each counted by itself.
+    pub code_bytes: u64,
+}
+
 /// Metadata and queue. Every method that changes something is durable when it returns `Ok`.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
@@ -177,8 +186,9 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// Its waiting events become dead letters (`FunctionDeleted`), so a function created later under the same
     /// name never sees them. Numbers go on where they were: Lambda reuses none, also after a re-creation.
+    /// Documents that belong to it (`function_documents`) go with it.
     async fn delete_function(&self, scope: &Scope, name: &FunctionName) -> Result<bool, StoreError>;
-    /// Deletes one published version. `false` when there was none.
+    /// Deletes one published version with the documents that belong to it. `false` when there was none.
     async fn delete_version(
         &self,
         scope: &Scope,
@@ -188,7 +198,10 @@ pub trait Store: Send + Sync + 'static {
     /// Versions, `$LATEST` and published, whose lifecycle is still `Pending` or `InProgress`, in all scopes.
     async fn unfinished_functions(&self) -> Result<Vec<Arc<FunctionVersion>>, StoreError>;
 
-    /// Stores a document of `kind`.
+    /// Functions of a scope, and bytes of the packages of all their versions.
+    async fn code_usage(&self, scope: &Scope) -> Result<CodeUsage, StoreError>;
+
+    /// Stores a document of `kind`. `NotFound` for one that belongs to a function that does not exist.
     async fn put_document(
         &self,
         scope: &Scope,
@@ -231,6 +244,14 @@ pub trait Store: Send + Sync + 'static {
     async fn extend(&self, request_id: RequestId, claim: u64, until: Timestamp) -> Result<bool, StoreError>;
     /// Ends a claim. `false` when it was lost to another owner; then nothing changed.
     async fn release(&self, request_id: RequestId, claim: u64, release: Release) -> Result<bool, StoreError>;
+    /// As `release`, and in the same transaction appends `follow_up`: both happen or neither.
+    async fn release_with(
+        &self,
+        request_id: RequestId,
+        claim: u64,
+        release: Release,
+        follow_up: QueuedEvent,
+    ) -> Result<bool, StoreError>;
     /// When the next event is due, to sleep until then: an unclaimed one, or a claimed one whose lease ends.
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
     /// Dead letters of one function, newest first. The newest `DEAD_LETTERS_KEPT` of a function are kept.

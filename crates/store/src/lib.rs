@@ -8,6 +8,7 @@
 pub mod code;
 pub mod contract;
 mod failure;
+pub mod function_documents;
 pub mod ledger;
 mod lock;
 pub mod logs;
@@ -17,7 +18,8 @@ mod sqlite;
 
 pub use code::CodeStore;
 pub use contract::{
-    ClaimedEvent, DeadLetter, Document, EventCounts, Expect, QueuedEvent, Release, Store, StoreError,
+    ClaimedEvent, CodeUsage, DeadLetter, Document, EventCounts, Expect, QueuedEvent, Release, Store,
+    StoreError,
 };
 pub use ledger::{Ledger, UsageQuery, UsageRow};
 pub use logs::{LogEvent, LogQuery, LogStreamInfo, Logs};

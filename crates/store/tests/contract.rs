@@ -7,6 +7,7 @@ mod common;
 use common::*;
 use lamplight_model::function::FunctionState;
 use lamplight_model::*;
+use lamplight_store::function_documents::Owner;
 use lamplight_store::*;
 use std::sync::Arc;
 use std::time::Duration;
@@ -168,6 +169,79 @@ async fn documents_are_kept_by_kind_and_scope() {
     assert_eq!(store.documents_in_all_scopes("role").await.unwrap(), expected);
     assert!(store.delete_document(&scope(), "role", "a").await.unwrap());
     assert!(!store.delete_document(&scope(), "role", "a").await.unwrap());
+}
+
+#[tokio::test]
+async fn documents_of_a_function_go_with_it_and_are_not_written_without_it() {
+    let (_directory, opened) = engine();
+    let store = opened.store;
+    let put = async |function: &str, qualifier: Option<Qualifier>| {
+        let (scope, function) = (scope(), name(function));
+        let owner = Owner { scope: &scope, function: &function, qualifier: qualifier.as_ref() };
+        function_documents::put(&*store, "function/note", owner, &"x".to_owned(), Expect::Anything).await
+    };
+    let listed = async |function: &str| -> Vec<String> {
+        let rows: Vec<(Qualifier, String)> =
+            function_documents::list(&*store, "function/note", &scope(), &name(function), None, 10)
+                .await
+                .unwrap();
+        rows.iter().map(|(qualifier, _)| qualifier.to_string()).collect()
+    };
+    assert!(matches!(put("absent", None).await, Err(StoreError::NotFound(_))));
+    // Names that only begin alike, and one that sorts right behind the separator.
+    for function in ["hello", "hello-2", "hello0"] {
+        store.put_version(self::function(function), Expect::Absent).await.unwrap();
+        put(function, None).await.unwrap();
+    }
+    for qualifier in [Qualifier::Version(1), Qualifier::Version(2), Qualifier::Alias("live".to_owned())] {
+        put("hello", Some(qualifier)).await.unwrap();
+    }
+    assert_eq!(listed("hello").await, ["$LATEST", "1", "2", "live"]);
+    let latest = store.get_version(&scope(), &name("hello"), VersionNumber::Latest).await.unwrap().unwrap();
+    store.publish_version((*latest).clone(), &latest.revision_id).await.unwrap();
+    assert!(store.delete_version(&scope(), &name("hello"), 1).await.unwrap());
+    assert_eq!(listed("hello").await, ["$LATEST", "2", "live"]);
+    assert!(store.delete_function(&scope(), &name("hello")).await.unwrap());
+    assert_eq!(listed("hello").await, Vec::<String>::new());
+    assert_eq!(
+        (listed("hello-2").await, listed("hello0").await),
+        (vec!["$LATEST".into()], vec!["$LATEST".into()])
+    );
+}
+
+#[tokio::test]
+async fn packages_of_all_versions_are_counted() {
+    let (_directory, opened) = engine();
+    let store = opened.store;
+    assert_eq!(store.code_usage(&scope()).await.unwrap(), CodeUsage::default());
+    let mut latest = function("hello");
+    latest.code_size_bytes = 1_000;
+    store.put_version(latest.clone(), Expect::Absent).await.unwrap();
+    store.publish_version(latest.clone(), &latest.revision_id).await.unwrap();
+    latest.name = name("other");
+    store.put_version(latest, Expect::Absent).await.unwrap();
+    assert_eq!(store.code_usage(&scope()).await.unwrap(), CodeUsage { functions: 2, code_bytes: 3_000 });
+    assert_eq!(store.code_usage(&other_scope()).await.unwrap(), CodeUsage::default());
+}
+
+#[tokio::test]
+async fn a_follow_up_is_appended_with_the_release_or_not_at_all() {
+    let (_directory, opened) = engine();
+    let store = opened.store;
+    let (queued, follow_up) = (event("hello", 0), event("next", 5));
+    store.enqueue(queued.clone()).await.unwrap();
+    let claimed = store.claim("me", Timestamp(0), LEASE, 1).await.unwrap().remove(0);
+    let release = |claim, follow_up| store.release_with(queued.request_id, claim, Release::Done, follow_up);
+    assert!(!release(claimed.claim + 1, follow_up.clone()).await.unwrap());
+    check_counts(&store, "next", (0, 0, 0, 0)).await;
+    // The id is taken, so the event cannot be appended, and what is claimed stays claimed.
+    let taken = QueuedEvent { request_id: follow_up.request_id, ..event("other", 0) };
+    store.enqueue(taken).await.unwrap();
+    assert!(matches!(release(claimed.claim, follow_up.clone()).await, Err(StoreError::AlreadyExists(_))));
+    check_counts(&store, "hello", (1, 0, 0, 1)).await;
+    assert!(release(claimed.claim, event("next", 5)).await.unwrap());
+    check_counts(&store, "hello", (1, 1, 0, 0)).await;
+    check_counts(&store, "next", (1, 0, 0, 1)).await;
 }
 
 async fn check_counts(store: &Arc<dyn Store>, function: &str, expected: (u64, u64, u64, u64)) {

@@ -29,6 +29,11 @@ pub fn text(metrics: &MetricsSnapshot, instances: &InstanceCounts) -> String {
             sum(|row| row.platform_errors),
         ),
         ("dead_letters", "Events given up.", sum(|row| row.dead_letters)),
+        (
+            "destination_delivery_failures",
+            "Records of ended events whose destination is gone.",
+            sum(|row| row.destination_delivery_failures),
+        ),
         ("billed_milliseconds", "Billed duration of all runs.", sum(|row| row.billed_ms)),
     ] {
         page.family(&format!("{name}_total"), "counter", help);

@@ -1,9 +1,12 @@
-//! One attempt at one claimed event: run it, decide, settle the claim.
+//! One attempt at one claimed event: run it, decide, tell a destination, settle the claim.
 
+use crate::asynchronous::destination::{self, Response};
+use crate::asynchronous::options::{self, FunctionDestination};
 use crate::asynchronous::retry::{self, Attempt, Standing};
-use crate::invoker::{ErrorChain, Invoker};
+use crate::invoker::{ErrorChain, Invoker, service_error};
 use crate::request::{InvokeRequest, Running};
-use lamplight_model::{ErrorCode, ServiceError};
+use lamplight_model::limits::ASYNC_PAYLOAD_BYTES;
+use lamplight_model::{ErrorCode, RequestId, ServiceError};
 use lamplight_store::{ClaimedEvent, QueuedEvent, Release};
 use serde_json::json;
 use std::sync::Arc;
@@ -20,22 +23,34 @@ const SETTLE_DELAYS: (Duration, Duration) = (Duration::from_millis(250), Duratio
 /// event is due again without having used up a retry.
 pub async fn make(invoker: Arc<Invoker>, claimed: ClaimedEvent) {
     let ClaimedEvent { event, claim } = claimed;
-    let policy = invoker.config.asynchronous.retry;
+    let default = invoker.config.asynchronous.retry;
     let standing = Standing { accepted_at: event.accepted_at, attempts: event.attempts };
-    let release = if retry::too_old(&policy, standing, (invoker.clock)()) {
-        Release::DeadLetter {
-            condition: retry::EVENT_AGE_EXCEEDED.to_owned(),
-            error: document("EventAgeExceeded", "The event was too old before it could be run."),
+    let options = match options::of_event(&*invoker.store, &event).await {
+        Ok(options) => options,
+        Err(error) => {
+            let attempt = refused(&service_error("read the options of an event", &error));
+            let release = retry::decide(&default, standing, attempt, (invoker.clock)());
+            return settle(&invoker, &event, claim, release, None).await;
         }
-    } else {
-        let attempt = run(&invoker, &event).await;
-        retry::decide(&policy, standing, attempt, (invoker.clock)())
     };
-    settle(&invoker, &event, claim, release).await;
+    let policy = options.policy(default);
+    let (release, response) = if retry::too_old(&policy, standing, (invoker.clock)()) {
+        let error = document("EventAgeExceeded", "The event was too old before it could be run.");
+        (Release::DeadLetter { condition: retry::EVENT_AGE_EXCEEDED.to_owned(), error }, None)
+    } else {
+        let keeps_answer = options.on_success.is_some() || options.on_failure.is_some();
+        let (attempt, response) = run(&invoker, &event, keeps_answer).await;
+        (retry::decide(&policy, standing, attempt, (invoker.clock)()), response)
+    };
+    let delivery = match destination::wanted(&options, &release) {
+        Some(arn) => delivery(&invoker, arn, &event, &release, response.as_ref()).await,
+        None => None,
+    };
+    settle(&invoker, &event, claim, release, delivery).await;
 }
 
-/// Runs the event once and waits until the instance is free again.
-async fn run(invoker: &Arc<Invoker>, event: &QueuedEvent) -> Attempt {
+/// Runs the event once and waits until the instance is free again. The response is there when the function ran.
+async fn run(invoker: &Arc<Invoker>, event: &QueuedEvent, keeps_answer: bool) -> (Attempt, Option<Response>) {
     let request = InvokeRequest {
         scope: event.scope.clone(),
         name: event.function.clone(),
@@ -46,25 +61,64 @@ async fn run(invoker: &Arc<Invoker>, event: &QueuedEvent) -> Attempt {
         request_id: event.request_id,
         log_tail: false,
     };
-    let mut answer = match invoker.run(request).await {
-        Ok(Running { answer, .. }) => answer.detach(),
-        Err(error) => return refused(&error),
+    let (executed_version, mut answer) = match invoker.run(request).await {
+        Ok(Running { executed_version, answer }) => (executed_version, answer.detach()),
+        Err(error) => return (refused(&error), None),
     };
+    // One byte more than any record holds says that it is too large.
+    let kept = if keeps_answer { ASYNC_PAYLOAD_BYTES + 1 } else { ERROR_DOCUMENT_BYTES };
     let mut body = Vec::new();
     while let Some(piece) = answer.body.recv().await {
         // The whole answer is taken, or the function could not finish; only its beginning is kept.
-        let room = ERROR_DOCUMENT_BYTES - body.len();
+        let room = kept - body.len();
         body.extend_from_slice(&piece[..piece.len().min(room)]);
     }
     let outcome = answer.outcome.await;
     let _ = answer.finished.await;
-    match outcome {
-        Ok(Ok(outcome)) if outcome.is_function_error() => {
-            Attempt::FunctionError(String::from_utf8_lossy(&body).into_owned())
+    let is_error = match outcome {
+        Ok(Ok(outcome)) => outcome.is_function_error(),
+        Ok(Err(error)) => return (refused(&error), None),
+        Err(_) => return (refused(&ServiceError::internal("The invocation was lost.")), None),
+    };
+    let attempt = if is_error {
+        let document = &body[..body.len().min(ERROR_DOCUMENT_BYTES)];
+        Attempt::FunctionError(String::from_utf8_lossy(document).into_owned())
+    } else {
+        Attempt::Success
+    };
+    let payload = (keeps_answer && body.len() <= ASYNC_PAYLOAD_BYTES).then(|| body.into());
+    (attempt, Some(Response { executed_version, is_error, payload }))
+}
+
+/// The event that tells a destination. `None` when the destination is gone: the record is dropped, as on AWS.
+async fn delivery(
+    invoker: &Invoker,
+    arn: &str,
+    event: &QueuedEvent,
+    release: &Release,
+    response: Option<&Response>,
+) -> Option<QueuedEvent> {
+    let lost = |why: &str| {
+        invoker.metrics.delivery_failed(&event.scope, &event.function);
+        warn!(
+            request_id = %event.request_id, function = %event.function, destination = arn, why,
+            "failed to tell a destination"
+        );
+    };
+    let Some(to) = FunctionDestination::parse(arn) else {
+        lost("it is not a function");
+        return None;
+    };
+    match invoker.resolve(&to.scope, &to.function, to.qualifier.as_ref()).await {
+        // A failure to read is none of the destination's: its queue takes the event all the same.
+        Err(error) if error.code == ErrorCode::ResourceNotFoundException => {
+            lost(&error.message);
+            None
         }
-        Ok(Ok(_)) => Attempt::Success,
-        Ok(Err(error)) => refused(&error),
-        Err(_) => refused(&ServiceError::internal("The invocation was lost.")),
+        _ => {
+            let request_id = RequestId(uuid::Uuid::new_v4());
+            Some(destination::delivery(to, event, release, response, request_id, (invoker.clock)()))
+        }
     }
 }
 
@@ -82,12 +136,24 @@ fn document(error_type: &str, error_message: &str) -> String {
     json!({ "errorType": error_type, "errorMessage": error_message }).to_string()
 }
 
-/// Writes down how the claim ends, however long storage refuses: until then the event stays leased and is not
-/// run a second time.
-async fn settle(invoker: &Invoker, event: &QueuedEvent, claim: u64, release: Release) {
+/// Writes down how the claim ends, in one transaction with the event that tells a destination, however long storage
+/// refuses: until then the event stays leased and is not run a second time.
+async fn settle(
+    invoker: &Invoker,
+    event: &QueuedEvent,
+    claim: u64,
+    release: Release,
+    delivery: Option<QueuedEvent>,
+) {
     let (mut delay, longest) = SETTLE_DELAYS;
     loop {
-        match invoker.store.release(event.request_id, claim, release.clone()).await {
+        let settled = match delivery.clone() {
+            Some(delivery) => {
+                invoker.store.release_with(event.request_id, claim, release.clone(), delivery).await
+            }
+            None => invoker.store.release(event.request_id, claim, release.clone()).await,
+        };
+        match settled {
             Ok(true) => break,
             Ok(false) => {
                 // Someone else owns it now: it runs there, and this run was the extra one of "at least once".

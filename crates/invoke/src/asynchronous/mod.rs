@@ -1,7 +1,8 @@
 //! Asynchronous invocation: events that were answered 202 and run later, at least once.
 //!
 //! `retry` decides what an attempt means for its event (pure); `attempt` makes one attempt; `worker` claims
-//! events from the store and keeps their leases while they run.
+//! events from the store and keeps their leases while they run. `options` is what the function's owner set;
+//! `destination` writes the record of an event that has ended.
 //!
 //! ```text
 //!            claim                     success
@@ -12,9 +13,12 @@
 //! ```
 
 pub mod attempt;
+pub mod destination;
+pub mod options;
 pub mod retry;
 pub mod worker;
 
+pub use options::{EventInvokeOptions, FunctionDestination};
 pub use retry::RetryPolicy;
 
 use std::time::Duration;
@@ -28,7 +32,7 @@ pub struct AsynchronousConfig {
     pub parallelism: usize,
     /// How long a claim holds without being extended: the longest wait of an event whose node crashed.
     pub lease: Duration,
-    /// Retries and age of events.
+    /// Retries and age of events of functions that set neither.
     pub retry: RetryPolicy,
 }
 

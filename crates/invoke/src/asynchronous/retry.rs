@@ -22,7 +22,7 @@ pub const EVENT_AGE_EXCEEDED: &str = "EventAgeExceeded";
 /// `condition` of an event whose function or version is gone; the store uses the same word.
 pub const FUNCTION_DELETED: &str = "FunctionDeleted";
 
-/// Bounds on how long an event is tried. Per function later; the defaults and maxima are Lambda's.
+/// Bounds on how long an event is tried; the defaults and maxima are Lambda's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// `MaximumRetryAttempts`: attempts after the first, 0 to 2.

@@ -186,6 +186,20 @@ impl Store for MemoryStore {
         })
     }
 
+    async fn release_with(
+        &self,
+        request_id: RequestId,
+        claim: u64,
+        release: Release,
+        follow_up: QueuedEvent,
+    ) -> Result<bool, StoreError> {
+        let held = self.release(request_id, claim, release).await?;
+        if held {
+            self.enqueue(follow_up).await?;
+        }
+        Ok(held)
+    }
+
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         Ok(self.content.lock().unwrap().events.values().map(due).min())
     }
@@ -294,6 +308,10 @@ impl Store for MemoryStore {
         _scope: &Scope,
         _function: &FunctionName,
     ) -> Result<EventCounts, StoreError> {
+        unreachable!()
+    }
+
+    async fn code_usage(&self, _scope: &Scope) -> Result<CodeUsage, StoreError> {
         unreachable!()
     }
 

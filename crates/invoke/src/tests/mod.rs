@@ -1,6 +1,7 @@
 //! The funnel as its callers see it. The clock is moved by hand; nothing sleeps.
 
 mod asynchronous;
+mod destinations;
 mod durable;
 mod lifecycle;
 mod memory;

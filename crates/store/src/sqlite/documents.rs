@@ -1,7 +1,8 @@
 //! Statements about documents: small JSON resources without a table of their own.
 
 use crate::contract::{Document, Expect, StoreError};
-use lamplight_model::Scope;
+use crate::function_documents;
+use lamplight_model::{FunctionName, Scope};
 use rusqlite::{Connection, OptionalExtension, params};
 
 fn failed(doing: String) -> impl FnOnce(rusqlite::Error) -> StoreError {
@@ -29,6 +30,10 @@ pub(super) fn put(
     expect: &Expect,
 ) -> Result<(), StoreError> {
     let name = || format!("{kind} {}", document.key);
+    if let Some(function) = function_documents::owner(kind, &document.key) {
+        // In the transaction of the write: what is stored after its function was deleted would be a later one's.
+        check_owner(connection, scope, function)?;
+    }
     let stored: Option<String> = connection
         .prepare_cached("SELECT revision_id FROM document WHERE scope = ? AND kind = ? AND key = ?")
         .and_then(|mut statement| {
@@ -137,6 +142,48 @@ pub(super) fn delete(
         .and_then(|mut statement| statement.execute(params![scope.key(), kind, key]))
         .map_err(failed(format!("failed to delete {kind} {key}")))?;
     Ok(deleted > 0)
+}
+
+fn check_owner(connection: &Connection, scope: &Scope, function: &str) -> Result<(), StoreError> {
+    let exists = connection
+        .prepare_cached("SELECT 1 FROM function_version WHERE scope = ? AND name = ? AND version = 0")
+        .and_then(|mut statement| statement.exists(params![scope.key(), function]))
+        .map_err(failed(format!("failed to look for function {function}")))?;
+    if exists { Ok(()) } else { Err(StoreError::NotFound(format!("function {function}"))) }
+}
+
+/// Deletes what belongs to a function and to its versions and aliases.
+pub(super) fn forget_function(
+    connection: &Connection,
+    scope: &Scope,
+    function: &FunctionName,
+) -> Result<(), StoreError> {
+    // `0` is the character after `/`: the keys of one function, the kinds of all.
+    connection
+        .prepare_cached(
+            "DELETE FROM document WHERE scope = ?1 AND kind > 'function/' AND kind < 'function0'
+             AND key >= ?2 || '/' AND key < ?2 || '0'",
+        )
+        .and_then(|mut statement| statement.execute(params![scope.key(), function.as_str()]))
+        .map_err(failed(format!("failed to delete what belongs to function {function}")))?;
+    Ok(())
+}
+
+/// Deletes what belongs to one version or alias.
+pub(super) fn forget_qualifier(
+    connection: &Connection,
+    scope: &Scope,
+    function: &FunctionName,
+    qualifier: &str,
+) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "DELETE FROM document WHERE scope = ?1 AND kind > 'function/' AND kind < 'function0'
+             AND key = ?2 || '/' || ?3",
+        )
+        .and_then(|mut statement| statement.execute(params![scope.key(), function.as_str(), qualifier]))
+        .map_err(failed(format!("failed to delete what belongs to {function}:{qualifier}")))?;
+    Ok(())
 }
 
 fn parse(key: String, value: &str, doing: &str) -> Result<Document, StoreError> {

@@ -1,6 +1,6 @@
 //! Statements about functions and their versions. Each runs inside the writer's transaction or on a reader.
 
-use crate::contract::{Expect, StoreError};
+use crate::contract::{CodeUsage, Expect, StoreError};
 use crate::secret::Key;
 use crate::sqlite::record::{COLUMNS, decode, encode, version_column};
 use lamplight_model::{CodeDigest, FunctionName, FunctionVersion, Scope, VersionNumber};
@@ -130,6 +130,7 @@ pub(super) fn delete_function(
         .map_err(failed(format!("failed to delete function {name}")))?;
     if deleted > 0 {
         super::queue::close(connection, scope, name)?;
+        super::documents::forget_function(connection, scope, name)?;
     }
     Ok(deleted > 0)
 }
@@ -149,6 +150,9 @@ pub(super) fn delete_version(
         .prepare_cached("DELETE FROM function_version WHERE scope = ? AND name = ? AND version = ?")
         .and_then(|mut statement| statement.execute(params![scope.key(), name.as_str(), number]))
         .map_err(failed(format!("failed to delete version {version} of function {name}")))?;
+    if deleted > 0 {
+        super::documents::forget_qualifier(connection, scope, name, &version.to_string())?;
+    }
     Ok(deleted > 0)
 }
 
@@ -201,6 +205,21 @@ pub(super) fn unfinished(
     let sql =
         format!("SELECT {COLUMNS} FROM function_version WHERE unfinished = 1 ORDER BY scope, name, version");
     select(connection, &sql, params![], key)
+}
+
+pub(super) fn code_usage(connection: &Connection, scope: &Scope) -> Result<CodeUsage, StoreError> {
+    connection
+        .prepare_cached(
+            "SELECT count(DISTINCT name), ifnull(sum(record ->> '$.code_size_bytes'), 0)
+             FROM function_version WHERE scope = ?",
+        )
+        .and_then(|mut statement| {
+            statement.query_row(params![scope.key()], |row| {
+                let count = |at| row.get::<_, i64>(at).map(i64::unsigned_abs);
+                Ok(CodeUsage { functions: count(0)?, code_bytes: count(1)? })
+            })
+        })
+        .map_err(failed("failed to add the sizes of packages up"))
 }
 
 pub(super) fn referenced_code(connection: &Connection) -> Result<Vec<CodeDigest>, StoreError> {

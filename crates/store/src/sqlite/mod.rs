@@ -169,6 +169,11 @@ impl Store for SqliteStore {
         self.readers.read(move |connection| functions::unfinished(connection, &key)).await
     }
 
+    async fn code_usage(&self, scope: &Scope) -> Result<CodeUsage, StoreError> {
+        let scope = scope.clone();
+        self.readers.read(move |connection| functions::code_usage(connection, &scope)).await
+    }
+
     async fn put_document(
         &self,
         scope: &Scope,
@@ -238,6 +243,28 @@ impl Store for SqliteStore {
         let now = (self.clock)();
         self.writer
             .write(move |connection| queue::release(connection, request_id, claim, &release, now), |_| {})
+            .await
+    }
+
+    async fn release_with(
+        &self,
+        request_id: RequestId,
+        claim: u64,
+        release: Release,
+        follow_up: QueuedEvent,
+    ) -> Result<bool, StoreError> {
+        let now = (self.clock)();
+        self.writer
+            .write(
+                move |connection| {
+                    let held = queue::release(connection, request_id, claim, &release, now)?;
+                    if held {
+                        queue::enqueue(connection, &follow_up)?;
+                    }
+                    Ok(held)
+                },
+                |_| {},
+            )
             .await
     }
 
