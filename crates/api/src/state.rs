@@ -7,7 +7,7 @@ use lamplight_model::{PriceBook, Timestamp};
 use lamplight_store::{CodeStore, Ledger, Logs, Store};
 use sha2::Sha256;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 
 /// How many uploads (CreateFunction, UpdateFunctionCode) are read and unpacked at once; more wait. Each may
 /// hold 120 MB: the request and the ZIP decoded from it.
@@ -80,6 +80,8 @@ pub struct ApiState {
     pub clock: Clock,
     pub(crate) uploads: Semaphore,
     pub(crate) role_writes: RoleWrites,
+    /// Held from reading a configuration until its change is written.
+    pub(crate) configuration_writes: Mutex<()>,
 }
 
 impl ApiState {
@@ -103,6 +105,7 @@ impl ApiState {
             clock,
             uploads: Semaphore::new(CONCURRENT_UPLOADS),
             role_writes: RoleWrites::default(),
+            configuration_writes: Mutex::default(),
         })
     }
 

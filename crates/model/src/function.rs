@@ -181,6 +181,8 @@ pub struct FunctionVersion {
     pub file_systems: Vec<FileSystemConfig>,
     /// `Layers`: ARNs in order. None can be resolved before layers exist.
     pub layers: Vec<String>,
+    /// ARN of the code-signing configuration new packages are checked by (kept on `$LATEST`).
+    pub code_signing_config_arn: Option<String>,
     /// Tags of the function (kept on `$LATEST`).
     pub tags: BTreeMap<String, String>,
     /// Whether instances reach the public internet (tag `lamplight:egress`, default from the server).
@@ -217,6 +219,7 @@ impl std::fmt::Debug for FunctionVersion {
             vpc,
             file_systems,
             layers,
+            code_signing_config_arn,
             tags,
             egress,
         } = self;
@@ -248,6 +251,7 @@ impl std::fmt::Debug for FunctionVersion {
             .field("vpc", vpc)
             .field("file_systems", file_systems)
             .field("layers", layers)
+            .field("code_signing_config_arn", code_signing_config_arn)
             .field("tags", tags)
             .field("egress", egress)
             .finish()

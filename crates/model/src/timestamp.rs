@@ -49,6 +49,15 @@ impl Timestamp {
             .unwrap_or_default()
     }
 
+    /// `2026-01-12T15:37:17.123000Z`, the form of the times of a function URL.
+    pub fn microseconds_format(self) -> String {
+        self.date_time()
+            .format(format_description!(
+                "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z"
+            ))
+            .unwrap_or_default()
+    }
+
     /// `2026-01-12T15:37:17.123Z`, the form of log records.
     pub fn iso_format(self) -> String {
         self.date_time()

@@ -45,5 +45,6 @@ pub fn version(name: &str, runtime: &str) -> FunctionVersion {
         layers: Vec::new(),
         tags: Default::default(),
         egress: None,
+        code_signing_config_arn: None,
     }
 }

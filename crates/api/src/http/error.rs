@@ -86,6 +86,8 @@ impl ApiError {
         matches!(
             self.code.as_ref(),
             "ResourceNotFoundException"
+                | "CodeSigningConfigNotFoundException"
+                | "CodeVerificationFailedException"
                 | "ServiceException"
                 | "InvalidRuntimeException"
                 | "InvalidZipFileException"
@@ -137,6 +139,10 @@ impl From<StoreError> for ApiError {
         let message = match &error {
             StoreError::Unwritable(_) => {
                 "The server cannot write to its data directory (disk full or read-only). Nothing was changed."
+            }
+            // What the request was about was deleted while it was served.
+            StoreError::NotFound(_) => {
+                return Self::not_found("The resource you requested does not exist.");
             }
             StoreError::AlreadyExists(_) | StoreError::RevisionMismatch(_) => {
                 return Self::conflict(

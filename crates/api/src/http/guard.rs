@@ -45,8 +45,13 @@ pub fn check<'a>(headers: &'a HeaderMap, allowed_hosts: &[String]) -> Result<&'a
     Ok(authority)
 }
 
-/// The name of `name[:port]` or `[v6][:port]`, without brackets.
+/// The name of an authority.
 fn host_name(authority: &str) -> Option<&str> {
+    host_and_port(authority).map(|(host, _)| host)
+}
+
+/// Name and port of `name[:port]` or `[v6][:port]`, the name without brackets. `None` for anything else.
+pub fn host_and_port(authority: &str) -> Option<(&str, Option<&str>)> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let (host, rest) = rest.split_once(']')?;
@@ -60,7 +65,7 @@ fn host_name(authority: &str) -> Option<&str> {
     let port_is_number = port.is_none_or(|port| port.parse::<u16>().is_ok());
     let plain = !host.is_empty()
         && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'_'));
-    (plain && port_is_number).then_some(host)
+    (plain && port_is_number).then_some((host, port))
 }
 
 fn is_loopback(host: &str) -> bool {

@@ -120,7 +120,7 @@ fn logging(version: &FunctionVersion) -> Value {
 }
 
 /// AWS names the patch version of a runtime by an opaque hash; ours is the hash of the identifier.
-fn runtime_version_arn(version: &FunctionVersion) -> String {
+pub fn runtime_version_arn(version: &FunctionVersion) -> String {
     let digest = Sha256::digest(version.runtime.as_bytes());
     let hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("arn:aws:lambda:{}::runtime:{hash}", version.scope.region.as_str())

@@ -2,10 +2,11 @@
 
 use crate::http::{ApiError, Context, Members, Response, page, reply};
 use crate::lambda::configuration::{Form, configuration};
+use crate::lambda::patterns as pattern;
 use crate::lambda::reference::Target;
 use crate::lambda::settings::Settings;
 use crate::lambda::validation::Violations;
-use crate::lambda::{code, tags};
+use crate::lambda::{code, code_signing, tags};
 use crate::state::ApiState;
 use bytes::Bytes;
 use http::StatusCode;
@@ -28,6 +29,10 @@ pub async fn create(state: &ApiState, context: &Context, body: &Bytes) -> Result
     let architecture = read_architecture(&members, &mut violations)?;
     let package_type = members.string("PackageType")?;
     let tags = members.string_map("Tags")?.unwrap_or_default();
+    let code_signing_config_arn = members.string("CodeSigningConfigArn")?;
+    if let Some(arn) = &code_signing_config_arn {
+        violations.fits(arn, "codeSigningConfigArn", &pattern::CODE_SIGNING_CONFIG_ARN);
+    }
     for (absent, path) in
         [(name.is_none(), "functionName"), (settings.role.is_none(), "role"), (source.is_none(), "code")]
     {
@@ -58,6 +63,7 @@ pub async fn create(state: &ApiState, context: &Context, body: &Bytes) -> Result
         ));
     }
     settings.check(&members, false)?;
+    settings.check_snap_start(None)?;
     let egress = tags::check(&tags)?;
     let architecture = check_architecture(state, architecture)?;
     let (Some(runtime), Some(handler)) = (&settings.runtime, &settings.handler) else {
@@ -68,6 +74,10 @@ pub async fn create(state: &ApiState, context: &Context, body: &Bytes) -> Result
     let exists = || ApiError::conflict(format!("Function already exist: {}", target.name));
     if state.store.get_version(&target.scope, &target.name, VersionNumber::Latest).await?.is_some() {
         return Err(exists());
+    }
+    if let Some(arn) = &code_signing_config_arn {
+        let config = code_signing::check_exists(state, &target.scope, arn).await?;
+        code_signing::check_deployment(&config, &target.unqualified_arn())?;
     }
     let zip = code::zip_file(&source.unwrap_or_default(), "code.")?;
     let code_size_bytes = zip.len() as u64;
@@ -110,6 +120,7 @@ pub async fn create(state: &ApiState, context: &Context, body: &Bytes) -> Result
         vpc: None,
         file_systems: Vec::new(),
         layers: Vec::new(),
+        code_signing_config_arn,
         tags,
         egress,
     };
@@ -280,10 +291,15 @@ pub fn check_architecture(state: &ApiState, given: Option<String>) -> Result<&'s
 
 /// `MaxItems`, capped at the page size.
 pub fn page_rows(context: &Context, violations: &mut Violations) -> usize {
+    page_rows_up_to(context, violations, 10_000)
+}
+
+/// `MaxItems` of an operation that takes `most` at most, capped at the page size.
+pub fn page_rows_up_to(context: &Context, violations: &mut Violations, most: i64) -> usize {
     let Some(text) = context.parameter("MaxItems") else { return PAGE_ROWS };
     match text.parse::<i64>() {
         Ok(rows) => {
-            violations.range(rows, "maxItems", 1, 10_000);
+            violations.range(rows, "maxItems", 1, most);
             usize::try_from(rows).unwrap_or(PAGE_ROWS).clamp(1, PAGE_ROWS)
         }
         Err(_) => {

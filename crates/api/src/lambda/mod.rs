@@ -3,16 +3,27 @@
 //! Source of fields, absence, codes and texts: the Lambda API reference and answers recorded from the service.
 
 pub mod account;
+pub mod capacity;
 pub mod code;
+pub mod code_signing;
 pub mod configuration;
+pub mod configurations;
+pub mod event_invoke;
+pub mod event_sources;
 pub mod functions;
 pub mod invoke;
 pub mod operations;
+pub mod owned;
+pub mod patterns;
+pub mod permissions;
 pub mod provisioned;
 pub mod reference;
+pub mod resource_policies;
+pub mod runtime_management;
 pub mod settings;
 pub mod tags;
 pub mod update;
+pub mod urls;
 pub mod validation;
 pub mod versions;
 
@@ -29,7 +40,7 @@ use operations::Match;
 /// Bound of request bodies that hold no package, bytes.
 const SMALL_REQUEST_BYTES: usize = 1024 * 1024;
 
-/// Operations that are served. Everything else in the table is refused by name.
+/// Operations that are served, beside those of `configurations`. Everything else in the table is refused by name.
 const SERVED: &[&str] = &[
     "Invoke",
     "CreateFunction",
@@ -41,19 +52,11 @@ const SERVED: &[&str] = &[
     "DeleteFunction",
     "PublishVersion",
     "ListVersionsByFunction",
-    "GetAccountSettings",
     "GetFunctionConcurrency",
-    "GetFunctionCodeSigningConfig",
-    "GetFunctionEventInvokeConfig",
-    "GetPolicy",
-    "GetRuntimeManagementConfig",
     "PutProvisionedConcurrencyConfig",
     "GetProvisionedConcurrencyConfig",
     "ListProvisionedConcurrencyConfigs",
     "DeleteProvisionedConcurrencyConfig",
-    "ListTags",
-    "TagResource",
-    "UntagResource",
 ];
 
 /// Answers a request that matched a row of the operation table.
@@ -72,7 +75,8 @@ pub async fn handle(state: &ApiState, context: &Context, found: Match<'_>, body:
 fn admit(context: &Context, found: &Match<'_>) -> Result<(), ApiError> {
     let operation = found.operation;
     context.authorize_lazily("lambda", operation.name, || resource(context, found))?;
-    if operation.service != "lambda" || !SERVED.contains(&operation.name) {
+    let is_served = SERVED.contains(&operation.name) || configurations::SERVED.contains(&operation.name);
+    if operation.service != "lambda" || !is_served {
         return Err(ApiError::not_supported(operation.service, operation.name));
     }
     Ok(())
@@ -97,6 +101,9 @@ async fn serve(
     let name = found.operation.name;
     match name {
         "Invoke" => invoke::invoke(state, context, label, body).await,
+        _ if configurations::SERVED.contains(&name) => {
+            Box::pin(configurations::serve(state, context, &found.labels, name, body)).await
+        }
         // In a box: what these keep while they wait would make room for every request.
         _ => Box::pin(serve_rare(state, context, label, name, body)).await,
     }
@@ -125,28 +132,18 @@ async fn serve_rare(
         "PublishVersion" => {
             versions::publish(state, context, label, &read(body, SMALL_REQUEST_BYTES, name).await?).await
         }
-        "TagResource" => {
-            tags::tag(state, context, label, &read(body, SMALL_REQUEST_BYTES, name).await?).await
-        }
         "GetFunction" => functions::get(state, context, label).await,
         "GetFunctionConfiguration" => functions::get_configuration(state, context, label).await,
         "ListFunctions" => functions::list(state, context).await,
         "DeleteFunction" => functions::delete(state, context, label).await,
         "ListVersionsByFunction" => versions::list(state, context, label).await,
-        "GetAccountSettings" => account::settings(state, context).await,
         "GetFunctionConcurrency" => account::function_concurrency(state, context, label).await,
-        "GetFunctionCodeSigningConfig" => account::code_signing_config(state, context, label).await,
-        "GetFunctionEventInvokeConfig" => account::event_invoke_config(state, context, label).await,
-        "GetPolicy" => account::policy(state, context, label).await,
-        "GetRuntimeManagementConfig" => account::runtime_management(state, context, label).await,
         "PutProvisionedConcurrencyConfig" => {
             provisioned::put(state, context, label, &read(body, SMALL_REQUEST_BYTES, name).await?).await
         }
         "GetProvisionedConcurrencyConfig" => provisioned::get(state, context, label).await,
         "ListProvisionedConcurrencyConfigs" => provisioned::list(state, context, label).await,
         "DeleteProvisionedConcurrencyConfig" => provisioned::delete(state, context, label).await,
-        "ListTags" => tags::list(state, context, label).await,
-        "UntagResource" => tags::untag(state, context, label).await,
         _ => Err(ApiError::not_supported("lambda", name)),
     }
 }

@@ -16,13 +16,14 @@ const MODEL_TIMEOUT_SECONDS: i64 = 5_400;
 const UNSERVED: &[&str] = &[
     "AcceleratorConfig",
     "CapacityProviderConfig",
-    "CodeSigningConfigArn",
     "DurableConfig",
     "ImageConfig",
     "PublishTo",
     "RuntimeConfig",
     "TenancyConfig",
 ];
+/// Largest `/tmp` of a function with SnapStart, MiB.
+const SNAP_START_DISK_MIB: i64 = 512;
 /// Names a function's environment may not set. Source: Lambda guide, "Defined runtime environment variables".
 const RESERVED_VARIABLES: &[&str] = &[
     "AWS_ACCESS_KEY",
@@ -219,6 +220,36 @@ impl Settings {
         Ok(())
     }
 
+    /// Whether what the function will be can have SnapStart, when it asks for it. `latest` is the function so far.
+    ///
+    /// Fails with `InvalidParameterValueException`: for a runtime with AWS's text, for disk and file systems with one of
+    /// our own, as AWS's are not published. Source: Lambda developer guide, "SnapStart", supported features.
+    pub fn check_snap_start(&self, latest: Option<&FunctionVersion>) -> Result<(), ApiError> {
+        let apply_on = self.snap_start.as_deref().or(latest.map(|latest| latest.snap_start.as_str()));
+        if apply_on != Some("PublishedVersions") {
+            return Ok(());
+        }
+        let runtime = self.runtime.as_deref().or(latest.map(|latest| latest.runtime.as_str()));
+        let refused = |what: &str| {
+            Err(ApiError::invalid_parameter(format!(
+                "{what} is not supported for SnapStart enabled functions."
+            )))
+        };
+        if let Some(runtime) = runtime.filter(|runtime| !has_snap_start(runtime)) {
+            return refused(runtime);
+        }
+        let disk_mib =
+            self.ephemeral_storage_mib.or(latest.map(|latest| i64::from(latest.ephemeral_storage_mib)));
+        if disk_mib.is_some_and(|size_mib| size_mib > SNAP_START_DISK_MIB) {
+            return refused("EphemeralStorage above 512 MB");
+        }
+        let has_file_systems = match &self.file_systems {
+            Some(file_systems) => !file_systems.is_empty(),
+            None => latest.is_some_and(|latest| !latest.file_systems.is_empty()),
+        };
+        if has_file_systems { refused("FileSystemConfigs") } else { Ok(()) }
+    }
+
     /// Writes what was given into `version`. Call after `check`.
     pub fn apply(self, version: &mut FunctionVersion) {
         fn set<T>(target: &mut T, value: Option<T>) {
@@ -297,6 +328,17 @@ impl Logging {
             logging.log_group = group;
         }
     }
+}
+
+/// Java 11, Python 3.12 and .NET 8 and later.
+fn has_snap_start(runtime: &str) -> bool {
+    let at_least = |prefix: &str, least: u32| {
+        let number = runtime.strip_prefix(prefix).and_then(|rest| rest.split('.').next());
+        number.and_then(|number| number.parse::<u32>().ok()).is_some_and(|number| number >= least)
+    };
+    at_least("java", 11)
+        || at_least("python3.", 12)
+        || (!runtime.starts_with("dotnetcore") && at_least("dotnet", 8))
 }
 
 fn nested(members: &Members<'_>, block: &str, name: &str) -> Result<Option<String>, ApiError> {
@@ -475,5 +517,38 @@ mod tests {
         );
         check(r#"{"TracingConfig":{"Mode":"Off"}}"#, Err((VALIDATION, "tracingConfig.mode")));
         check(r#"{"MemorySize":1,"Timeout":0}"#, Err((VALIDATION, "2 validation errors detected: ")));
+    }
+
+    #[test]
+    fn who_can_have_snap_start() {
+        for (request, expected) in [
+            (r#""python3.12""#, ""),
+            (r#""python3.14""#, ""),
+            (r#""java21""#, ""),
+            (r#""java17.al2023""#, ""),
+            (r#""dotnet8""#, ""),
+            (r#""python3.11""#, "python3.11 is not supported for SnapStart enabled functions."),
+            (r#""java8.al2""#, "java8.al2 is not"),
+            (r#""dotnet6""#, "dotnet6 is not"),
+            (r#""dotnetcore3.1""#, "dotnetcore3.1 is not"),
+            (r#""nodejs22.x""#, "nodejs22.x is not"),
+            (r#""provided.al2023""#, "provided.al2023 is not"),
+            (r#""python3.13","EphemeralStorage":{"Size":513}"#, "EphemeralStorage above 512 MB is not"),
+        ] {
+            for (apply_on, expected) in [("PublishedVersions", expected), ("None", "")] {
+                let request = format!(r#"{{"Runtime":{request},"SnapStart":{{"ApplyOn":"{apply_on}"}}}}"#);
+                let members = Members::parse(request.as_bytes()).unwrap();
+                let settings = Settings::read(&members, &mut Violations::default()).unwrap();
+                match settings.check_snap_start(None) {
+                    Ok(()) => assert_eq!(expected, "", "{request}"),
+                    Err(error) => {
+                        assert!(
+                            !expected.is_empty() && error.message.contains(expected),
+                            "{request}: {error}"
+                        );
+                    }
+                }
+            }
+        }
     }
 }

@@ -1,23 +1,21 @@
-//! Tags of functions, and the one that Lamplight itself reads: `lamplight:egress`.
+//! Tags of functions and of code-signing configurations, and the one that Lamplight itself reads: `lamplight:egress`.
 
 use crate::http::request::decode_segment;
 use crate::http::{ApiError, Context, Members, Response, reply};
+use crate::lambda::patterns as pattern;
 use crate::lambda::reference::Target;
 use crate::lambda::validation::{TAG_PATTERN, Violations, is_tag_text};
+use crate::lambda::{code_signing, owned};
 use crate::state::ApiState;
 use bytes::Bytes;
 use http::StatusCode;
-use lamplight_model::FunctionVersion;
-use lamplight_store::{Expect, StoreError};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// Most tags of one function.
+/// Most tags of one resource.
 const TAGS: usize = 50;
 /// `on` or `off`: whether instances reach the public internet.
 pub const EGRESS_TAG: &str = "lamplight:egress";
-/// How often a change of tags is tried again when something else changed the function meanwhile.
-const ATTEMPTS: usize = 8;
 
 /// Notes tags that break the shapes of the service model.
 pub fn note_violations(tags: &BTreeMap<String, String>, violations: &mut Violations) {
@@ -32,12 +30,23 @@ pub fn note_violations(tags: &BTreeMap<String, String>, violations: &mut Violati
     }
 }
 
-/// The egress setting among the tags. Fails with `InvalidParameterValueException` for another value than `on` or
-/// `off`, and for too many tags.
-pub fn check(tags: &BTreeMap<String, String>) -> Result<Option<bool>, ApiError> {
+/// Fails with `InvalidParameterValueException` for too many tags and for names that are AWS's own.
+pub fn check_keys(tags: &BTreeMap<String, String>) -> Result<(), ApiError> {
     if tags.len() > TAGS {
         return Err(ApiError::invalid_parameter("Number of tags exceeds resource tag limit."));
     }
+    if tags.keys().any(|key| key.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("aws:"))) {
+        return Err(ApiError::invalid_parameter(
+            "aws: prefixed tag key names are not allowed for external use.",
+        ));
+    }
+    Ok(())
+}
+
+/// The egress setting among the tags of a function. Fails with `InvalidParameterValueException` for another value than `on` or
+/// `off`, and as `check_keys`.
+pub fn check(tags: &BTreeMap<String, String>) -> Result<Option<bool>, ApiError> {
+    check_keys(tags)?;
     match tags.get(EGRESS_TAG).map(String::as_str) {
         None => Ok(None),
         Some("on") => Ok(Some(true)),
@@ -48,10 +57,19 @@ pub fn check(tags: &BTreeMap<String, String>) -> Result<Option<bool>, ApiError> 
     }
 }
 
+/// What can have tags.
+enum Resource {
+    Function(Target),
+    CodeSigningConfig(String),
+}
+
 /// ListTags.
 pub async fn list(state: &ApiState, context: &Context, label: &str) -> Result<Response, ApiError> {
-    let latest = target(context, label)?.load(state).await?;
-    Ok(reply::json(StatusCode::OK, &json!({"Tags": latest.tags})))
+    let tags = match resource(context, label, Violations::default())? {
+        Resource::Function(function) => function.load(state).await?.tags.clone(),
+        Resource::CodeSigningConfig(arn) => code_signing::load(state, context, &arn).await?.tags,
+    };
+    Ok(reply::json(StatusCode::OK, &json!({"Tags": tags})))
 }
 
 /// TagResource.
@@ -61,7 +79,6 @@ pub async fn tag(
     label: &str,
     body: &Bytes,
 ) -> Result<Response, ApiError> {
-    let target = target(context, label)?;
     let members = Members::parse(body)?;
     let tags = members.string_map("Tags")?;
     let mut violations = Violations::default();
@@ -69,53 +86,67 @@ pub async fn tag(
         Some(tags) => note_violations(tags, &mut violations),
         None => violations.missing("tags"),
     }
-    violations.finish()?;
+    let resource = resource(context, label, violations)?;
     let tags = tags.unwrap_or_default();
-    change(state, &target, |stored| stored.extend(tags.clone())).await
+    check_keys(&tags)?;
+    change(state, context, &resource, |stored| stored.extend(tags.clone())).await
 }
 
 /// UntagResource.
 pub async fn untag(state: &ApiState, context: &Context, label: &str) -> Result<Response, ApiError> {
-    let target = target(context, label)?;
     let keys: Vec<&str> =
         context.query.iter().filter(|(name, _)| name == "tagKeys").map(|(_, key)| key.as_str()).collect();
+    let mut violations = Violations::default();
     if keys.is_empty() {
-        let mut violations = Violations::default();
         violations.missing("tagKeys");
-        violations.finish()?;
     }
-    change(state, &target, |stored| stored.retain(|key, _| !keys.contains(&key.as_str()))).await
+    let resource = resource(context, label, violations)?;
+    change(state, context, &resource, |stored| stored.retain(|key, _| !keys.contains(&key.as_str()))).await
 }
 
-/// Only functions have tags so far, and only as a whole.
-fn target(context: &Context, label: &str) -> Result<Target, ApiError> {
-    let text = decode_segment(label).unwrap_or_else(|| label.to_owned());
-    let target = Target::parse(context, &text, None)?;
-    if !text.starts_with("arn:") || target.qualifier.is_some() {
+/// Whose tags a request means. Fails with `ValidationException` for what is no such ARN, `InvalidParameterValueException` for
+/// versions and aliases, `ResourceNotFoundException` for kinds of which there is none here.
+fn resource(context: &Context, label: &str, mut violations: Violations) -> Result<Resource, ApiError> {
+    let arn = decode_segment(label).unwrap_or_else(|| label.to_owned());
+    violations.fits(&arn, "resource", &pattern::TAGGABLE_ARN);
+    violations.finish()?;
+    if arn.contains(":code-signing-config:") {
+        return Ok(Resource::CodeSigningConfig(arn));
+    }
+    if !arn.contains(":function:") {
+        return Err(owned::absent());
+    }
+    let target = Target::parse(context, &arn, None)?;
+    if target.qualifier.is_some() {
         return Err(ApiError::invalid_parameter(
             "Tags on function aliases and versions are not supported. Please specify a function ARN.",
         ));
     }
-    Ok(target)
+    Ok(Resource::Function(target))
 }
 
-/// Writes changed tags back. The revision stays: tags are not part of the configuration.
 async fn change(
     state: &ApiState,
-    target: &Target,
+    context: &Context,
+    resource: &Resource,
     change: impl Fn(&mut BTreeMap<String, String>),
 ) -> Result<Response, ApiError> {
-    for _ in 0..ATTEMPTS {
-        let latest = target.load(state).await?;
-        let mut changed = FunctionVersion::clone(&latest);
-        change(&mut changed.tags);
-        changed.egress = check(&changed.tags)?;
-        let expected = Expect::Revision(latest.revision_id.clone());
-        match state.store.put_version(changed, expected).await {
-            Ok(()) => return Ok(reply::empty(StatusCode::NO_CONTENT)),
-            Err(StoreError::RevisionMismatch(_)) => {}
-            Err(other) => return Err(other.into()),
+    match resource {
+        Resource::Function(target) => {
+            owned::change_latest(state, target, |latest| {
+                change(&mut latest.tags);
+                latest.egress = check(&latest.tags)?;
+                Ok(())
+            })
+            .await?;
+        }
+        Resource::CodeSigningConfig(arn) => {
+            let _write = state.configuration_writes.lock().await;
+            let mut config = code_signing::load(state, context, arn).await?;
+            change(&mut config.tags);
+            check_keys(&config.tags)?;
+            code_signing::store(state, context, &config).await?;
         }
     }
-    Err(ApiError::conflict("The function is being changed by other requests. Try again."))
+    Ok(reply::empty(StatusCode::NO_CONTENT))
 }

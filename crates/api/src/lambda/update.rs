@@ -4,12 +4,12 @@
 //! `invoke::lifecycle` finishes it.
 
 use crate::http::{ApiError, Context, Members, Response, reply};
-use crate::lambda::code;
 use crate::lambda::configuration::{Form, configuration as shown};
 use crate::lambda::functions::{check_architecture, new_revision, read_architecture};
 use crate::lambda::reference::Target;
 use crate::lambda::settings::Settings;
 use crate::lambda::validation::Violations;
+use crate::lambda::{code, code_signing};
 use crate::state::ApiState;
 use bytes::Bytes;
 use http::StatusCode;
@@ -38,6 +38,11 @@ pub async fn code(
     let latest = target.load_latest(state).await?;
     check_revision(members.string("RevisionId")?.as_deref(), &latest)?;
     check_changeable(&latest)?;
+    if let Some(arn) = &latest.code_signing_config_arn
+        && let Some(config) = code_signing::find(state, &target.scope, arn).await?
+    {
+        code_signing::check_deployment(&config, &latest.unqualified_arn())?;
+    }
     let zip = code::zip_file(&members, "")?;
     let mut changed = FunctionVersion::clone(&latest);
     if architecture.is_some() {
@@ -73,6 +78,7 @@ pub async fn configuration(
     violations.finish()?;
     let latest = target.load_latest(state).await?;
     settings.check(&members, latest.logging.json)?;
+    settings.check_snap_start(Some(&latest))?;
     check_revision(members.string("RevisionId")?.as_deref(), &latest)?;
     check_changeable(&latest)?;
     let mut changed = FunctionVersion::clone(&latest);

@@ -4,6 +4,7 @@
 //! service model (botocore 1.44.5) and stand here as text for the message; the checks are written by hand.
 
 use crate::http::ApiError;
+use crate::lambda::patterns::Pattern;
 use lamplight_model::{ErrorCode, ServiceError};
 use std::fmt::{Display, Write as _};
 
@@ -64,6 +65,21 @@ impl Violations {
     pub fn pattern(&mut self, value: &str, path: &str, matches: bool, pattern: &str) {
         if !matches {
             self.add(value, path, format!("Member must satisfy regular expression pattern: {pattern}"));
+        }
+    }
+
+    /// A text that should match a pattern of the model.
+    pub fn fits(&mut self, value: &str, path: &str, pattern: &Pattern) {
+        self.pattern(value, path, pattern.matches(value), pattern.text());
+    }
+
+    /// A list with a least and a greatest length.
+    pub fn list_length<T>(&mut self, list: &[T], path: &str, least: usize, most: usize) {
+        let shown = format_args!("[{} members]", list.len());
+        if list.len() < least {
+            self.add(shown, path, format!("Member must have length greater than or equal to {least}"));
+        } else if list.len() > most {
+            self.add(shown, path, format!("Member must have length less than or equal to {most}"));
         }
     }
 

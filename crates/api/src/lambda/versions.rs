@@ -88,7 +88,7 @@ async fn newest(state: &ApiState, target: &Target) -> Result<Option<Arc<Function
 }
 
 /// Whether publishing `latest` again would give nothing new: same code and configuration. The description may
-/// differ, because publishing can set it, and tags are not part of a version.
+/// differ, because publishing can set it; tags and code signing are not part of a version.
 fn is_same(published: &FunctionVersion, latest: &FunctionVersion) -> bool {
     let comparable = |version: &FunctionVersion| FunctionVersion {
         version: VersionNumber::Latest,
@@ -96,6 +96,7 @@ fn is_same(published: &FunctionVersion, latest: &FunctionVersion) -> bool {
         last_modified: latest.last_modified,
         revision_id: String::new(),
         lifecycle: latest.lifecycle.clone(),
+        code_signing_config_arn: latest.code_signing_config_arn.clone(),
         tags: latest.tags.clone(),
         egress: latest.egress,
         ..version.clone()

@@ -146,5 +146,6 @@ fn function(function: &str) -> FunctionVersion {
         layers: Vec::new(),
         tags: std::collections::BTreeMap::new(),
         egress: None,
+        code_signing_config_arn: None,
     }
 }

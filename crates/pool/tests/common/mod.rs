@@ -217,6 +217,7 @@ fn version(name: &str, runtime: &str, code: CodeDigest) -> FunctionVersion {
         layers: Vec::new(),
         tags: Default::default(),
         egress: None,
+        code_signing_config_arn: None,
     }
 }
 

@@ -70,6 +70,7 @@ pub fn function(text: &str) -> FunctionVersion {
         layers: Vec::new(),
         tags: BTreeMap::new(),
         egress: None,
+        code_signing_config_arn: None,
     }
 }
 
