@@ -362,7 +362,7 @@ def test_create_and_publish_at_once(client, name):
 def test_what_a_function_has_none_of(client, created, name):
     assert "ReservedConcurrentExecutions" not in client.get_function_concurrency(FunctionName=name)
     assert "CodeSigningConfigArn" not in {k for k, v in client.get_function_code_signing_config(FunctionName=name).items() if v}
-    assert error_of(client.get_policy, FunctionName=name)[1:] == (404, "No policy is associated with the given resource.")
+    assert error_of(client.get_policy, FunctionName=name)[1:] == (404, "The resource you requested does not exist.")
     assert error_of(client.get_function_event_invoke_config, FunctionName=name)[1:] == (404, f"The function {arn(name)}:$LATEST doesn't have an EventInvokeConfig")
     assert client.get_account_settings()["AccountUsage"]["FunctionCount"] >= 1
 

@@ -14,6 +14,15 @@ SERVED = {
     "CreateFunction", "GetFunction", "GetFunctionConfiguration", "ListFunctions", "UpdateFunctionCode", "UpdateFunctionConfiguration",
     "DeleteFunction", "PublishVersion", "ListVersionsByFunction", "Invoke", "GetAccountSettings", "ListTags", "TagResource", "UntagResource",
     "GetFunctionConcurrency", "GetFunctionCodeSigningConfig", "GetFunctionEventInvokeConfig", "GetPolicy", "GetRuntimeManagementConfig",
+    "AddPermission", "RemovePermission", "PutResourcePolicy", "GetResourcePolicy", "DeleteResourcePolicy",
+    "PutFunctionEventInvokeConfig", "UpdateFunctionEventInvokeConfig", "ListFunctionEventInvokeConfigs", "DeleteFunctionEventInvokeConfig",
+    "CreateFunctionUrlConfig", "GetFunctionUrlConfig", "UpdateFunctionUrlConfig", "DeleteFunctionUrlConfig", "ListFunctionUrlConfigs",
+    "CreateCodeSigningConfig", "GetCodeSigningConfig", "UpdateCodeSigningConfig", "DeleteCodeSigningConfig", "ListCodeSigningConfigs",
+    "ListFunctionsByCodeSigningConfig", "PutFunctionCodeSigningConfig", "DeleteFunctionCodeSigningConfig",
+    "PutRuntimeManagementConfig", "PutFunctionRecursionConfig", "GetFunctionRecursionConfig",
+    "CreateEventSourceMapping", "GetEventSourceMapping", "UpdateEventSourceMapping", "DeleteEventSourceMapping", "ListEventSourceMappings",
+    "ListCapacityProviders", "GetCapacityProvider", "UpdateCapacityProvider", "DeleteCapacityProvider", "ListFunctionVersionsByCapacityProvider",
+    "PutFunctionScalingConfig", "GetFunctionScalingConfig",
     "PutProvisionedConcurrencyConfig", "GetProvisionedConcurrencyConfig", "ListProvisionedConcurrencyConfigs", "DeleteProvisionedConcurrencyConfig",
 }
 SERVICES = ("lambda", "lambda-core", "lambda-microvms", "lambda-web")

@@ -244,6 +244,29 @@ async fn a_follow_up_is_appended_with_the_release_or_not_at_all() {
     check_counts(&store, "next", (1, 0, 0, 1)).await;
 }
 
+#[tokio::test]
+async fn an_event_after_the_newest_became_a_dead_letter_is_accepted() {
+    let (_directory, opened) = engine();
+    let store = opened.store;
+    let give_up = || Release::DeadLetter { condition: "RetriesExhausted".to_owned(), error: "{}".to_owned() };
+    let mut events = Vec::new();
+    for at in 0..3 {
+        let queued = QueuedEvent { payload: format!("[{at}]").into(), ..event("hello", at) };
+        store.enqueue(queued.clone()).await.unwrap();
+        let claimed = store.claim("me", Timestamp(at), LEASE, 1).await.unwrap().remove(0);
+        let (claim, follow_up) = (claimed.claim, event("sink", 1_000));
+        assert!(store.release_with(queued.request_id, claim, give_up(), follow_up).await.unwrap());
+        events.push(queued);
+    }
+    check_counts(&store, "hello", (3, 0, 3, 0)).await;
+    check_counts(&store, "sink", (3, 0, 0, 3)).await;
+    let letters = store.dead_letters(&scope(), &name("hello"), 10).await.unwrap();
+    for queued in &events {
+        let letter = letters.iter().find(|letter| letter.event.request_id == queued.request_id).unwrap();
+        assert_eq!(letter.event.payload, queued.payload);
+    }
+}
+
 async fn check_counts(store: &Arc<dyn Store>, function: &str, expected: (u64, u64, u64, u64)) {
     let counts = store.event_counts(&scope(), &name(function)).await.unwrap();
     let found = (counts.accepted, counts.done, counts.dead_lettered, counts.pending);

@@ -64,9 +64,11 @@ pub(super) fn enqueue(connection: &Connection, event: &QueuedEvent) -> Result<()
         })?;
     let inserted = connection
         .prepare_cached(
-            "INSERT INTO event (queue, request_id, due, attempts, not_before, accepted_at,
+            // Not the number SQLite would choose: that of the newest event is free again when it becomes a dead letter,
+            // whose payload keeps it.
+            "INSERT INTO event (id, queue, request_id, due, attempts, not_before, accepted_at,
                                 qualifier, client_context, trace_header)
-             VALUES (?1, ?2, ?3, ?4, ?3, ?5, ?6, ?7, ?8)",
+             VALUES ((SELECT ifnull(max(event), 0) + 1 FROM event_payload), ?1, ?2, ?3, ?4, ?3, ?5, ?6, ?7, ?8)",
         )
         .and_then(|mut statement| {
             statement.insert(params![
