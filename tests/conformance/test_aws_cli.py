@@ -79,3 +79,25 @@ def test_create_invoke_and_tail(aws, tmp_path):
         assert refused.stderr.rstrip().endswith(": Lamplight does not support lambda:CreateAlias yet.")
     finally:
         aws("lambda", "delete-function", "--function-name", name)
+
+
+@pytest.mark.covers("operation:AddPermission", client="aws-cli 2")
+@pytest.mark.covers("operation:PutFunctionEventInvokeConfig", client="aws-cli 2")
+@pytest.mark.covers("operation:CreateFunctionUrlConfig", client="aws-cli 2")
+@pytest.mark.covers("operation:TagResource", client="aws-cli 2")
+def test_what_is_configured_beside_a_function(aws, deploy):
+    name = deploy({"app.py": "def handler(event, context): return event"}).name
+
+    def call(operation, *arguments):
+        output = aws("lambda", operation, "--function-name", name, *arguments).stdout
+        return json.loads(output) if output else None
+
+    call("add-permission", "--statement-id", "s3", "--action", "lambda:InvokeFunction", "--principal", "s3.amazonaws.com", "--source-arn", "arn:aws:s3:::bucket")
+    assert json.loads(call("get-policy")["Policy"])["Statement"][0]["Principal"] == {"Service": "s3.amazonaws.com"}
+    call("remove-permission", "--statement-id", "s3")
+    assert call("put-function-event-invoke-config", "--maximum-retry-attempts", "1")["MaximumRetryAttempts"] == 1
+    url = call("create-function-url-config", "--auth-type", "NONE", "--cors", json.dumps({"AllowOrigins": ["*"]}))
+    assert url["Cors"] == {"AllowOrigins": ["*"]} and call("get-function-url-config")["FunctionUrl"] == url["FunctionUrl"]
+    resource = f"arn:aws:lambda:us-east-1:000000000000:function:{name}"
+    aws("lambda", "tag-resource", "--resource", resource, "--tags", "team=blue")
+    assert json.loads(aws("lambda", "list-tags", "--resource", resource).stdout) == {"Tags": {"team": "blue"}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from botocore.exceptions import ClientError
 
+from support import functions
 from support.errors import ABSENT, INVALID, NOT_FOUND, VALIDATION, arn, members, refused
 from support.functions import PYTHON, ROLE, zip_of
 
@@ -163,3 +164,32 @@ def test_what_terraform_reads_after_a_create_answers_for_a_plain_function(client
     assert client.get_function_recursion_config(FunctionName=name)["RecursiveLoop"] == "Terminate"
     assert refused(client.get_function_url_config, FunctionName=name) == ABSENT
     assert client.list_tags(Resource=arn(name))["Tags"] == {}
+
+
+@pytest.mark.covers("operation:CreateFunctionUrlConfig")
+@pytest.mark.covers("operation:PutFunctionEventInvokeConfig")
+@pytest.mark.covers("operation:AddPermission")
+def test_configurations_survive_kill_9_and_go_with_their_function(new_server):
+    server = new_server().start()
+    functions.create(server, SOURCE, name="kept")
+    client = server.client()
+    client.add_permission(FunctionName="kept", StatementId="s", Action="lambda:InvokeFunction", Principal="s3.amazonaws.com")
+    client.put_function_event_invoke_config(FunctionName="kept", MaximumRetryAttempts=0)
+    client.create_function_url_config(FunctionName="kept", AuthType="NONE")
+    client.put_function_recursion_config(FunctionName="kept", RecursiveLoop="Allow")
+    reads = ("get_policy", "get_function_event_invoke_config", "get_function_url_config", "get_function_recursion_config")
+
+    def read():
+        answers = [members(getattr(server.client(), call)(FunctionName="kept")) for call in reads]
+        # The port is another one after the restart.
+        return [{name: value.partition(".lambda-url.")[0] if name == "FunctionUrl" else value for name, value in answer.items()} for answer in answers]
+
+    before = read()
+    server.kill()
+    server.start()
+    assert read() == before
+    server.client().delete_function(FunctionName="kept")
+    functions.create(server, SOURCE, name="kept")
+    for call in reads[:3]:
+        assert refused(getattr(server.client(), call), FunctionName="kept")[:2] == NOT_FOUND
+    assert server.client().get_function_recursion_config(FunctionName="kept")["RecursiveLoop"] == "Terminate"
