@@ -189,6 +189,17 @@ pub struct FunctionVersion {
     pub egress: Option<bool>,
 }
 
+/// What is kept on `$LATEST` and is no part of the configuration: changing it makes no new revision.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FunctionMarks {
+    /// Tags.
+    pub tags: BTreeMap<String, String>,
+    /// What the tags say about egress.
+    pub egress: Option<bool>,
+    /// ARN of the code-signing configuration.
+    pub code_signing_config_arn: Option<String>,
+}
+
 // By hand, so that a secret in the environment cannot reach a log through `{:?}`. Taken apart by name, so
 // that a new field cannot be forgotten.
 impl std::fmt::Debug for FunctionVersion {
@@ -259,6 +270,22 @@ impl std::fmt::Debug for FunctionVersion {
 }
 
 impl FunctionVersion {
+    /// A copy of the marks.
+    pub fn marks(&self) -> FunctionMarks {
+        FunctionMarks {
+            tags: self.tags.clone(),
+            egress: self.egress,
+            code_signing_config_arn: self.code_signing_config_arn.clone(),
+        }
+    }
+
+    /// Replaces the marks.
+    pub fn set_marks(&mut self, marks: FunctionMarks) {
+        self.tags = marks.tags;
+        self.egress = marks.egress;
+        self.code_signing_config_arn = marks.code_signing_config_arn;
+    }
+
     /// The ARN without qualifier.
     pub fn unqualified_arn(&self) -> String {
         function_arn(&self.scope, &self.name, None)

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use lamplight_model::function::FunctionMarks;
 use lamplight_model::{FunctionName, FunctionVersion, Qualifier, RequestId, Scope, Timestamp, VersionNumber};
 use std::sync::Arc;
 use std::time::Duration;
@@ -151,8 +152,17 @@ pub struct CodeUsage {
 /// Metadata and queue. Every method that changes something is durable when it returns `Ok`.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Stores one version record, `$LATEST` or published, under its scope, name and number.
+    /// Stores one version record, `$LATEST` or published, under its scope, name and number. With `Expect::Revision`
+    /// the stored marks stay: they change without a new revision, so who saw the revision may not have seen them.
     async fn put_version(&self, version: FunctionVersion, expect: Expect) -> Result<(), StoreError>;
+    /// Replaces the marks of `$LATEST`. `RevisionMismatch` when they are not `seen` any more, `NotFound` without a function.
+    async fn put_marks(
+        &self,
+        scope: &Scope,
+        name: &FunctionName,
+        seen: FunctionMarks,
+        marks: FunctionMarks,
+    ) -> Result<(), StoreError>;
     /// One version; `None` when there is none.
     async fn get_version(
         &self,

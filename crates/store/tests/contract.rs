@@ -210,6 +210,28 @@ async fn documents_of_a_function_go_with_it_and_are_not_written_without_it() {
 }
 
 #[tokio::test]
+async fn marks_change_without_a_revision_and_survive_a_change_of_the_configuration() {
+    let (_directory, opened) = engine();
+    let store = opened.store;
+    let seen = function("hello");
+    store.put_version(seen.clone(), Expect::Absent).await.unwrap();
+    let mut marks = seen.marks();
+    marks.tags.insert("team".to_owned(), "blue".to_owned());
+    marks.code_signing_config_arn = Some("arn".to_owned());
+    store.put_marks(&scope(), &name("hello"), seen.marks(), marks.clone()).await.unwrap();
+    let again = store.put_marks(&scope(), &name("hello"), seen.marks(), seen.marks()).await;
+    assert!(matches!(again, Err(StoreError::RevisionMismatch(_))));
+    // Somebody who had read the function before changes its configuration.
+    let changed = FunctionVersion { description: "new".to_owned(), revision_id: revision(), ..seen.clone() };
+    store.put_version(changed.clone(), Expect::Revision(seen.revision_id.clone())).await.unwrap();
+    let stored = store.get_version(&scope(), &name("hello"), VersionNumber::Latest).await.unwrap().unwrap();
+    assert_eq!((stored.marks(), stored.description.as_str()), (marks, "new"));
+    assert_eq!(stored.revision_id, changed.revision_id);
+    let absent = store.put_marks(&scope(), &name("absent"), seen.marks(), seen.marks()).await;
+    assert!(matches!(absent, Err(StoreError::NotFound(_))));
+}
+
+#[tokio::test]
 async fn packages_of_all_versions_are_counted() {
     let (_directory, opened) = engine();
     let store = opened.store;

@@ -177,8 +177,8 @@ pub async fn put_of_function(
     let function = unqualified(target);
     let _write = state.configuration_writes.lock().await;
     check_exists(state, &context.scope, &arn).await?;
-    owned::change_latest(state, &function, |latest| {
-        latest.code_signing_config_arn = Some(arn.clone());
+    owned::change_marks(state, &function, |marks| {
+        marks.code_signing_config_arn = Some(arn.clone());
         Ok(())
     })
     .await?;
@@ -202,8 +202,8 @@ pub async fn delete_of_function(
 ) -> Result<Response, ApiError> {
     let function = unqualified(Target::from_path(context, label)?);
     let _write = state.configuration_writes.lock().await;
-    owned::change_latest(state, &function, |latest| {
-        latest.code_signing_config_arn = None;
+    owned::change_marks(state, &function, |marks| {
+        marks.code_signing_config_arn = None;
         Ok(())
     })
     .await?;

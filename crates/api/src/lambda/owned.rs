@@ -3,11 +3,11 @@
 //! `find` is how every operation here asks whether a qualifier exists. What is stored goes with its function (see
 //! `lamplight_store::function_documents`).
 
-use crate::http::ApiError;
-use crate::http::{Context, page};
+use crate::http::{ApiError, Context, page};
 use crate::lambda::functions::marker;
 use crate::lambda::reference::Target;
 use crate::state::ApiState;
+use lamplight_model::function::FunctionMarks;
 use lamplight_model::{FunctionVersion, Qualifier};
 use lamplight_store::function_documents::{self, Owner};
 use lamplight_store::{Expect, StoreError};
@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
-/// How often a change of `$LATEST` is tried again when something else changed it meanwhile.
+/// How often a change of marks is tried again when something else changed them meanwhile.
 const ATTEMPTS: usize = 8;
 
 /// 404 in the words that most of these operations have.
@@ -92,21 +92,20 @@ pub async fn page<T: DeserializeOwned>(
     Ok((rows, next))
 }
 
-/// Writes a changed `$LATEST` back. The revision stays: what is changed so is no part of the configuration.
+/// Changes the marks of a function: its tags, its code-signing configuration.
 ///
 /// Fails with `ResourceNotFoundException`, with what `change` fails with, and with `ResourceConflictException` when others
-/// changed the function at every try.
-pub async fn change_latest(
+/// changed them at every try.
+pub async fn change_marks(
     state: &ApiState,
     target: &Target,
-    change: impl Fn(&mut FunctionVersion) -> Result<(), ApiError>,
+    change: impl Fn(&mut FunctionMarks) -> Result<(), ApiError>,
 ) -> Result<(), ApiError> {
     for _ in 0..ATTEMPTS {
-        let latest = target.load(state).await?;
-        let mut changed = FunctionVersion::clone(&latest);
-        change(&mut changed)?;
-        let expected = Expect::Revision(latest.revision_id.clone());
-        match state.store.put_version(changed, expected).await {
+        let seen = target.load(state).await?.marks();
+        let mut marks = seen.clone();
+        change(&mut marks)?;
+        match state.store.put_marks(&target.scope, &target.name, seen, marks).await {
             Ok(()) => return Ok(()),
             Err(StoreError::RevisionMismatch(_)) => {}
             Err(other) => return Err(other.into()),

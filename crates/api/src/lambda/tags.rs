@@ -133,9 +133,9 @@ async fn change(
 ) -> Result<Response, ApiError> {
     match resource {
         Resource::Function(target) => {
-            owned::change_latest(state, target, |latest| {
-                change(&mut latest.tags);
-                latest.egress = check(&latest.tags)?;
+            owned::change_marks(state, target, |marks| {
+                change(&mut marks.tags);
+                marks.egress = check(&marks.tags)?;
                 Ok(())
             })
             .await?;

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use lamplight_model::function::FunctionMarks;
 use lamplight_model::{
     CodeDigest, FunctionName, FunctionVersion, InvocationReport, RequestId, Scope, ServiceError, Timestamp,
     VersionNumber,
@@ -308,6 +309,16 @@ impl Store for MemoryStore {
         _scope: &Scope,
         _function: &FunctionName,
     ) -> Result<EventCounts, StoreError> {
+        unreachable!()
+    }
+
+    async fn put_marks(
+        &self,
+        _scope: &Scope,
+        _name: &FunctionName,
+        _seen: FunctionMarks,
+        _marks: FunctionMarks,
+    ) -> Result<(), StoreError> {
         unreachable!()
     }
 

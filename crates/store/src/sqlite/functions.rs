@@ -3,6 +3,7 @@
 use crate::contract::{CodeUsage, Expect, StoreError};
 use crate::secret::Key;
 use crate::sqlite::record::{COLUMNS, decode, encode, version_column};
+use lamplight_model::function::FunctionMarks;
 use lamplight_model::{CodeDigest, FunctionName, FunctionVersion, Scope, VersionNumber};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::sync::Arc;
@@ -86,7 +87,34 @@ pub(super) fn put(
         _ => {}
     }
     raise_counter(connection, &scope, &version.name, number.saturating_add(1))?;
-    write_version(connection, version, key)
+    match (expect, version.version) {
+        (Expect::Revision(_), VersionNumber::Latest) => {
+            let mut version = version.clone();
+            if let Some(stored) = get(connection, &version.scope, &version.name, version.version, key)? {
+                version.set_marks(stored.marks());
+            }
+            write_version(connection, &version, key)
+        }
+        _ => write_version(connection, version, key),
+    }
+}
+
+pub(super) fn put_marks(
+    connection: &Connection,
+    scope: &Scope,
+    name: &FunctionName,
+    seen: &FunctionMarks,
+    marks: FunctionMarks,
+    key: &Key,
+) -> Result<(), StoreError> {
+    let stored = get(connection, scope, name, VersionNumber::Latest, key)?;
+    let stored = stored.ok_or_else(|| StoreError::NotFound(format!("function {name}")))?;
+    if stored.marks() != *seen {
+        return Err(StoreError::RevisionMismatch(stored.unqualified_arn()));
+    }
+    let mut changed = FunctionVersion::clone(&stored);
+    changed.set_marks(marks);
+    write_version(connection, &changed, key)
 }
 
 pub(super) fn publish(

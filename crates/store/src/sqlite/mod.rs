@@ -19,6 +19,7 @@ use crate::open::Clock;
 use crate::secret::Key;
 use async_trait::async_trait;
 use cache::VersionCache;
+use lamplight_model::function::FunctionMarks;
 use lamplight_model::{
     CodeDigest, FunctionName, FunctionVersion, RequestId, Scope, Timestamp, VersionNumber,
 };
@@ -70,6 +71,23 @@ impl Store for SqliteStore {
             .write(
                 move |connection| functions::put(connection, &version, &expect, &key),
                 move |()| cache.forget(&scope, &name, number),
+            )
+            .await
+    }
+
+    async fn put_marks(
+        &self,
+        scope: &Scope,
+        name: &FunctionName,
+        seen: FunctionMarks,
+        marks: FunctionMarks,
+    ) -> Result<(), StoreError> {
+        let (key, cache, forgotten) = (self.key.clone(), self.cache.clone(), (scope.clone(), name.clone()));
+        let (scope, name) = (scope.clone(), name.clone());
+        self.writer
+            .write(
+                move |connection| functions::put_marks(connection, &scope, &name, &seen, marks, &key),
+                move |()| cache.forget(&forgotten.0, &forgotten.1, VersionNumber::Latest),
             )
             .await
     }
