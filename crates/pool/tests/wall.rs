@@ -87,7 +87,6 @@ fn prepare_host(data: &Path, table: &ManagedRuntimes) -> HostConfig {
         cgroup_name: format!("lamplight-pool-{unique}"),
         memory_bytes: None,
         egress: None,
-        code_signing_config_arn: None,
     }
 }
 

@@ -69,7 +69,6 @@ fn prepare_host(data: &Path) -> HostConfig {
         cgroup_name: format!("lamplight-contract-{unique}"),
         memory_bytes: None,
         egress: None,
-        code_signing_config_arn: None,
     }
 }
 
