@@ -75,6 +75,15 @@ def test_snap_start_is_accepted_where_aws_has_it(client, name):
     assert "Value 'Always' at 'snapStart.applyOn' failed to satisfy constraint: Member must satisfy enum value set: [PublishedVersions, None]" in text
 
 
+@pytest.mark.covers("field:VpcConfig")
+def test_subnets_and_security_groups_come_together(client, name):
+    alone = {"VpcConfig": {"SubnetIds": ["subnet-1"], "SecurityGroupIds": []}}
+    expected = (*INVALID, "SubnetIds and SecurityIds must coexist or be both empty list.")
+    assert refused(created, client=client, name="vpc", **alone) == expected
+    assert refused(client.update_function_configuration, FunctionName=name, **alone) == expected
+    assert "VpcConfig" not in client.update_function_configuration(FunctionName=name, VpcConfig={"SubnetIds": [], "SecurityGroupIds": []})
+
+
 @pytest.mark.covers("field:what is not served")
 @pytest.mark.parametrize(
     "given",

@@ -201,6 +201,12 @@ impl Settings {
         if let Some(variables) = &self.environment {
             check_environment(variables)?;
         }
+        if self.vpc.as_ref().is_some_and(|vpc| vpc.subnet_ids.is_empty() != vpc.security_group_ids.is_empty())
+        {
+            return Err(ApiError::invalid_parameter(
+                "SubnetIds and SecurityIds must coexist or be both empty list.",
+            ));
+        }
         if let Some(layers) = &self.layers {
             if layers.len() > 5 {
                 return Err(ApiError::invalid_parameter("Cannot reference more than 5 layers."));
@@ -505,6 +511,12 @@ mod tests {
         );
         check(r#"{"Layers":["arn:l:1"]}"#, Err((PARAMETER, "Layer version arn:l:1 does not exist.")));
         check(r#"{"Layers":[]}"#, Ok(()));
+        check(r#"{"VpcConfig":{"SubnetIds":["s"],"SecurityGroupIds":["g"]}}"#, Ok(()));
+        check(r#"{"VpcConfig":{"SubnetIds":[],"SecurityGroupIds":[]}}"#, Ok(()));
+        check(
+            r#"{"VpcConfig":{"SubnetIds":["s"]}}"#,
+            Err((PARAMETER, "SubnetIds and SecurityIds must coexist")),
+        );
         check(r#"{"TenancyConfig":{"TenantIsolationMode":"PER_TENANT"}}"#, Err((PARAMETER, "TenancyConfig")));
         check(r#"{"LoggingConfig":{"LogFormat":"XML"}}"#, Err((VALIDATION, "[JSON, Text]")));
         check(
