@@ -197,17 +197,10 @@ fn note_lists(members: &Members<'_>, violations: &mut Violations) -> Result<(), 
 }
 
 fn note_blocks(members: &Members<'_>, violations: &mut Violations) -> Result<(), ApiError> {
-    if let Some(filters) =
-        members.object("FilterCriteria")?.map(|block| block.objects("Filters")).transpose()?
-    {
-        for (index, filter) in filters.unwrap_or_default().iter().enumerate() {
-            if let Some(text) = filter.string("Pattern")? {
-                violations.length(
-                    &text,
-                    &format!("filterCriteria.filters.{}.member.pattern", index + 1),
-                    4_096,
-                );
-            }
+    for (index, filter) in filters(members)?.iter().enumerate() {
+        if let Some(text) = filter.string("Pattern")? {
+            let path = format!("filterCriteria.filters.{}.member.pattern", index + 1);
+            violations.length(&text, &path, 4_096);
         }
     }
     if let Some(scaling) = members.object("ScalingConfig")?
@@ -330,12 +323,7 @@ fn check_queue(fifo: bool, members: &Members<'_>, has_position: bool) -> Result<
 
 /// Filters are JSON objects whose leaves are lists of rules.
 fn check_filters(members: &Members<'_>) -> Result<(), ApiError> {
-    let Some(filters) =
-        members.object("FilterCriteria")?.map(|block| block.objects("Filters")).transpose()?
-    else {
-        return Ok(());
-    };
-    let filters = filters.unwrap_or_default();
+    let filters = filters(members)?;
     if filters.len() > FILTERS {
         return Err(ApiError::invalid_parameter(format!(
             "An event source mapping has {FILTERS} filters at most."
@@ -349,6 +337,13 @@ fn check_filters(members: &Members<'_>) -> Result<(), ApiError> {
         }
     }
     Ok(())
+}
+
+fn filters<'a>(members: &Members<'a>) -> Result<Vec<Members<'a>>, ApiError> {
+    match members.object("FilterCriteria")? {
+        Some(block) => Ok(block.objects("Filters")?.unwrap_or_default()),
+        None => Ok(Vec::new()),
+    }
 }
 
 /// Depth is bounded by the parser that made the value.
