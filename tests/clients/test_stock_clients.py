@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from support import streams
+
 CACHE = Path(__file__).parents[2] / ".cache"
 
 
@@ -58,25 +60,72 @@ def handler(event, context):
     check_client(deploy(files, runtime="provided.al2023", handler="app.handler"))
 
 
-@pytest.mark.covers("runtime:aws-lambda-ric", client="aws-lambda-ric 3.3.0")
-def test_aws_lambda_ric(deploy, node):
+def aws_lambda_ric(source: str) -> dict[str, bytes | str]:
+    """A package with the stock Node client and `app.js`."""
     modules = need(CACHE / "node/node_modules/aws-lambda-ric", "aws-lambda-ric")
     if not (modules / "dist/rapid-client.node").exists():
         pytest.skip("the native addon of aws-lambda-ric was not built (needs cmake autoconf automake libtool)")
     files = tree(CACHE / "node", "node_modules/aws-lambda-ric/dist", "node_modules/aws-lambda-ric/bin", "node_modules/aws-lambda-ric/package.json")
     binary = os.path.realpath("/usr/bin/node")
     files["bootstrap"] = f'#!/bin/sh\ncd /var/task\nexec {binary} node_modules/aws-lambda-ric/bin/index.mjs "$_HANDLER"\n'
-    files["app.js"] = """
+    files["app.js"] = source
+    return files
+
+
+@pytest.mark.covers("runtime:aws-lambda-ric", client="aws-lambda-ric 3.3.0")
+def test_aws_lambda_ric(deploy, node):
+    files = aws_lambda_ric("""
 exports.handler = async (event, context) => {
     if (event.do === "fail") throw new Error("asked to fail");
     if (event.do === "exit") process.exit(7);
     return { event, request_id: context.awsRequestId, arn: context.invokedFunctionArn };
 };
-"""
+""")
     check_client(deploy(files, runtime="provided.al2023", handler="app.handler", MemorySize=256))
+
+
+@pytest.mark.covers("runtime:aws-lambda-ric streaming", client="aws-lambda-ric 3.3.0")
+def test_aws_lambda_ric_streams(deploy, node):
+    files = aws_lambda_ric("""
+const { existsSync } = require("node:fs");
+exports.handler = awslambda.streamifyResponse(async (event, stream) => {
+    stream.write("one ");
+    while (!existsSync(event.gate)) await new Promise((resolve) => setTimeout(resolve, 5));
+    if (event.do === "fail") throw new RangeError("asked to fail");
+    stream.write("two");
+    stream.end();
+});
+""")
+    function = deploy(files, runtime="provided.al2023", handler="app.handler", MemorySize=256, FileSystemConfigs=[streams.ACCESS_POINT])
+    gate = streams.Gate(deploy)
+    check_stream(function, gate)
+    failed = streams.invoke(function, {"gate": "/mnt/gate", "do": "fail"})
+    assert failed.rest() == b"one "
+    assert failed.error["errorType"] == "RangeError" and failed.error["errorMessage"] == "asked to fail"
+
+
+def check_stream(function, gate, prelude: bytes = b""):
+    """The first piece is there before the function may write the second."""
+    name = gate.new()
+    stream = streams.invoke(function, {"do": "stream", "gate": f"/mnt/gate/{name}"})
+    seen = b""
+    while len(seen) < len(prelude) + len(b"one "):
+        seen += next(stream)
+    gate.open(name)
+    assert seen + stream.rest() == prelude + b"one two"
+    assert stream.complete == {}
 
 
 @pytest.mark.covers("runtime:lambda_runtime", client="lambda_runtime 1.5")
 def test_lambda_runtime(deploy):
     program = need(CACHE / "rust-runtime/release/bootstrap", "the function built with lambda_runtime")
     check_client(deploy({"bootstrap": program.read_bytes()}, runtime="provided.al2023", handler="unused"))
+
+
+@pytest.mark.covers("runtime:lambda_runtime streaming", client="lambda_runtime 1.5")
+def test_lambda_runtime_streams(deploy):
+    program = need(CACHE / "rust-runtime/release/bootstrap", "the function built with lambda_runtime")
+    function = deploy({"bootstrap": program.read_bytes()}, runtime="provided.al2023", handler="unused", FileSystemConfigs=[streams.ACCESS_POINT])
+    # This client writes the prelude of an HTTP answer before every stream.
+    prelude = b'{"statusCode":200,"headers":{"content-type":"application/octet-stream"},"cookies":[]}' + b"\0" * 8
+    check_stream(function, streams.Gate(deploy), prelude)

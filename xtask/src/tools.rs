@@ -18,6 +18,12 @@ const NODE_PACKAGE_JSON: &str = r#"{
   "allowScripts": { "aws-lambda-ric": true }
 }
 "#;
+/// A client of the API. Apart from the runtime client, which needs compilers.
+const NODE_SDK_PACKAGE_JSON: &str = r#"{
+  "private": true,
+  "dependencies": { "@aws-sdk/client-lambda": "3.1162.0" }
+}
+"#;
 const NEXTEST_VERSION: &str = "0.9.151";
 
 /// The interpreter of the end-to-end suites.
@@ -31,6 +37,7 @@ pub fn install_all() -> Vec<String> {
         ("cargo-nextest", nextest()),
         ("Python clients", python_packages()),
         ("Node runtime client", node_packages()),
+        ("Node SDK", node_sdk()),
         ("Rust runtime client", rust_runtime()),
     ]
     .into_iter()
@@ -81,13 +88,8 @@ fn virtual_environment(directory: &Path, packages: &[&str]) -> anyhow::Result<()
 
 /// aws-lambda-ric compiles a native addon around libcurl, hence the list of tools.
 fn node_packages() -> anyhow::Result<()> {
-    if !command::exists("node") || !command::exists("npm") {
-        bail!("no node and npm on the path");
-    }
-    let version = command::output(Command::new("node").arg("--version")).unwrap_or_default();
     let directory = paths::cache().join("node");
-    let wanted = format!("{version}\n{}", NODE_PACKAGE_JSON);
-    stamped(&directory, &wanted, || {
+    stamped(&directory, &node_wanted(NODE_PACKAGE_JSON)?, || {
         let absent: Vec<_> = ["cmake", "autoreconf", "libtoolize", "make", "g++"]
             .into_iter()
             .filter(|program| !command::exists(program))
@@ -98,17 +100,38 @@ fn node_packages() -> anyhow::Result<()> {
                 absent.join(", ")
             );
         }
-        std::fs::write(directory.join("package.json"), NODE_PACKAGE_JSON)?;
-        command::run(
-            Command::new("npm")
-                .args(["install", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"])
-                .current_dir(&directory),
-        )?;
+        npm_install(&directory, NODE_PACKAGE_JSON)?;
         if !directory.join("node_modules/aws-lambda-ric/dist/rapid-client.node").exists() {
             bail!("its native addon was not built");
         }
         Ok(())
     })
+}
+
+/// The SDK for JavaScript, as users install it.
+fn node_sdk() -> anyhow::Result<()> {
+    let directory = paths::cache().join("node-sdk");
+    stamped(&directory, &node_wanted(NODE_SDK_PACKAGE_JSON)?, || {
+        npm_install(&directory, NODE_SDK_PACKAGE_JSON)
+    })
+}
+
+/// What a directory with these packages is stamped with: native parts fit one version of Node.
+fn node_wanted(package_json: &str) -> anyhow::Result<String> {
+    if !command::exists("node") || !command::exists("npm") {
+        bail!("no node and npm on the path");
+    }
+    let version = command::output(Command::new("node").arg("--version")).unwrap_or_default();
+    Ok(format!("{version}\n{package_json}"))
+}
+
+fn npm_install(directory: &Path, package_json: &str) -> anyhow::Result<()> {
+    std::fs::write(directory.join("package.json"), package_json)?;
+    command::run(
+        Command::new("npm")
+            .args(["install", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"])
+            .current_dir(directory),
+    )
 }
 
 /// The function written with the lambda_runtime crate; a workspace of its own, so that its 100 crates stay out of ours.

@@ -92,7 +92,7 @@ async fn every_row_of_the_table_is_served_or_refused_by_name() {
             assert_eq!(operation.service, "lambda", "{path}: {text}");
         }
     }
-    assert_eq!(refused, lamplight_api::lambda::operations::OPERATIONS.len() - 3 - 60);
+    assert_eq!(refused, lamplight_api::lambda::operations::OPERATIONS.len() - 3 - 62);
 }
 
 #[tokio::test]
@@ -294,7 +294,7 @@ async fn a_function_may_invoke_and_ask_who_it_is_and_nothing_else() {
     let created = door.post("/2015-03-31/functions", &create_request("mine")).await;
     assert_eq!(created.error(), (403, "AccessDeniedException"));
     for operation in lamplight_api::lambda::operations::OPERATIONS {
-        if operation.name != "Invoke" {
+        if !operation.name.starts_with("Invoke") {
             let (method, path) = operation.example("x");
             assert_eq!(door.send(method, &path, &[], "").await.status, 403, "{}", operation.name);
         }

@@ -119,7 +119,7 @@ impl Invoker {
     ///
     /// Fails with `ResourceNotFoundException`; `ResourceConflictException` for a function that is `Pending` or
     /// `Failed`; `TooManyRequestsException` with its reason; and what `Workers::run` fails with. A failing
-    /// function is no error: it is in `answer.outcome`.
+    /// function is no error: it is in `answer.ended`.
     pub async fn invoke(self: &Arc<Self>, request: InvokeRequest) -> Result<Running, ServiceError> {
         if self.draining.load(Ordering::Acquire) {
             return Err(ServiceError::internal("The server is shutting down; try again when it is back."));

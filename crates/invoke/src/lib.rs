@@ -22,6 +22,7 @@ pub mod workers;
 
 pub use asynchronous::{AsynchronousConfig, EventInvokeOptions, FunctionDestination};
 pub use invoker::{Clock, Invoker, InvokerConfig};
+pub use lamplight_pool::{AnswerParts, Ended};
 pub use lifecycle::{GetReady, converge_functions};
 pub use metrics::{FunctionMetrics, MetricsSnapshot};
 pub use provisioned::{Provisioned, ProvisionedConfig, ProvisionedStatus, Provisioning};

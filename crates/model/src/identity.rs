@@ -34,7 +34,11 @@ pub fn authorize(caller: &Caller, action: Action<'_>) -> bool {
     match caller {
         Caller::Loopback => true,
         Caller::Function { .. } => {
-            matches!((action.service, action.operation), ("lambda", "Invoke") | ("sts", "GetCallerIdentity"))
+            matches!(
+                (action.service, action.operation),
+                ("lambda", "Invoke" | "InvokeWithResponseStream" | "InvokeAsync")
+                    | ("sts", "GetCallerIdentity")
+            )
         }
     }
 }

@@ -2,6 +2,14 @@
 
 /// Largest synchronous request or response payload, bytes (6 MiB; AWS prints 100 bytes more).
 pub const SYNC_PAYLOAD_BYTES: usize = 6_291_556;
+/// Largest streamed response, bytes.
+pub const STREAM_BYTES: usize = 200 << 20;
+/// What passes of a streamed response as fast as its caller reads, bytes.
+pub const STREAM_UNHINDERED_BYTES: usize = 6 << 20;
+/// How fast the rest of a streamed response passes.
+pub const STREAM_BYTES_PER_SECOND: usize = 2 << 20;
+/// Largest payload of the deprecated InvokeAsync, bytes.
+pub const INVOKE_ASYNC_PAYLOAD_BYTES: usize = 262_144;
 /// Largest asynchronous payload, bytes.
 pub const ASYNC_PAYLOAD_BYTES: usize = 1_048_576;
 /// Largest ZIP in a request, bytes.

@@ -1,8 +1,10 @@
-//! What running an invocation gives back: a bounded stream of the body, then how it ended, then the report.
+//! What running an invocation gives back: a bounded stream of the body, then how the answer ended, then the report.
+//!
+//! An error document is no part of the body: what a function had streamed before it failed stays apart from why.
 
 use crate::rest::Rest;
 use bytes::Bytes;
-use lamplight_model::{InvocationReport, Outcome, OutcomeStatus, ServiceError};
+use lamplight_model::{InvocationReport, Outcome, ServiceError};
 use tokio::sync::{mpsc, oneshot};
 
 /// A running invocation as its caller sees it: taken whole with `collect`, or in parts after `detach`. Dropping it drops
@@ -26,19 +28,28 @@ pub enum FedBy {
 /// An answer whose run needs nobody to work on it.
 #[derive(Debug)]
 pub struct AnswerParts {
-    /// The body as it is produced; closed when it is complete. An error document arrives here as well.
-    /// Closed without a piece when `outcome` is a `ServiceError`.
+    /// The body as it is produced; closed when there is no more of it. At most 16 pieces wait here, then the function
+    /// does.
     pub body: mpsc::Receiver<Bytes>,
     /// Content type the runtime named; `None` means `application/json`.
     pub content_type: oneshot::Receiver<Option<String>>,
-    /// Resolves when the answer is complete: what the function did, or the error of a run that the
+    /// Resolves when the answer is complete: how it ended, or the error of a run that the
     /// platform could not carry through (`ServiceException`: the instance was lost with its host process).
     ///
     /// A dropped sender (the run ended without a word) means the same as `ServiceException`.
-    pub outcome: oneshot::Receiver<Result<Outcome, ServiceError>>,
+    pub ended: oneshot::Receiver<Result<Ended, ServiceError>>,
     /// Resolves when the instance is free again and the REPORT line is written. Also for a run that ended in
     /// a `ServiceError`: its report says `Failure` with `error_type` `ServiceException` and bills nothing.
     pub finished: oneshot::Receiver<Finished>,
+}
+
+/// How an answer ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// What the function did.
+    pub outcome: Outcome,
+    /// The error document, the function's or the platform's; there is one when the outcome is no success.
+    pub document: Option<Bytes>,
 }
 
 /// The end of an invocation.
@@ -96,100 +107,94 @@ impl Answer {
     /// Waits for the whole answer. A body of more than `limit_bytes` becomes AWS's
     /// `Function.ResponseSizeTooLarge`; it is read to its end, but not kept.
     ///
-    /// When the platform ends a run (`Timeout`, `Failure`), its document is the last piece, and what the
-    /// function had answered before is no answer: it is dropped.
+    /// When there is an error document it is the answer; what the function had streamed before is dropped.
     ///
     /// Fails with the `ServiceError` of a run that could not be carried through.
     pub async fn collect(self, limit_bytes: usize) -> Result<Collected, ServiceError> {
         let Self { parts, mut rest, fed_by } = self;
-        let AnswerParts { body, content_type, outcome, finished } = parts;
-        let whole = whole(body, outcome, limit_bytes);
-        let (pieces, length, last, outcome) = match fed_by {
+        let AnswerParts { body, content_type, ended, finished } = parts;
+        let whole = whole(body, ended, limit_bytes);
+        let (mut pieces, length, ended) = match fed_by {
             FedBy::Run => rest.drive_alone(whole).await?,
             FedBy::Others => rest.drive(whole).await?,
         };
         let content_type = rest.drive(content_type).await.unwrap_or_default();
-        let platform_document = matches!(outcome.status, OutcomeStatus::Timeout | OutcomeStatus::Failure);
-        let (body, content_type, outcome) = if platform_document {
-            (last, None, outcome)
-        } else if length > limit_bytes {
-            let ending = crate::documents::response_too_large();
-            (ending.document, None, ending.outcome)
-        } else if pieces.len() == 1 {
-            (last, content_type, outcome)
-        } else {
-            (pieces.concat().into(), content_type, outcome)
+        let (body, content_type, outcome) = match ended.document {
+            Some(document) => (document, None, ended.outcome),
+            None if length > limit_bytes => {
+                let ending = crate::documents::response_too_large();
+                (ending.document, None, ending.outcome)
+            }
+            None if pieces.len() == 1 => (pieces.remove(0), content_type, ended.outcome),
+            None => (pieces.concat().into(), content_type, ended.outcome),
         };
         Ok(Collected { body, content_type, outcome, finished, rest })
     }
 }
 
-type Whole = (Vec<Bytes>, usize, Bytes, Outcome);
-
-/// The pieces (none when there are more than `limit_bytes`), their length, the last one, and the outcome.
+/// The pieces (none when there are more than `limit_bytes`), their length, and how it ended.
 async fn whole(
     mut body: mpsc::Receiver<Bytes>,
-    outcome: oneshot::Receiver<Result<Outcome, ServiceError>>,
+    ended: oneshot::Receiver<Result<Ended, ServiceError>>,
     limit_bytes: usize,
-) -> Result<Whole, ServiceError> {
+) -> Result<(Vec<Bytes>, usize, Ended), ServiceError> {
     let mut pieces: Vec<Bytes> = Vec::new();
     let mut length = 0_usize;
-    let mut last = Bytes::new();
     while let Some(piece) = body.recv().await {
         length = length.saturating_add(piece.len());
         if length > limit_bytes {
             pieces.clear();
         } else {
-            pieces.push(piece.clone());
+            pieces.push(piece);
         }
-        last = piece;
     }
-    let outcome = outcome
+    let ended = ended
         .await
         .unwrap_or_else(|_| Err(ServiceError::internal("The invocation ended without an outcome")))?;
-    Ok((pieces, length, last, outcome))
+    Ok((pieces, length, ended))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lamplight_model::OutcomeStatus;
 
-    async fn check(pieces: &[&'static str], status: OutcomeStatus, limit: usize, expected: &str) {
+    async fn check(pieces: &[&'static str], document: Option<&'static str>, limit: usize, expected: &str) {
         let (body_sender, body) = mpsc::channel(8);
         let (content_type_sender, content_type) = oneshot::channel();
-        let (outcome_sender, outcome) = oneshot::channel();
+        let (ended_sender, ended) = oneshot::channel();
         let (_finished, finished) = oneshot::channel();
         for piece in pieces {
             body_sender.send(Bytes::from_static(piece.as_bytes())).await.unwrap();
         }
         drop((body_sender, content_type_sender));
-        outcome_sender.send(Ok(Outcome { status, error_type: None })).unwrap();
+        let status = if document.is_some() { OutcomeStatus::Error } else { OutcomeStatus::Success };
+        let document = document.map(|text| Bytes::from_static(text.as_bytes()));
+        ended_sender.send(Ok(Ended { outcome: Outcome { status, error_type: None }, document })).unwrap();
         let collected =
-            Answer::from(AnswerParts { body, content_type, outcome, finished }).collect(limit).await.unwrap();
+            Answer::from(AnswerParts { body, content_type, ended, finished }).collect(limit).await.unwrap();
         assert!(std::str::from_utf8(&collected.body).unwrap().starts_with(expected));
         assert_eq!(collected.body.is_empty(), expected.is_empty());
     }
 
     #[tokio::test]
     async fn pieces_become_one_answer() {
-        check(&[], OutcomeStatus::Success, 10, "").await;
-        check(&["\"hi\""], OutcomeStatus::Success, 10, "\"hi\"").await;
-        check(&["ab", "cd"], OutcomeStatus::Success, 4, "abcd").await;
-        check(&["ab", "cd"], OutcomeStatus::Success, 3, r#"{"errorType":"Function.ResponseSizeTooLarge""#)
-            .await;
-        check(&["half an ", "{timeout}"], OutcomeStatus::Timeout, 10, "{timeout}").await;
+        check(&[], None, 10, "").await;
+        check(&["\"hi\""], None, 10, "\"hi\"").await;
+        check(&["ab", "cd"], None, 4, "abcd").await;
+        check(&["ab", "cd"], None, 3, r#"{"errorType":"Function.ResponseSizeTooLarge""#).await;
+        check(&["half an "], Some("{timeout}"), 10, "{timeout}").await;
+        check(&[], Some("{error}"), 1, "{error}").await;
     }
 
     #[tokio::test]
     async fn an_answer_without_a_word_is_a_service_error() {
         let (_, body) = mpsc::channel(1);
         let (_, content_type) = oneshot::channel();
-        let (_, outcome) = oneshot::channel();
+        let (_, ended) = oneshot::channel();
         let (_, finished) = oneshot::channel();
-        let error = Answer::from(AnswerParts { body, content_type, outcome, finished })
-            .collect(10)
-            .await
-            .unwrap_err();
+        let error =
+            Answer::from(AnswerParts { body, content_type, ended, finished }).collect(10).await.unwrap_err();
         assert_eq!(error.code, lamplight_model::ErrorCode::ServiceException);
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::blanks::BlanksConfig;
 use crate::policy::{BlankBounds, Budget, VersionZygoteBounds};
+use lamplight_runtime::StreamLimits;
 use std::time::Duration;
 
 const MIB: u64 = 1024 * 1024;
@@ -49,6 +50,8 @@ pub struct PoolConfig {
     pub carried_for: Duration,
     /// Step of billed durations, milliseconds (the price book's).
     pub billing_granularity_ms: u64,
+    /// How large a streamed answer may be, and how fast it may pass.
+    pub stream: StreamLimits,
     /// Whether functions that do not say reach the public internet.
     pub egress_by_default: bool,
     /// Processes and threads of one instance.
@@ -88,6 +91,7 @@ impl PoolConfig {
             carried_volumes: 32,
             carried_for: Duration::from_secs(600),
             billing_granularity_ms: 1,
+            stream: StreamLimits::default(),
             egress_by_default: false,
             processes: 1_024,
             open_files: 1_024,

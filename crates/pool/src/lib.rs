@@ -32,9 +32,10 @@ mod trace;
 mod version_zygotes;
 mod zygotes;
 
-pub use answer::{Answer, AnswerParts, Collected, FedBy, Finished};
+pub use answer::{Answer, AnswerParts, Collected, Ended, FedBy, Finished};
 pub use blanks::BlanksConfig;
 pub use config::PoolConfig;
+pub use lamplight_runtime::StreamLimits;
 pub use plan::{RuntimePlan, RuntimeSource};
 pub use policy::VersionZygoteBounds;
 pub use pool::{PlatformEndpoint, Pool};

@@ -116,7 +116,7 @@ impl Pool {
     ///
     /// Fails with `TooManyRequestsException` when the node is full beyond its bounded wait, with
     /// `InvalidRuntimeException` when the version's runtime is not on this host, and with `ServiceException`
-    /// while the server stops. What goes wrong later is in `Answer::outcome`.
+    /// while the server stops. What goes wrong later is in `AnswerParts::ended`.
     pub async fn run(self: &Arc<Self>, invocation: Invocation) -> Result<Answer, ServiceError> {
         let called_at = Instant::now();
         if let Some(instance) = self.take_provisioned(&invocation.version) {
@@ -380,16 +380,16 @@ impl Drop for Place<'_> {
 fn channels() -> (AnswerSender, AnswerParts) {
     let (body_sender, body) = mpsc::channel(BODY_PIECES);
     let (content_type_sender, content_type) = oneshot::channel();
-    let (outcome_sender, outcome) = oneshot::channel();
+    let (ended_sender, ended) = oneshot::channel();
     let (finished_sender, finished) = oneshot::channel();
     (
         AnswerSender {
             body: body_sender,
             content_type: content_type_sender,
-            outcome: outcome_sender,
+            ended: ended_sender,
             finished: finished_sender,
         },
-        AnswerParts { body, content_type, outcome, finished },
+        AnswerParts { body, content_type, ended, finished },
     )
 }
 

@@ -6,7 +6,7 @@
 //! nothing ready --- init (10 s) -+   failed: START, init again within the timeout ("suppressed init")
 //! ```
 
-use crate::answer::Finished;
+use crate::answer::{Ended, Finished};
 use crate::documents::{self, Ending};
 use crate::initialization::InitializationType;
 use crate::instance::{Body, Instance, MeasuredMemory, Room};
@@ -21,16 +21,13 @@ use lamplight_model::limits::SYNC_PAYLOAD_BYTES;
 use lamplight_model::{
     ColdStart, Invocation, InvocationReport, Outcome, OutcomeStatus, ServiceError, StartKind,
 };
-use lamplight_runtime::{AnswerSink, Event, Reply};
+use lamplight_runtime::{AnswerLimits, AnswerSink, Event, Reply};
 use lamplight_sandbox::{Exit, TemporaryVolume};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
-
-/// How long a caller that reads nothing may hold up the error document of a run that is over anyway.
-const DOCUMENT_WAIT: Duration = Duration::from_secs(5);
 
 /// The sending side of an `Answer`.
 pub struct AnswerSender {
@@ -39,7 +36,7 @@ pub struct AnswerSender {
     /// Its content type.
     pub content_type: oneshot::Sender<Option<String>>,
     /// How it ended.
-    pub outcome: oneshot::Sender<Result<Outcome, ServiceError>>,
+    pub ended: oneshot::Sender<Result<Ended, ServiceError>>,
     /// The record.
     pub finished: oneshot::Sender<Finished>,
 }
@@ -174,14 +171,14 @@ impl Run {
             }
             instance.journal.start(self.invocation.request_id, self.invocation.log_tail);
         }
-        let AnswerSender { body, content_type, outcome: outcome_sender, finished } = sender;
-        let sink = AnswerSink { body: body.clone(), content_type };
+        let AnswerSender { body, content_type, ended: ended_sender, finished } = sender;
+        let sink = AnswerSink { body, content_type };
         let conversed = self.converse(&mut instance.body, sink, deadline).await;
         let (outcome, healthy, billable, carried) = match conversed {
             Conversed::Replied(reply) => {
-                drop(body);
-                let outcome = outcome_of(reply);
-                let _ = outcome_sender.send(Ok(outcome.clone()));
+                let end = end_of(reply);
+                let outcome = end.outcome.clone();
+                let _ = ended_sender.send(Ok(end));
                 let healthy = self.until_next(&mut instance.body, deadline).await;
                 let carried = (!healthy).then(|| self.pool.promise_volume(instance.room.entry));
                 (outcome, healthy, true, carried)
@@ -193,14 +190,13 @@ impl Run {
                 instance.body.drain_log();
                 self.note(&instance.journal, &ending);
                 let carried = self.pool.promise_volume(instance.room.entry);
-                answer(body, &ending.document).await;
-                let _ = outcome_sender.send(Ok(ending.outcome.clone()));
-                (ending.outcome, false, true, Some(carried))
+                let outcome = ending.outcome.clone();
+                let _ = ended_sender.send(Ok(ending.into()));
+                (outcome, false, true, Some(carried))
             }
             Conversed::Lost(error) => {
                 instance.freeze();
-                drop(body);
-                let _ = outcome_sender.send(Err(error));
+                let _ = ended_sender.send(Err(error));
                 (lost_outcome(), false, false, None)
             }
         };
@@ -254,7 +250,8 @@ impl Run {
             client_context: self.invocation.client_context.clone(),
             payload: self.invocation.payload.clone(),
         };
-        let invoke = body.conversation.invoke(event, sink, SYNC_PAYLOAD_BYTES);
+        let limits = AnswerLimits { buffered_bytes: SYNC_PAYLOAD_BYTES, stream: self.pool.config.stream };
+        let invoke = body.conversation.invoke(event, sink, limits);
         tokio::pin!(invoke);
         let reply = loop {
             tokio::select! {
@@ -343,14 +340,13 @@ impl Run {
         sender: AnswerSender,
     ) {
         self.note(journal, &ending);
-        let AnswerSender { body, content_type, outcome, finished } = sender;
-        drop(content_type);
-        answer(body, &ending.document).await;
-        let _ = outcome.send(Ok(ending.outcome.clone()));
+        let AnswerSender { ended, finished, .. } = sender;
+        let outcome = ending.outcome.clone();
+        let _ = ended.send(Ok(ending.into()));
         let report = self.report(
             id,
             Measured {
-                outcome: ending.outcome,
+                outcome,
                 duration,
                 init: None,
                 cold_start: None,
@@ -385,7 +381,7 @@ impl Run {
         );
         let log_tail = journal.and_then(|journal| journal.report(&report));
         drop(sender.body);
-        let _ = sender.outcome.send(Err(error));
+        let _ = sender.ended.send(Err(error));
         let _ = sender.finished.send(Finished { report, log_tail });
     }
 
@@ -418,18 +414,19 @@ impl Run {
     }
 }
 
-/// Hands the platform's own document over and closes the body.
-async fn answer(body: mpsc::Sender<Bytes>, document: &Bytes) {
-    // Fails when the caller went away or reads nothing; the run is over either way.
-    let _ = timeout(DOCUMENT_WAIT, body.send(document.clone())).await;
+fn end_of(reply: Reply) -> Ended {
+    match reply {
+        Reply::Response { .. } => Ended { outcome: Outcome::success(), document: None },
+        Reply::Error { error_type, document } => Ended {
+            outcome: Outcome { status: OutcomeStatus::Error, error_type: Some(error_type) },
+            document: Some(document),
+        },
+    }
 }
 
-fn outcome_of(reply: Reply) -> Outcome {
-    let error = |error_type: String| Outcome { status: OutcomeStatus::Error, error_type: Some(error_type) };
-    match reply {
-        Reply::Response { .. } => Outcome::success(),
-        Reply::Error { error_type } | Reply::StreamBroken { error_type } => error(error_type),
-        Reply::TooLarge => error("Function.ResponseSizeTooLarge".to_owned()),
+impl From<Ending> for Ended {
+    fn from(ending: Ending) -> Self {
+        Self { outcome: ending.outcome, document: Some(ending.document) }
     }
 }
 

@@ -287,7 +287,7 @@ def handler(event, context):
     let flag = directory.path().join("go");
     let answer = fixture.pool.run(invocation(&function, &format!("{flag:?}"))).await.unwrap().detach();
     let finished = answer.finished;
-    drop((answer.body, answer.outcome, answer.content_type));
+    drop((answer.body, answer.ended, answer.content_type));
     std::fs::write(&flag, "").unwrap();
     let finished = finished.await.unwrap();
     assert_eq!(finished.report.outcome.status, OutcomeStatus::Success);

@@ -2,6 +2,7 @@
 
 use crate::frames::FrameConversation;
 use crate::http::HttpConversation;
+use crate::stream::{Pace, Passage, StreamLimits};
 use bytes::Bytes;
 use lamplight_model::RequestId;
 use serde::Serialize;
@@ -9,9 +10,7 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
-
-/// Largest streamed answer, bytes. Source: AWS Lambda quotas, response streaming.
-pub(crate) const STREAM_BYTES: usize = 200 * 1024 * 1024;
+use tokio::time::{Instant, sleep_until};
 
 /// What the runtime is handed for one invocation (the headers of `next`).
 #[derive(Debug, Clone)]
@@ -39,6 +38,15 @@ pub struct AnswerSink {
     pub content_type: oneshot::Sender<Option<String>>,
 }
 
+/// How large an answer may be, and how fast it may pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AnswerLimits {
+    /// A buffered answer, bytes.
+    pub buffered_bytes: usize,
+    /// A streamed answer.
+    pub stream: StreamLimits,
+}
+
 /// How the runtime answered one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
@@ -47,18 +55,61 @@ pub enum Reply {
         /// `Lambda-Runtime-Function-Response-Mode: streaming`.
         streamed: bool,
     },
-    /// The function reported an error; the error document (verbatim, as the runtime wrote it) is in the sink.
+    /// The function failed, or its answer is none (too large, cut off). What it had streamed before is in the sink.
     Error {
-        /// `errorType` of the document.
+        /// `errorType` of the document, or of a trailer.
         error_type: String,
+        /// The error document: as the runtime wrote it, or AWS's for what the platform found wrong.
+        document: Bytes,
     },
-    /// The response exceeded the limit for buffered answers; AWS's error document is in the sink.
-    TooLarge,
-    /// Streaming broke in the middle; what came before is in the sink.
-    StreamBroken {
-        /// Error type from the trailer or frame.
-        error_type: String,
-    },
+}
+
+impl Reply {
+    /// An answer beyond `limit_bytes`. Source of the text: recorded responses of AWS Lambda.
+    pub(crate) fn too_large(limit_bytes: usize) -> Self {
+        Self::platform_error(
+            "Function.ResponseSizeTooLarge",
+            &format!("Response payload size exceeded maximum allowed payload size ({limit_bytes} bytes)."),
+        )
+    }
+
+    /// An error that has no document of the runtime's.
+    pub(crate) fn platform_error(error_type: &str, message: &str) -> Self {
+        // `errorType` stands first, as AWS writes it.
+        let document = serde_json::json!({ "errorType": error_type, "errorMessage": message });
+        Self::Error { error_type: error_type.to_owned(), document: document.to_string().into() }
+    }
+}
+
+/// A streamed answer under way to its sink.
+#[derive(Debug)]
+pub(crate) struct StreamedBody {
+    body: mpsc::Sender<Bytes>,
+    pace: Pace,
+}
+
+impl StreamedBody {
+    pub(crate) fn new(body: mpsc::Sender<Bytes>, limits: StreamLimits) -> Self {
+        Self { body, pace: Pace::new(limits) }
+    }
+
+    /// Forwards a piece, waiting for its time and for room. False when the answer is too large: this piece and all
+    /// that follow are dropped.
+    pub(crate) async fn piece(&mut self, bytes: Bytes) -> bool {
+        match self.pace.pass(bytes.len(), Instant::now()) {
+            Passage::TooLarge => return false,
+            // A caller that went away hinders nobody: the function goes on, its bytes are dropped.
+            Passage::At(at) => {
+                tokio::select! {
+                    () = sleep_until(at) => {}
+                    () = self.body.closed() => {}
+                }
+            }
+            Passage::Now => {}
+        }
+        let _ = self.body.send(bytes).await;
+        true
+    }
 }
 
 /// The runtime reported that it cannot start (`/runtime/init/error`, or the bootstrap's frame).
@@ -106,14 +157,6 @@ pub enum ConversationError {
     /// It broke the protocol.
     #[error("the runtime broke the protocol: {0}")]
     Protocol(String),
-}
-
-/// AWS's error document for an answer that is too large. Source: recorded responses of AWS Lambda.
-pub(crate) fn too_large_document(limit: usize) -> Bytes {
-    Bytes::from(format!(
-        "{{\"errorType\":\"Function.ResponseSizeTooLarge\",\"errorMessage\":\"Response payload size exceeded \
-         maximum allowed payload size ({limit} bytes).\"}}"
-    ))
 }
 
 /// One instance's conversation. Cancel-safe: dropping a call leaves the instance to be discarded.
@@ -206,17 +249,15 @@ impl Conversation {
     }
 
     /// Hands one event over and forwards the answer. Resolves when the answer is complete.
-    ///
-    /// `response_limit` bounds a buffered answer, bytes.
     pub async fn invoke(
         &mut self,
         event: Event,
         sink: AnswerSink,
-        response_limit: usize,
+        limits: AnswerLimits,
     ) -> Result<Reply, ConversationError> {
         match &mut self.kind {
-            Kind::Frames(frames) => frames.invoke(event, sink, response_limit).await,
-            Kind::Http(http) => http.invoke(event, sink, response_limit).await,
+            Kind::Frames(frames) => frames.invoke(event, sink, limits).await,
+            Kind::Http(http) => http.invoke(event, sink, limits).await,
         }
     }
 

@@ -9,8 +9,10 @@ pub mod frames;
 pub mod fuzz;
 mod http;
 pub mod managed;
+pub mod stream;
 
 pub use conversation::{
-    AnswerSink, Conversation, ConversationError, Event, Init, InitFailure, LogRecord, Reply,
+    AnswerLimits, AnswerSink, Conversation, ConversationError, Event, Init, InitFailure, LogRecord, Reply,
 };
 pub use managed::{InstalledRuntime, ManagedRuntimes};
+pub use stream::StreamLimits;

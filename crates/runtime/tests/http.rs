@@ -4,8 +4,11 @@
 
 use bytes::Bytes;
 use lamplight_model::RequestId;
-use lamplight_runtime::{AnswerSink, Conversation, ConversationError, Event, Reply};
+use lamplight_runtime::{
+    AnswerLimits, AnswerSink, Conversation, ConversationError, Event, Reply, StreamLimits,
+};
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
@@ -13,6 +16,10 @@ use tokio::task::JoinHandle;
 
 const ID: &str = "00000000-0000-0000-0000-000000000001";
 const LIMIT: usize = 1000;
+
+fn limits() -> AnswerLimits {
+    AnswerLimits { buffered_bytes: LIMIT, stream: StreamLimits::default() }
+}
 const NEXT: &str = "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nhost: x\r\n\r\n";
 
 fn start() -> (Conversation, SocketAddr) {
@@ -81,6 +88,17 @@ impl Client {
     }
 }
 
+fn event(payload: &'static str) -> Event {
+    Event {
+        request_id: RequestId(uuid::Uuid::from_u128(1)),
+        deadline_ms: 1_700_000_000_123,
+        invoked_arn: "arn:aws:lambda:us-east-1:000000000000:function:hello".to_owned(),
+        trace_header: Some("Root=1-2-3".to_owned()),
+        client_context: Some(r#"{"custom":{}}"#.to_owned()),
+        payload: Bytes::from_static(payload.as_bytes()),
+    }
+}
+
 type Invoked = (Result<Reply, ConversationError>, String, Option<String>, Conversation);
 
 /// Offers an event; gives reply, body, content type, and the conversation back.
@@ -88,14 +106,7 @@ fn invoke_with(mut conversation: Conversation, payload: &'static str) -> JoinHan
     tokio::spawn(async move {
         let (body, mut pieces) = mpsc::channel::<Bytes>(4);
         let (content_type, named) = oneshot::channel();
-        let event = Event {
-            request_id: RequestId(uuid::Uuid::from_u128(1)),
-            deadline_ms: 1_700_000_000_123,
-            invoked_arn: "arn:aws:lambda:us-east-1:000000000000:function:hello".to_owned(),
-            trace_header: Some("Root=1-2-3".to_owned()),
-            client_context: Some(r#"{"custom":{}}"#.to_owned()),
-            payload: Bytes::from_static(payload.as_bytes()),
-        };
+        let event = event(payload);
         let collect = async {
             let mut all = Vec::new();
             while let Some(piece) = pieces.recv().await {
@@ -104,7 +115,7 @@ fn invoke_with(mut conversation: Conversation, payload: &'static str) -> JoinHan
             String::from_utf8(all).unwrap()
         };
         let sink = AnswerSink { body, content_type };
-        let (reply, body) = tokio::join!(conversation.invoke(event, sink, LIMIT), collect);
+        let (reply, body) = tokio::join!(conversation.invoke(event, sink, limits()), collect);
         (reply, body, named.await.ok().flatten(), conversation)
     })
 }
@@ -170,11 +181,6 @@ async fn posts_that_fit_nothing_are_refused_and_harm_nothing() {
         (post(&format!("invocation/{other}/response"), "", "1"), 400, "InvalidRequestID"),
         (post(&format!("invocation/{other}/error"), "", "{}"), 400, "InvalidRequestID"),
         (post("invocation/nonsense/response", "", "1"), 400, "InvalidRequestID"),
-        (
-            post(&format!("invocation/{ID}/response"), "Lambda-Runtime-Function-Response-Mode: odd\r\n", "1"),
-            400,
-            "InvalidFunctionResponseMode",
-        ),
         (post("init/error", "", "{}"), 403, "InvalidStateTransition"),
         (post("restore/error", "", "{}"), 403, "InvalidStateTransition"),
         ("GET /2018-06-01/runtime/restore/next HTTP/1.1\r\nhost: x\r\n\r\n".to_owned(), 403, "Invalid"),
@@ -204,6 +210,28 @@ async fn posts_that_fit_nothing_are_refused_and_harm_nothing() {
     assert_eq!((reply.unwrap(), body.as_str()), (Reply::Response { streamed: false }, "1"));
 }
 
+fn error(error_type: &str, document: &'static str) -> Reply {
+    Reply::Error { error_type: error_type.to_owned(), document: Bytes::from_static(document.as_bytes()) }
+}
+
+/// Also `buffered`, which is told by the absence of the header. Source: AWS's emulator.
+#[tokio::test]
+async fn an_unknown_response_mode_fails_the_event() {
+    for mode in ["odd", "buffered", "Streaming"] {
+        let (mut client, invoked, _) = running().await;
+        let header = format!("Lambda-Runtime-Function-Response-Mode: {mode}\r\n");
+        let got = client.ask(post(&format!("invocation/{ID}/response"), &header, "1")).await;
+        assert_eq!(got.status, 400);
+        assert_eq!(
+            got.body,
+            r#"{"errorMessage":"Invalid function response mode","errorType":"InvalidFunctionResponseMode"}"#
+        );
+        let (reply, body, ..) = invoked.await.unwrap();
+        let Ok(Reply::Error { error_type, .. }) = reply else { panic!("{reply:?}") };
+        assert_eq!((error_type.as_str(), body.as_str()), ("Runtime.InvalidResponseModeHeader", ""));
+    }
+}
+
 #[tokio::test]
 async fn errors_keep_their_document_and_get_a_type() {
     for (headers, document, expected) in [
@@ -218,8 +246,9 @@ async fn errors_keep_their_document_and_get_a_type() {
         let path = format!("invocation/{ID}/error");
         assert_eq!(client.ask(post(&path, &(headers.to_owned() + &cause), document)).await.status, 202);
         let (reply, body, ..) = invoked.await.unwrap();
-        assert_eq!(reply.unwrap(), Reply::Error { error_type: expected.to_owned() });
-        assert_eq!(body, document);
+        let document = Bytes::copy_from_slice(document.as_bytes());
+        assert_eq!(reply.unwrap(), Reply::Error { error_type: expected.to_owned(), document });
+        assert_eq!(body, "");
     }
 }
 
@@ -260,11 +289,14 @@ async fn an_answer_beyond_the_limit() {
             r#"{"errorMessage":"Exceeded maximum allowed payload size (1000 bytes).","errorType":"RequestEntityTooLarge"}"#
         );
         let (reply, body, _, _conversation) = invoked.await.unwrap();
-        assert_eq!(reply.unwrap(), Reply::TooLarge);
         assert_eq!(
-            body,
-            r#"{"errorType":"Function.ResponseSizeTooLarge","errorMessage":"Response payload size exceeded maximum allowed payload size (1000 bytes)."}"#
+            reply.unwrap(),
+            error(
+                "Function.ResponseSizeTooLarge",
+                r#"{"errorType":"Function.ResponseSizeTooLarge","errorMessage":"Response payload size exceeded maximum allowed payload size (1000 bytes)."}"#
+            )
         );
+        assert_eq!(body, "");
         // The connection goes on.
         assert_eq!(client.ask("GET /ping HTTP/1.1\r\nhost: x\r\n\r\n").await.status, 200);
     }
@@ -317,10 +349,11 @@ fn streamed(trailers: &str) -> String {
 async fn streams_end_well_or_with_the_type_in_the_trailer_or_cut_off() {
     let failed = "0\r\nLambda-Runtime-Function-Error-Type: Runtime.StreamError\r\n\
                   Lambda-Runtime-Function-Error-Body: e30=\r\n\r\n";
+    let cut = r#"{"errorType":"Runtime.TruncatedResponse","errorMessage":"Response was truncated"}"#;
     for (end, expected) in [
         ("0\r\n\r\n", Reply::Response { streamed: true }),
-        (failed, Reply::StreamBroken { error_type: "Runtime.StreamError".to_owned() }),
-        ("", Reply::StreamBroken { error_type: "Runtime.TruncatedResponse".to_owned() }),
+        (failed, error("Runtime.StreamError", "{}")),
+        ("", error("Runtime.TruncatedResponse", cut)),
     ] {
         let (mut client, invoked, _) = running().await;
         client.send(streamed(end)).await;
@@ -333,6 +366,36 @@ async fn streams_end_well_or_with_the_type_in_the_trailer_or_cut_off() {
         assert_eq!(reply.unwrap(), expected);
         assert_eq!((body.as_str(), content_type.as_deref()), ("one two", Some("text/event-stream")));
     }
+}
+
+/// More than the caller takes and the sockets hold: the runtime's write waits until the caller reads on.
+#[tokio::test]
+async fn a_caller_that_reads_nothing_holds_the_runtime_up() {
+    let (mut conversation, address) = start();
+    let mut client = Client::connect(address).await;
+    client.send(NEXT).await;
+    conversation.ready().await.unwrap();
+    let (body, mut pieces) = mpsc::channel::<Bytes>(1);
+    let (content_type, _named) = oneshot::channel();
+    let invoked = tokio::spawn(async move {
+        conversation.invoke(event("{}"), AnswerSink { body, content_type }, limits()).await
+    });
+    assert_eq!(client.read().await.status, 200);
+    let head = streamed("");
+    client.send(&head).await;
+    let piece = format!("10000\r\n{}\r\n", "p".repeat(0x1_0000));
+    let mut sent = 0;
+    // Small steps of a paused clock would pass no bytes through the kernel: real time, and far more than it needs.
+    while tokio::time::timeout(Duration::from_millis(300), client.send(&piece)).await.is_ok() {
+        sent += 0x1_0000;
+        assert!(sent < 64 << 20, "the runtime was never held up");
+    }
+    let mut read = 0;
+    while read < sent {
+        read += pieces.recv().await.unwrap().len();
+    }
+    assert!(!invoked.is_finished());
+    invoked.abort();
 }
 
 #[tokio::test]

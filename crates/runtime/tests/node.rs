@@ -143,7 +143,42 @@ async fn streams_are_sent_as_they_are_written() {
     let code = "export const handler = awslambda.streamifyResponse(async (event, stream) => { stream = awslambda.HttpResponseStream.from(stream, { statusCode: 201 }); stream.write('body'); stream.end(); });";
     check_invoke(RUNTIME, code, "index.handler", "{}", "stream [application/vnd.awslambda.http-integration-response] {\"statusCode\":201}\0\0\0\0\0\0\0\0body").await;
     let code = "export const handler = awslambda.streamifyResponse(async (event, stream) => { stream.write('some'); await new Promise((r) => setTimeout(r, 5)); throw new Error('middle'); });";
-    check_invoke(RUNTIME, code, "index.handler", "{}", "broken Error some").await;
+    check_broken(code, "someerror Error {\"errorType\":\"Error\",\"errorMessage\":\"middle\"").await;
+    // What was written before the failure comes before it, however much still waits.
+    let code = "export const handler = awslambda.streamifyResponse(async (event, stream) => { for (let i = 0; i < 40; i++) stream.write('x'.repeat(65536)); throw new Error('at once'); });";
+    check_broken(
+        code,
+        &("x".repeat(40 * 65_536) + "error Error {\"errorType\":\"Error\",\"errorMessage\":\"at once\""),
+    )
+    .await;
+    let code =
+        "export const handler = awslambda.streamifyResponse(async () => { throw new Error('before'); });";
+    check_broken(code, "error Error {\"errorType\":\"Error\",\"errorMessage\":\"before\"").await;
+}
+
+async fn check_broken(code: &str, expected: &str) {
+    let mut bootstrap = Bootstrap::start(RUNTIME, code, "index.handler");
+    bootstrap.ready().await;
+    for _ in 0..2 {
+        let answer = bootstrap.invoke("{}").await;
+        let beginning: String = answer.chars().take(expected.len()).collect();
+        assert!(beginning == expected, "{} characters: ...{}", answer.len(), &answer[answer.len() - 300..]);
+    }
+}
+
+/// A caller that reads slowly makes `write` return false and `drain` wait; the event loop goes on meanwhile, and what
+/// is logged in between does not get into the middle of a piece.
+#[tokio::test]
+async fn a_slow_caller_holds_the_stream_up_and_not_the_process() {
+    let code = "export const handler = awslambda.streamifyResponse(async (event, stream) => { let turns = 0; const timer = setInterval(() => { turns++; console.log('turn'); }, 1); let waited = 0; for (let i = 0; i < 64; i++) { if (!stream.write('x'.repeat(65536))) { const before = turns; await new Promise((resolve) => stream.once('drain', resolve)); if (turns > before + 5) waited++; } } clearInterval(timer); stream.end(waited > 0 ? ' went on' : ' stood still'); });";
+    let mut bootstrap = Bootstrap::start(RUNTIME, code, "index.handler");
+    bootstrap.ready().await;
+    for _ in 0..2 {
+        let answer = bootstrap.invoke_slowly("{}").await;
+        assert!(answer.ends_with("xx went on"), "...{}", &answer[answer.len() - 100..]);
+        assert_eq!(answer.matches('x').count(), 64 * 65_536);
+        assert!(bootstrap.logs().iter().all(|line| line.ends_with("\tINFO\tturn\n")));
+    }
 }
 
 #[tokio::test]

@@ -253,10 +253,9 @@ async fn one_instance_serves_many_events_and_large_ones() {
     assert_eq!(bootstrap.invoke(&large).await, "response [1, 5000000]");
     assert_eq!(bootstrap.invoke("\"b\"").await, "response [2, 1]");
     assert!(
-        bootstrap
-            .invoke("7000000")
-            .await
-            .starts_with("too large {\"errorType\":\"Function.ResponseSizeTooLarge\"")
+        bootstrap.invoke("7000000").await.starts_with(
+            "error Function.ResponseSizeTooLarge {\"errorType\":\"Function.ResponseSizeTooLarge\""
+        )
     );
     assert_eq!(bootstrap.invoke("\"c\"").await, "response [4, 1]");
 }

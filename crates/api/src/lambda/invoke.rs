@@ -1,6 +1,6 @@
-//! Invoke: RequestResponse, Event and DryRun.
+//! Invoke: RequestResponse, Event and DryRun. InvokeAsync. What a call whose answer is streamed shares with them.
 //!
-//! Source: Lambda API reference, "Invoke"; header names and texts as recorded.
+//! Source: Lambda API reference, "Invoke" and "InvokeAsync"; header names and texts as recorded.
 
 use crate::http::body::{self, BodyError};
 use crate::http::{ApiError, Context, Response, reply};
@@ -31,10 +31,14 @@ const REFUSED: [(HeaderName, &str); 2] = [
     ),
 ];
 
+/// How a function is to be run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum InvocationType {
+pub enum InvocationType {
+    /// The caller waits for the answer.
     RequestResponse,
+    /// The event is queued.
     Event,
+    /// Nothing is run.
     DryRun,
 }
 
@@ -62,53 +66,90 @@ pub async fn invoke(
     label: &str,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let (target, invocation_type, client_context, log_tail) = match head(context, label) {
-        Ok(head) => head,
-        Err(error) => {
-            body::discard(body).await;
-            return Err(error);
-        }
-    };
-    let payload = read_payload(body, invocation_type).await?;
-    check_json(&payload)?;
-    let trace_header = context.header(TRACE_ID).map_or_else(|| new_trace_header(state.now()), str::to_owned);
-    let mut request =
-        InvokeRequest::new(target.scope, target.name, target.qualifier, context.request_id, payload);
-    request.client_context = client_context;
-    request.trace_header = Some(trace_header.clone());
-    request.log_tail = log_tail;
+    let types = ["Event", "RequestResponse", "DryRun"];
+    let (invocation_type, request) = request(state, context, label, body, &types).await?;
     match invocation_type {
         InvocationType::RequestResponse => {
+            let (log_tail, trace_header) = (request.log_tail, request.trace_header.clone());
             let running = state.invoker.invoke(request).await?;
             let mut response = answer(running, log_tail).await?;
-            set(&mut response, TRACE_ID, &trace_header);
+            set_trace_header(&mut response, trace_header.as_deref());
             Ok(response)
         }
         InvocationType::Event => {
             state.invoker.enqueue(request).await?;
             Ok(reply::empty(StatusCode::ACCEPTED))
         }
-        InvocationType::DryRun => {
-            state.invoker.dry_run(&request.scope, &request.name, request.qualifier.as_ref()).await?;
-            Ok(reply::empty(StatusCode::NO_CONTENT))
-        }
+        InvocationType::DryRun => dry_run(state, request).await,
     }
+}
+
+/// Whether a request would find something to run: 204 without a body.
+pub async fn dry_run(state: &ApiState, request: InvokeRequest) -> Result<Response, ApiError> {
+    state.invoker.dry_run(&request.scope, &request.name, request.qualifier.as_ref()).await?;
+    Ok(reply::empty(StatusCode::NO_CONTENT))
+}
+
+/// InvokeAsync, the operation before `Event`: no client context, and the trace is not passed on.
+pub async fn invoke_async(
+    state: &ApiState,
+    context: &Context,
+    label: &str,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let target = match Target::from_path(context, label) {
+        Ok(target) => target,
+        Err(error) => {
+            body::discard(body).await;
+            return Err(error);
+        }
+    };
+    let payload = read_payload(body, InvocationType::Event, limits::INVOKE_ASYNC_PAYLOAD_BYTES).await?;
+    check_json(&payload)?;
+    let request =
+        InvokeRequest::new(target.scope, target.name, target.qualifier, context.request_id, payload);
+    state.invoker.enqueue(request).await?;
+    Ok(reply::json(StatusCode::ACCEPTED, &serde_json::json!({ "Status": StatusCode::ACCEPTED.as_u16() })))
+}
+
+/// Reads and checks a whole request; `types` are the invocation types of its operation, as AWS lists them.
+pub async fn request(
+    state: &ApiState,
+    context: &Context,
+    label: &str,
+    body: Body,
+    types: &[&str],
+) -> Result<(InvocationType, InvokeRequest), ApiError> {
+    let (target, invocation_type, client_context, log_tail) = match head(context, label, types) {
+        Ok(head) => head,
+        Err(error) => {
+            body::discard(body).await;
+            return Err(error);
+        }
+    };
+    let payload = read_payload(body, invocation_type, invocation_type.payload_limit()).await?;
+    check_json(&payload)?;
+    let trace_header = context.header(TRACE_ID).map_or_else(|| new_trace_header(state.now()), str::to_owned);
+    let mut request =
+        InvokeRequest::new(target.scope, target.name, target.qualifier, context.request_id, payload);
+    request.client_context = client_context;
+    request.trace_header = Some(trace_header);
+    request.log_tail = log_tail;
+    Ok((invocation_type, request))
 }
 
 type Head = (Target, InvocationType, Option<String>, bool);
 
 /// Everything that can be checked before the payload is read.
-fn head(context: &Context, label: &str) -> Result<Head, ApiError> {
+fn head(context: &Context, label: &str, types: &[&str]) -> Result<Head, ApiError> {
     let target = Target::from_path(context, label)?;
     let mut violations = Violations::default();
-    let invocation_type = match context.header(INVOCATION_TYPE).unwrap_or("RequestResponse") {
-        "RequestResponse" => InvocationType::RequestResponse,
+    let named = context.header(INVOCATION_TYPE).unwrap_or("RequestResponse");
+    violations.one_of(named, "invocationType", types);
+    let invocation_type = match named {
         "Event" => InvocationType::Event,
         "DryRun" => InvocationType::DryRun,
-        other => {
-            violations.one_of(other, "invocationType", &["Event", "RequestResponse", "DryRun"]);
-            InvocationType::DryRun
-        }
+        _ => InvocationType::RequestResponse,
     };
     let log_type = context.header(LOG_TYPE).unwrap_or("None");
     violations.one_of(log_type, "logType", &["None", "Tail"]);
@@ -142,8 +183,7 @@ fn decode(header: &[u8]) -> Result<String, ApiError> {
     Ok(text)
 }
 
-async fn read_payload(body: Body, invocation_type: InvocationType) -> Result<Bytes, ApiError> {
-    let limit = invocation_type.payload_limit();
+async fn read_payload(body: Body, invocation_type: InvocationType, limit: usize) -> Result<Bytes, ApiError> {
     body::read(body, limit).await.map_err(|error| match error {
         // The service answers this code, although the model names RequestTooLargeException for it.
         BodyError::TooLarge { bytes } => ApiError::entity_too_large(format!(
@@ -180,14 +220,7 @@ async fn answer(running: Running, log_tail: bool) -> Result<Response, ApiError> 
     let mut collected = answer.collect(limits::SYNC_PAYLOAD_BYTES).await?;
     let body = std::mem::take(&mut collected.body);
     let mut response = reply::with_body(StatusCode::OK, "application/json", body);
-    match executed_version {
-        VersionNumber::Latest => {
-            response.headers_mut().insert(EXECUTED_VERSION, HeaderValue::from_static("$LATEST"));
-        }
-        VersionNumber::Published(number) => {
-            response.headers_mut().insert(EXECUTED_VERSION, HeaderValue::from(number));
-        }
-    }
+    set_executed_version(&mut response, executed_version);
     if collected.outcome.is_function_error() {
         set(&mut response, HeaderName::from_static("x-amz-function-error"), "Unhandled");
     }
@@ -201,6 +234,22 @@ async fn answer(running: Running, log_tail: bool) -> Result<Response, ApiError> 
         );
     }
     Ok(response)
+}
+
+/// `X-Amz-Executed-Version`.
+pub fn set_executed_version(response: &mut Response, version: VersionNumber) {
+    let value = match version {
+        VersionNumber::Latest => HeaderValue::from_static("$LATEST"),
+        VersionNumber::Published(number) => HeaderValue::from(number),
+    };
+    response.headers_mut().insert(EXECUTED_VERSION, value);
+}
+
+/// `X-Amzn-Trace-Id`.
+pub fn set_trace_header(response: &mut Response, trace_header: Option<&str>) {
+    if let Some(trace_header) = trace_header {
+        set(response, TRACE_ID, trace_header);
+    }
 }
 
 /// A trace of its own for a request that brought none; not sampled, there is nobody to send it to.

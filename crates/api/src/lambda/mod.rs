@@ -21,6 +21,7 @@ pub mod reference;
 pub mod resource_policies;
 pub mod runtime_management;
 pub mod settings;
+pub mod stream;
 pub mod tags;
 pub mod update;
 pub mod urls;
@@ -43,6 +44,8 @@ const SMALL_REQUEST_BYTES: usize = 1024 * 1024;
 /// Operations that are served, beside those of `configurations`. Everything else in the table is refused by name.
 const SERVED: &[&str] = &[
     "Invoke",
+    "InvokeWithResponseStream",
+    "InvokeAsync",
     "CreateFunction",
     "GetFunction",
     "GetFunctionConfiguration",
@@ -132,6 +135,8 @@ async fn serve_rare(
         "PublishVersion" => {
             versions::publish(state, context, label, &read(body, SMALL_REQUEST_BYTES, name).await?).await
         }
+        "InvokeWithResponseStream" => stream::invoke(state, context, label, body).await,
+        "InvokeAsync" => invoke::invoke_async(state, context, label, body).await,
         "GetFunction" => functions::get(state, context, label).await,
         "GetFunctionConfiguration" => functions::get_configuration(state, context, label).await,
         "ListFunctions" => functions::list(state, context).await,

@@ -66,27 +66,29 @@ async fn run(invoker: &Arc<Invoker>, event: &QueuedEvent, keeps_answer: bool) ->
         Err(error) => return (refused(&error), None),
     };
     // One byte more than any record holds says that it is too large.
-    let kept = if keeps_answer { ASYNC_PAYLOAD_BYTES + 1 } else { ERROR_DOCUMENT_BYTES };
+    let kept = if keeps_answer { ASYNC_PAYLOAD_BYTES + 1 } else { 0 };
     let mut body = Vec::new();
     while let Some(piece) = answer.body.recv().await {
         // The whole answer is taken, or the function could not finish; only its beginning is kept.
         let room = kept - body.len();
         body.extend_from_slice(&piece[..piece.len().min(room)]);
     }
-    let outcome = answer.outcome.await;
+    let ended = answer.ended.await;
     let _ = answer.finished.await;
-    let is_error = match outcome {
-        Ok(Ok(outcome)) => outcome.is_function_error(),
+    let ended = match ended {
+        Ok(Ok(ended)) => ended,
         Ok(Err(error)) => return (refused(&error), None),
         Err(_) => return (refused(&ServiceError::internal("The invocation was lost.")), None),
     };
-    let attempt = if is_error {
-        let document = &body[..body.len().min(ERROR_DOCUMENT_BYTES)];
-        Attempt::FunctionError(String::from_utf8_lossy(document).into_owned())
+    let is_error = ended.outcome.is_function_error();
+    let (attempt, payload) = if is_error {
+        let document = ended.document.unwrap_or_default();
+        let beginning = &document[..document.len().min(ERROR_DOCUMENT_BYTES)];
+        (Attempt::FunctionError(String::from_utf8_lossy(beginning).into_owned()), document)
     } else {
-        Attempt::Success
+        (Attempt::Success, body.into())
     };
-    let payload = (keeps_answer && body.len() <= ASYNC_PAYLOAD_BYTES).then(|| body.into());
+    let payload = Some(payload).filter(|payload| keeps_answer && payload.len() <= ASYNC_PAYLOAD_BYTES);
     (attempt, Some(Response { executed_version, is_error, payload }))
 }
 

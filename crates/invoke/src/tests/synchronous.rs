@@ -38,7 +38,7 @@ async fn a_call_runs_the_version_asked_for_and_is_recorded() {
     assert_eq!(running.executed_version, VersionNumber::Published(7));
     let mut answer = running.answer.detach();
     assert_eq!(body(&mut answer).await, r#"{"a":1}"#);
-    assert!(!answer.outcome.await.unwrap().unwrap().is_function_error());
+    assert!(!answer.ended.await.unwrap().unwrap().outcome.is_function_error());
     let finished = answer.finished.await.unwrap();
     assert!(finished.log_tail.is_some());
 
@@ -107,9 +107,11 @@ async fn a_failing_function_is_an_outcome_not_an_error() {
     let funnel = Funnel::new(FakeWorkers::new(|_| FakeRun::handler_error("no")));
     funnel.create(function("hello")).await;
     let mut answer = funnel.invoker.invoke(request("hello", None, "{}")).await.unwrap().answer.detach();
-    assert!(body(&mut answer).await.contains("\"errorMessage\":\"no\""));
-    let outcome = answer.outcome.await.unwrap().unwrap();
-    assert_eq!(outcome.status, OutcomeStatus::Error);
+    assert_eq!(body(&mut answer).await, "");
+    let ended = answer.ended.await.unwrap().unwrap();
+    let document = String::from_utf8(ended.document.unwrap().to_vec()).unwrap();
+    assert!(document.contains("\"errorMessage\":\"no\""));
+    assert_eq!(ended.outcome.status, OutcomeStatus::Error);
     answer.finished.await.unwrap();
     assert_eq!(funnel.invoker.metrics().functions[0].metrics.errors, 1);
 }
@@ -213,7 +215,7 @@ async fn a_worker_that_goes_away_without_a_word_leaves_a_record_and_no_place() {
     let funnel = Funnel::new(FakeWorkers::new(|_| FakeRun::Vanish));
     funnel.create(function("hello")).await;
     let answer = funnel.invoker.invoke(request("hello", None, "{}")).await.unwrap().answer.detach();
-    assert!(answer.outcome.await.is_err());
+    assert!(answer.ended.await.is_err());
     let report = answer.finished.await.unwrap().report;
     assert_eq!(report.outcome.error_type.as_deref(), Some("ServiceException"));
     assert_eq!(report.billed_ms, 0);

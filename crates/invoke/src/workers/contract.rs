@@ -3,7 +3,7 @@
 
 use crate::workers::Workers;
 use lamplight_model::{Invocation, Outcome, RequestId, StartKind};
-use lamplight_pool::ProvisionedTarget;
+use lamplight_pool::{Ended, ProvisionedTarget};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -29,7 +29,8 @@ async fn answers_completely(workers: &dyn Workers, invocation: Invocation) {
         body.extend_from_slice(&piece);
     }
     assert_eq!(body, payload, "the body");
-    assert_eq!(answer.outcome.await, Ok(Ok(Outcome::success())), "the outcome");
+    let ended = Ended { outcome: Outcome::success(), document: None };
+    assert_eq!(answer.ended.await, Ok(Ok(ended)), "how it ended");
     let finished = answer.finished.await.expect("a report");
     assert_eq!(finished.report.request_id, request_id, "the report's request");
 }
@@ -38,7 +39,7 @@ async fn answers_completely(workers: &dyn Workers, invocation: Invocation) {
 async fn goes_on_without_its_caller(workers: &dyn Workers, invocation: Invocation) {
     let answer = workers.run(invocation).await.expect("the run begins").detach();
     let finished = answer.finished;
-    drop((answer.body, answer.outcome, answer.content_type));
+    drop((answer.body, answer.ended, answer.content_type));
     let finished = finished.await.expect("a report although nobody listens");
     assert_eq!(finished.report.outcome, Outcome::success(), "the run ended as if someone had listened");
 }

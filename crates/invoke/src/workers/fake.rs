@@ -8,7 +8,8 @@ use lamplight_model::{
     StartKind, VersionNumber,
 };
 use lamplight_pool::{
-    Answer, AnswerParts, Finished, ProvisionedCounts, ProvisionedFailure, ProvisionedState, ProvisionedTarget,
+    Answer, AnswerParts, Ended, Finished, ProvisionedCounts, ProvisionedFailure, ProvisionedState,
+    ProvisionedTarget,
 };
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -28,6 +29,8 @@ pub enum FakeRun {
     Vanish,
     /// Waits for a permit of the gate, then does the other.
     After(Arc<Semaphore>, Box<FakeRun>),
+    /// Streams this, then does the other.
+    Piece(Bytes, Box<FakeRun>),
 }
 
 impl FakeRun {
@@ -105,39 +108,49 @@ impl Workers for FakeWorkers {
         }
         let (body_sender, body) = mpsc::channel(1);
         let (content_type_sender, content_type) = oneshot::channel();
-        let (outcome_sender, outcome) = oneshot::channel();
+        let (ended_sender, ended) = oneshot::channel();
         let (finished_sender, finished) = oneshot::channel();
         tokio::spawn(async move {
-            let mut what = what;
-            while let FakeRun::After(gate, then) = what {
-                if let Ok(permit) = gate.acquire().await {
-                    permit.forget();
-                }
-                what = *then;
-            }
-            let (document, result) = match what {
-                FakeRun::Return(document) => (document, Ok(Outcome::success())),
-                FakeRun::Fail(status, error_type, document) => {
-                    (document, Ok(Outcome { status, error_type: Some(error_type) }))
-                }
-                FakeRun::Break(error) | FakeRun::Refuse(error) => (Bytes::new(), Err(error)),
-                FakeRun::Vanish | FakeRun::After(..) => return,
-            };
-            let outcome = result.clone().unwrap_or_else(|_| Outcome {
-                status: OutcomeStatus::Failure,
-                error_type: Some("ServiceException".to_owned()),
-            });
             let _ = content_type_sender.send(None);
-            if !document.is_empty() {
-                // A caller that went away is no reason to stop.
-                let _ = body_sender.send(document).await;
-            }
+            let mut what = what;
+            let result = loop {
+                match what {
+                    FakeRun::After(gate, then) => {
+                        if let Ok(permit) = gate.acquire().await {
+                            permit.forget();
+                        }
+                        what = *then;
+                    }
+                    FakeRun::Piece(piece, then) => {
+                        // A caller that went away is no reason to stop.
+                        let _ = body_sender.send(piece).await;
+                        what = *then;
+                    }
+                    FakeRun::Return(body) => {
+                        let _ = body_sender.send(body).await;
+                        break Ok(Ended { outcome: Outcome::success(), document: None });
+                    }
+                    FakeRun::Fail(status, error_type, document) => {
+                        let outcome = Outcome { status, error_type: Some(error_type) };
+                        break Ok(Ended { outcome, document: Some(document) });
+                    }
+                    FakeRun::Break(error) | FakeRun::Refuse(error) => break Err(error),
+                    FakeRun::Vanish => return,
+                }
+            };
+            let outcome = match &result {
+                Ok(ended) => ended.outcome.clone(),
+                Err(_) => Outcome {
+                    status: OutcomeStatus::Failure,
+                    error_type: Some("ServiceException".to_owned()),
+                },
+            };
             drop(body_sender);
-            let _ = outcome_sender.send(result);
+            let _ = ended_sender.send(result);
             let log_tail = invocation.log_tail.then(|| Bytes::from_static(b"START\nEND\nREPORT\n"));
             let _ = finished_sender.send(Finished { report: report(&invocation, outcome), log_tail });
         });
-        Ok(AnswerParts { body, content_type, outcome, finished }.into())
+        Ok(AnswerParts { body, content_type, ended, finished }.into())
     }
 
     fn provision(&self, targets: &[ProvisionedTarget]) {

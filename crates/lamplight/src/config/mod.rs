@@ -35,6 +35,8 @@ pub struct Config {
     pub first_uid: u32,
     /// Instances of this node.
     pub instances: Instances,
+    /// Streamed answers.
+    pub streaming: Streaming,
     /// The way out of instances.
     pub network: Networking,
     /// How long and how much is kept.
@@ -67,6 +69,18 @@ pub struct Instances {
     pub version_zygotes: usize,
     /// Whether functions that do not say so reach the public internet.
     pub egress: bool,
+}
+
+/// Streamed answers (InvokeWithResponseStream). The defaults are AWS Lambda's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Streaming {
+    /// Largest streamed answer, KiB; one that is longer ends with `Function.ResponseSizeTooLarge`.
+    pub most_kib: usize,
+    /// What passes of an answer as fast as its caller reads, KiB.
+    pub unhindered_kib: usize,
+    /// How fast the rest of it passes, KiB a second; 0 is as fast as its caller reads.
+    pub kib_per_second: usize,
 }
 
 /// The way out of instances.
@@ -121,6 +135,11 @@ impl Default for Config {
                 zygotes: true,
                 version_zygotes: 16,
                 egress: false,
+            },
+            streaming: Streaming {
+                most_kib: lamplight_model::limits::STREAM_BYTES >> 10,
+                unhindered_kib: lamplight_model::limits::STREAM_UNHINDERED_BYTES >> 10,
+                kib_per_second: lamplight_model::limits::STREAM_BYTES_PER_SECOND >> 10,
             },
             network: Networking::default(),
             keep: Keep {

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 use lamplight_api::{ApiConfig, ApiState, ServeLimits};
 use lamplight_invoke::{Invoker, InvokerConfig, NodeWorkers, converge_functions};
-use lamplight_pool::{PlatformEndpoint, Pool, PoolConfig};
+use lamplight_pool::{PlatformEndpoint, Pool, PoolConfig, StreamLimits};
 use lamplight_sandbox::linux::{DaemonSockets, LinuxBackend, Readiness};
 use lamplight_store::{Opened, Options, StoreError, system_clock};
 use std::net::TcpListener;
@@ -174,6 +174,11 @@ fn pool_config(config: &Config) -> PoolConfig {
     pool.blanks.most = config.instances.blanks;
     pool.zygotes = config.instances.zygotes;
     pool.version_zygotes.most = config.instances.version_zygotes;
+    pool.stream = StreamLimits {
+        bytes: config.streaming.most_kib.saturating_mul(1024),
+        unhindered_bytes: config.streaming.unhindered_kib.saturating_mul(1024),
+        bytes_per_second: config.streaming.kib_per_second.saturating_mul(1024),
+    };
     pool
 }
 

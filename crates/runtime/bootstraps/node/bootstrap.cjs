@@ -20,6 +20,10 @@ const PROTOCOL_VERSION = 1;
 const LOG_BYTES = 256 * 1024;
 // Pieces of a streamed answer; a frame holds at most 1 MiB.
 const CHUNK_BYTES = 256 * 1024;
+// How often it is looked for room for a piece. At full speed the platform needs tens of milliseconds for what the socket holds.
+const ROOM_MILLISECONDS = 2;
+// Log lines that wait behind a piece; with more, the process waits.
+const UNSENT_BYTES = 1024 * 1024;
 // What was compiled of the function's package, laid out like the package; files smaller than this are not.
 const COMPILED_PACKAGE = "/var/compiled/task";
 const COMPILED_BYTES = 32 * 1024;
@@ -58,11 +62,81 @@ function writeAll(bytes) {
   }
 }
 
+/** What follows of a piece of a stream for which the platform has no room yet, and the log lines after it. */
+const unsent = { frames: [], bytes: 0, done: null, timer: null };
+
+function frameHead(kind, length) {
+  const head = Buffer.allocUnsafe(5);
+  head.writeUInt32BE(length + 1, 0);
+  head[4] = kind;
+  return head;
+}
+
+/**
+ * Sends a piece of a stream as far as the platform takes it now, and the rest as it takes more: whoever reads the stream
+ * slowly must hold up the stream and not the process. `done` is called when it is sent; until then no other piece may come.
+ */
+function sendPiece(bytes, done) {
+  unsent.done = done;
+  queue(Buffer.concat([frameHead(CHUNK, bytes.length), bytes]));
+  sendSome();
+}
+
+function queue(frame) {
+  unsent.frames.push(frame);
+  unsent.bytes += frame.length;
+}
+
+function sendSome() {
+  const { frames } = unsent;
+  while (frames.length > 0) {
+    let written = 0;
+    try {
+      written = writeSync(FRAMES, frames[0]);
+    } catch (error) {
+      if (error.code !== "EAGAIN") throw error;
+    }
+    unsent.bytes -= written;
+    if (written < frames[0].length) {
+      frames[0] = frames[0].subarray(written);
+      unsent.timer ??= setTimeout(() => {
+        unsent.timer = null;
+        sendSome();
+      }, ROOM_MILLISECONDS);
+      return;
+    }
+    frames.shift();
+  }
+  sent();
+}
+
+/** What waits goes before anything else. */
+function sendUnsent() {
+  while (unsent.frames.length > 0) writeAll(unsent.frames.shift());
+  unsent.bytes = 0;
+  sent();
+}
+
+function sent() {
+  const { done } = unsent;
+  unsent.done = null;
+  if (done) setImmediate(done); // Not at once: other events have their turn between two pieces.
+}
+
+// What was said before the end must have been said. Nobody is told when the platform is gone.
+process.on("exit", () => {
+  try {
+    sendUnsent();
+  } catch {}
+});
+
 function send(kind, payload = Buffer.alloc(0)) {
   if (rehearsing) return;
-  const head = Buffer.allocUnsafe(5);
-  head.writeUInt32BE(payload.length + 1, 0);
-  head[4] = kind;
+  const head = frameHead(kind, payload.length);
+  if (unsent.frames.length > 0) {
+    if (kind === LOG && unsent.bytes < UNSENT_BYTES) return queue(Buffer.concat([head, payload]));
+    sendUnsent();
+  }
   writeAll(payload.length < 65536 ? Buffer.concat([head, payload]) : head);
   if (payload.length >= 65536) writeAll(payload);
 }
@@ -108,6 +182,7 @@ class Frames {
     });
     this.socket.on("end", gone);
     this.socket.on("error", gone);
+    return this.socket;
   }
 
   took(chunk) {
@@ -271,6 +346,7 @@ function fatal(title, error, status) {
 }
 
 let started = false;
+let platform = null; // Its frames, once there is a handler.
 
 process.on("uncaughtException", (error) => fatal("Uncaught Exception ", error, 129));
 process.on("unhandledRejection", (reason) => {
@@ -389,6 +465,7 @@ const responseStreamClass = () => class ResponseStream extends require("node:str
     this.invocation = invocation;
     this.contentType = "";
     this.prelude = null;
+    this.failure = null;
   }
 
   setContentType(type) {
@@ -412,19 +489,29 @@ const responseStreamClass = () => class ResponseStream extends require("node:str
   _write(chunk, encoding, done) {
     const bytes = Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk, encoding);
     this.begin();
-    if (!this.invocation.answered) {
-      for (let at = 0; at < bytes.length; at += CHUNK_BYTES) send(CHUNK, bytes.subarray(at, at + CHUNK_BYTES));
-    }
-    setImmediate(done);
+    const next = (at) => {
+      if (this.invocation.answered || at >= bytes.length) return done();
+      sendPiece(bytes.subarray(at, at + CHUNK_BYTES), () => next(at + CHUNK_BYTES));
+    };
+    next(0);
   }
 
   _final(done) {
     this.begin();
     if (!this.invocation.answered) {
       this.invocation.answered = true;
-      send(STREAM_END);
+      if (this.failure) sendTyped(STREAM_ERROR, this.failure.errorType, JSON.stringify(this.failure));
+      else send(STREAM_END);
     }
     done();
+  }
+
+  /** The handler failed. What it has written goes first, when it has written anything. */
+  fail(document) {
+    if (!this.invocation.streaming || this.destroyed) return false;
+    this.failure = document;
+    if (!this.writableEnded) this.end();
+    return true;
   }
 };
 
@@ -483,6 +570,7 @@ function invoke(handler, header, payload) {
     if (header.trace_id) process.env._X_AMZN_TRACE_ID = header.trace_id;
     else delete process.env._X_AMZN_TRACE_ID;
     let onEmptyLoop = null;
+    let stream = null;
     const beforeExit = () => {
       // Nothing is left to wait for: a callback that was called may answer, and whoever never answers said null.
       if (onEmptyLoop) onEmptyLoop();
@@ -498,6 +586,7 @@ function invoke(handler, header, payload) {
     const fail = (error) => {
       if (invocation.answered) return;
       const document = logError("Invoke Error ", error);
+      if (stream?.fail(document)) return;
       invocation.answered = true;
       sendTyped(invocation.streaming ? STREAM_ERROR : ERROR, document.errorType, JSON.stringify(document));
       finish();
@@ -536,17 +625,18 @@ function invoke(handler, header, payload) {
     const context = makeContext(header, answer);
     try {
       if (handler[HANDLER_STREAMING] === "response") {
-        const stream = makeResponseStream(invocation, handler[HANDLER_HIGH_WATER_MARK]);
+        // From here on without waiting in system calls.
+        if (platform?.first) platform.attach().unref();
+        stream = makeResponseStream(invocation, handler[HANDLER_HIGH_WATER_MARK]);
+        // A handler that never ends its stream must not keep its caller waiting once nothing else runs.
+        onEmptyLoop = () => (invocation.answered ? finish() : stream.end());
         stream.on("error", fail);
         stream.on("finish", finish);
         const result = handler(event, stream, context);
         if (typeof result?.then !== "function") {
           throw new RuntimeFailure("Runtime.StreamingHandlerError", "Streaming does not support non-async handlers.");
         }
-        result.then(() => {
-          // A handler that never ended its stream must not keep its caller waiting once nothing else runs.
-          onEmptyLoop = () => (invocation.answered ? finish() : stream.end());
-        }, fail);
+        result.then(null, fail);
         return;
       }
       const callback = (error, result) => answer.callback(context, error, result);
@@ -607,6 +697,7 @@ async function main() {
     fatal("Uncaught Exception ", error, 129);
   }
   started = true;
+  platform = frames;
   send(READY);
   for (;;) {
     const [kind, payload] = await frames.receive();

@@ -13,8 +13,9 @@ mod codec;
 pub use codec::{Decoder, FRAME_BYTES, Frame, LOG_BYTES, PROTOCOL_VERSION};
 
 use crate::conversation::{
-    AnswerSink, ConversationError, Event, Init, InitFailure, LogRecord, Reply, STREAM_BYTES,
+    AnswerLimits, AnswerSink, ConversationError, Event, Init, InitFailure, LogRecord, Reply, StreamedBody,
 };
+use crate::stream::StreamLimits;
 use bytes::Bytes;
 use codec::{BEGIN, InvokeHeader, encode_init, encode_invoke};
 use std::io::{IoSlice, Write as _};
@@ -181,9 +182,9 @@ impl FrameConversation {
         &mut self,
         event: Event,
         sink: AnswerSink,
-        response_limit: usize,
+        limits: AnswerLimits,
     ) -> Result<Reply, ConversationError> {
-        self.decoder.response_limit = response_limit;
+        self.decoder.response_limit = limits.buffered_bytes;
         // What was logged between invocations counts for this one's first second.
         self.log_rate = LogRate::default();
         let header = InvokeHeader {
@@ -203,19 +204,12 @@ impl FrameConversation {
                 let _ = body.send(bytes).await;
                 Ok(Reply::Response { streamed: false })
             }
-            Frame::Error { error_type, document } => {
-                let _ = content_type.send(None);
-                let _ = body.send(document).await;
-                Ok(Reply::Error { error_type })
-            }
-            Frame::ResponseTooLarge => {
-                let _ = content_type.send(None);
-                let _ = body.send(crate::conversation::too_large_document(response_limit)).await;
-                Ok(Reply::TooLarge)
-            }
+            Frame::Error { error_type, document } => Ok(Reply::Error { error_type, document }),
+            Frame::ResponseTooLarge => Ok(Reply::too_large(limits.buffered_bytes)),
             Frame::StreamBegin { content_type: named } => {
                 let _ = content_type.send(named);
-                self.stream_answer(&body).await
+                // In a box: buffered answers, which are most, need no room for it.
+                Box::pin(self.stream_answer(body, limits.stream)).await
             }
             other => Err(unexpected("an answer", &other)),
         }
@@ -256,34 +250,23 @@ impl FrameConversation {
         }
     }
 
-    async fn stream_answer(&mut self, body: &mpsc::Sender<Bytes>) -> Result<Reply, ConversationError> {
-        let mut streamed = 0;
+    async fn stream_answer(
+        &mut self,
+        body: mpsc::Sender<Bytes>,
+        limits: StreamLimits,
+    ) -> Result<Reply, ConversationError> {
+        let mut body = StreamedBody::new(body, limits);
+        let mut too_large = false;
         loop {
             match self.next_frame().await? {
-                Frame::Chunk(bytes) if streamed + bytes.len() > STREAM_BYTES => {
-                    return self.stream_beyond_limit().await;
-                }
-                // A closed receiver means the caller went away: the function goes on, its bytes are dropped.
-                Frame::Chunk(bytes) => {
-                    streamed += bytes.len();
-                    let _ = body.send(bytes).await;
+                // What is too large is read away, so that the instance can go on.
+                Frame::Chunk(bytes) => too_large |= !body.piece(bytes).await,
+                Frame::StreamEnd | Frame::StreamError { .. } if too_large => {
+                    return Ok(Reply::too_large(limits.bytes));
                 }
                 Frame::StreamEnd => return Ok(Reply::Response { streamed: true }),
-                Frame::StreamError { error_type, .. } => return Ok(Reply::StreamBroken { error_type }),
-                other => return Err(unexpected("a piece of the stream", &other)),
-            }
-        }
-    }
-
-    /// Reads away the rest, so that the instance can go on.
-    async fn stream_beyond_limit(&mut self) -> Result<Reply, ConversationError> {
-        loop {
-            match self.next_frame().await? {
-                Frame::Chunk(_) => {}
-                Frame::StreamEnd | Frame::StreamError { .. } => {
-                    return Ok(Reply::StreamBroken {
-                        error_type: "Function.ResponseSizeTooLarge".to_owned(),
-                    });
+                Frame::StreamError { error_type, document } => {
+                    return Ok(Reply::Error { error_type, document });
                 }
                 other => return Err(unexpected("a piece of the stream", &other)),
             }

@@ -1,6 +1,7 @@
 //! The state between the platform, which offers events, and the runtime's requests, which take and answer them.
 
-use crate::conversation::{AnswerSink, Event, InitFailure, Reply};
+use crate::conversation::{AnswerLimits, AnswerSink, Event, InitFailure, Reply, StreamedBody};
+use crate::stream::StreamLimits;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot};
 
@@ -27,7 +28,7 @@ struct State {
 struct Running {
     event: Arc<Event>,
     serial: u64,
-    response_limit: usize,
+    limits: AnswerLimits,
     /// A `next` has taken it.
     taken: bool,
     /// Present until an answer claims it.
@@ -50,8 +51,8 @@ pub enum Refusal {
 pub struct Claim {
     exchange: Arc<Exchange>,
     serial: u64,
-    /// Largest buffered answer, bytes.
-    pub response_limit: usize,
+    /// How large the answer may be.
+    pub limits: AnswerLimits,
     parts: Option<(AnswerSink, oneshot::Sender<Reply>)>,
 }
 
@@ -108,14 +109,14 @@ impl Exchange {
     }
 
     /// Offers an event to the next `next`. The receiver resolves with the answer.
-    pub fn offer(&self, event: Event, sink: AnswerSink, response_limit: usize) -> oneshot::Receiver<Reply> {
+    pub fn offer(&self, event: Event, sink: AnswerSink, limits: AnswerLimits) -> oneshot::Receiver<Reply> {
         let (sender, receiver) = oneshot::channel();
         self.change(|state| {
             state.serial += 1;
             state.current = Some(Running {
                 event: Arc::new(event),
                 serial: state.serial,
-                response_limit,
+                limits,
                 taken: false,
                 answer: Some((sink, sender)),
             });
@@ -156,7 +157,7 @@ impl Exchange {
         Ok(Claim {
             exchange: Arc::clone(self),
             serial: current.serial,
-            response_limit: current.response_limit,
+            limits: current.limits,
             parts: Some(parts),
         })
     }
@@ -208,9 +209,14 @@ pub struct Body {
 }
 
 impl Body {
-    /// Forwards a piece, waiting for room. A caller that went away is not the function's problem.
-    pub async fn piece(&self, bytes: bytes::Bytes) {
+    /// Forwards the whole answer, waiting for room. A caller that went away is not the function's problem.
+    pub async fn whole(&self, bytes: bytes::Bytes) {
         let _ = self.body.send(bytes).await;
+    }
+
+    /// For an answer in pieces.
+    pub fn streamed(&self, limits: StreamLimits) -> StreamedBody {
+        StreamedBody::new(self.body.clone(), limits)
     }
 
     /// The answer is complete.
@@ -231,6 +237,8 @@ impl Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        self.end(Reply::StreamBroken { error_type: "Runtime.TruncatedResponse".to_owned() });
+        if self.reply.is_some() {
+            self.end(Reply::platform_error("Runtime.TruncatedResponse", "Response was truncated"));
+        }
     }
 }

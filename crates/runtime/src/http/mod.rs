@@ -13,7 +13,8 @@
 mod exchange;
 mod service;
 
-use crate::conversation::{AnswerSink, ConversationError, Event, Reply};
+use crate::conversation::{AnswerLimits, AnswerSink, ConversationError, Event, Reply};
+use crate::stream::StreamLimits;
 use exchange::Exchange;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::net::TcpListener;
@@ -71,9 +72,9 @@ impl HttpConversation {
         &mut self,
         event: Event,
         sink: AnswerSink,
-        response_limit: usize,
+        limits: AnswerLimits,
     ) -> Result<Reply, ConversationError> {
-        let reply = self.exchange.offer(event, sink, response_limit);
+        let reply = self.exchange.offer(event, sink, limits);
         reply.await.map_err(|_| ConversationError::Closed)
     }
 
@@ -147,7 +148,8 @@ pub(crate) async fn serve_once(data: &[u8]) -> std::io::Result<()> {
         client_context: None,
         payload: bytes::Bytes::from_static(b"{}"),
     };
-    let _reply = exchange.offer(event, AnswerSink { body, content_type }, 1000);
+    let limits = AnswerLimits { buffered_bytes: 1000, stream: StreamLimits::default() };
+    let _reply = exchange.offer(event, AnswerSink { body, content_type }, limits);
     let (line, _other_end) = std::os::unix::net::UnixStream::pair()?;
     let (mut client, server) = tokio::io::duplex(1024 * 1024);
     let serve = serve_bytes(server, Arc::new(line.into()), exchange);

@@ -1,7 +1,10 @@
 //! The requests of the Runtime API, one function each.
 
 use super::exchange::{Exchange, Refusal};
-use crate::conversation::{InitFailure, Reply, STREAM_BYTES, too_large_document};
+use crate::conversation::{InitFailure, Reply};
+use crate::stream::StreamLimits;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Frame;
@@ -151,36 +154,31 @@ async fn response(exchange: &Arc<Exchange>, id: &str, request: Request<Incoming>
     };
     let content_type = text_header(request.headers(), "Content-Type");
     match text_header(request.headers(), "Lambda-Runtime-Function-Response-Mode").as_deref() {
-        None | Some("buffered") => {}
+        None | Some("") => {}
         Some("streaming") => {
+            let limits = claim.limits.stream;
             let Some(body) = claim.open(content_type) else { return refused(Refusal::Answered) };
-            return stream(body, request.into_body()).await;
+            return stream(body, request.into_body(), limits).await;
         }
         Some(_) => {
-            return refuse(
-                StatusCode::BAD_REQUEST,
-                "InvalidFunctionResponseMode",
-                "Invalid Lambda-Runtime-Function-Response-Mode: must be streaming or buffered",
-            );
+            let Some(body) = claim.open(None) else { return refused(Refusal::Answered) };
+            let message = "Invalid function response mode";
+            body.finish(Reply::platform_error("Runtime.InvalidResponseModeHeader", message));
+            return refuse(StatusCode::BAD_REQUEST, "InvalidFunctionResponseMode", message);
         }
     }
-    let limit = claim.response_limit;
+    let limit = claim.limits.buffered_bytes;
     match collect(request.into_body(), limit).await {
         Ok(bytes) => {
             let Some(body) = claim.open(content_type) else { return refused(Refusal::Answered) };
-            body.piece(bytes).await;
+            body.whole(bytes).await;
             body.finish(Reply::Response { streamed: false });
             accepted()
         }
         Err(Uncollected::TooLarge) => {
             let Some(body) = claim.open(None) else { return refused(Refusal::Answered) };
-            body.piece(too_large_document(limit)).await;
-            body.finish(Reply::TooLarge);
-            refuse(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "RequestEntityTooLarge",
-                &format!("Exceeded maximum allowed payload size ({limit} bytes)."),
-            )
+            body.finish(Reply::too_large(limit));
+            too_large(limit)
         }
         // The claim goes back: the runtime may post again.
         Err(Uncollected::Broken) => {
@@ -190,9 +188,9 @@ async fn response(exchange: &Arc<Exchange>, id: &str, request: Request<Incoming>
 }
 
 /// Forwards pieces as they come. The trailers say whether the function failed in the middle.
-async fn stream(body: super::exchange::Body, mut incoming: Incoming) -> Response<Body> {
+async fn stream(body: super::exchange::Body, mut incoming: Incoming, limits: StreamLimits) -> Response<Body> {
+    let mut pieces = body.streamed(limits);
     let mut failed = None;
-    let mut streamed = 0;
     while let Some(frame) = incoming.frame().await {
         let Ok(frame) = frame else {
             // Dropping the body tells the caller that it was cut off.
@@ -200,28 +198,30 @@ async fn stream(body: super::exchange::Body, mut incoming: Incoming) -> Response
         };
         match frame.into_data() {
             Ok(bytes) => {
-                streamed += bytes.len();
-                if streamed > STREAM_BYTES {
-                    body.finish(Reply::StreamBroken {
-                        error_type: "Function.ResponseSizeTooLarge".to_owned(),
-                    });
-                    let message = format!("Exceeded maximum allowed payload size ({STREAM_BYTES} bytes).");
-                    return refuse(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", &message);
+                if !pieces.piece(bytes).await {
+                    body.finish(Reply::too_large(limits.bytes));
+                    return too_large(limits.bytes);
                 }
-                body.piece(bytes).await;
             }
-            Err(frame) => {
-                failed = frame
-                    .trailers_ref()
-                    .and_then(|trailers| text_header(trailers, "Lambda-Runtime-Function-Error-Type"));
-            }
+            Err(frame) => failed = frame.trailers_ref().and_then(reported),
         }
     }
-    body.finish(match failed {
-        Some(error_type) => Reply::StreamBroken { error_type: sanitise(&error_type, "Function.Unknown") },
-        None => Reply::Response { streamed: true },
-    });
+    // Before the answer is over: whoever reads the pieces waits for their end.
+    drop(pieces);
+    body.finish(failed.unwrap_or(Reply::Response { streamed: true }));
     accepted()
+}
+
+/// The error in the trailers of a streamed answer: its type, and its document in base64.
+/// Source: AWS Lambda developer guide, "Building a custom runtime", response streaming.
+fn reported(trailers: &HeaderMap) -> Option<Reply> {
+    let error_type = text_header(trailers, "Lambda-Runtime-Function-Error-Type")?;
+    let error_type = sanitise(&error_type, "Function.Unknown");
+    let encoded = text_header(trailers, "Lambda-Runtime-Function-Error-Body").unwrap_or_default();
+    match STANDARD.decode(encoded) {
+        Ok(document) if !document.is_empty() => Some(Reply::Error { error_type, document: document.into() }),
+        _ => Some(Reply::platform_error(&error_type, "")),
+    }
 }
 
 async fn error(exchange: &Arc<Exchange>, id: &str, request: Request<Incoming>) -> Response<Body> {
@@ -236,8 +236,7 @@ async fn error(exchange: &Arc<Exchange>, id: &str, request: Request<Incoming>) -
     };
     let error_type = error_type_of(&document, named.as_deref(), "Function.Unknown");
     let Some(body) = claim.open(None) else { return refused(Refusal::Answered) };
-    body.piece(document).await;
-    body.finish(Reply::Error { error_type });
+    body.finish(Reply::Error { error_type, document });
     accepted()
 }
 
@@ -310,15 +309,16 @@ fn text_header(headers: &HeaderMap, name: &str) -> Option<String> {
 
 fn unreadable(uncollected: &Uncollected) -> Response<Body> {
     match uncollected {
-        Uncollected::TooLarge => refuse(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "RequestEntityTooLarge",
-            &format!("Exceeded maximum allowed payload size ({DOCUMENT_BYTES} bytes)."),
-        ),
+        Uncollected::TooLarge => too_large(DOCUMENT_BYTES),
         Uncollected::Broken => {
             refuse(StatusCode::BAD_REQUEST, "Runtime.TruncatedResponse", "Request was truncated")
         }
     }
+}
+
+fn too_large(limit_bytes: usize) -> Response<Body> {
+    let message = format!("Exceeded maximum allowed payload size ({limit_bytes} bytes).");
+    refuse(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", &message)
 }
 
 fn refused(refusal: Refusal) -> Response<Body> {

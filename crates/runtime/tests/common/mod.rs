@@ -5,12 +5,14 @@
 use bytes::Bytes;
 use lamplight_model::RequestId;
 use lamplight_runtime::managed::{COMPILE_BOOTSTRAP, bootstraps};
-use lamplight_runtime::{AnswerSink, Conversation, ConversationError, Event, Init, LogRecord, Reply};
+use lamplight_runtime::{
+    AnswerLimits, AnswerSink, Conversation, ConversationError, Event, Init, LogRecord, Reply, StreamLimits,
+};
 use rustix::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
 
 pub struct Bootstrap {
@@ -142,9 +144,18 @@ impl Bootstrap {
         String::from_utf8_lossy(bytes).replace(code.to_str().unwrap(), "CODE")
     }
 
-    /// What came of one event: `response <body>`, `error <type> <document>`, `too large <document>`,
-    /// `stream [<content type>] <body>`, `broken <type> <body>` or `closed`.
+    /// What came of one event: `response <body>`, `stream [<content type>] <body>`, `[<body>]error <type> <document>`
+    /// or `closed`.
     pub async fn invoke(&mut self, payload: &str) -> String {
+        self.invoke_for(payload, Duration::ZERO).await
+    }
+
+    /// As [`invoke`](Self::invoke), for a caller that takes a piece of a stream only every 20 ms.
+    pub async fn invoke_slowly(&mut self, payload: &str) -> String {
+        self.invoke_for(payload, Duration::from_millis(20)).await
+    }
+
+    async fn invoke_for(&mut self, payload: &str, pause: Duration) -> String {
         let (body, mut pieces) = mpsc::channel::<Bytes>(4);
         let (content_type, named) = oneshot::channel::<Option<String>>();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
@@ -160,10 +171,11 @@ impl Bootstrap {
             let mut collected = Vec::new();
             while let Some(piece) = pieces.recv().await {
                 collected.extend_from_slice(&piece);
+                tokio::time::sleep(pause).await;
             }
             collected
         };
-        let invoke = self.conversation.invoke(event, AnswerSink { body, content_type }, 6_291_556);
+        let invoke = self.conversation.invoke(event, AnswerSink { body, content_type }, limits());
         let (reply, body) = tokio::join!(invoke, collect);
         let body = self.plain(&body);
         match reply {
@@ -171,9 +183,9 @@ impl Bootstrap {
             Ok(Reply::Response { streamed: true }) => {
                 format!("stream [{}] {body}", named.await.unwrap().unwrap_or_default())
             }
-            Ok(Reply::Error { error_type }) => format!("error {error_type} {body}"),
-            Ok(Reply::TooLarge) => format!("too large {body}"),
-            Ok(Reply::StreamBroken { error_type }) => format!("broken {error_type} {body}"),
+            Ok(Reply::Error { error_type, document }) => {
+                format!("{body}error {error_type} {}", self.plain(&document))
+            }
             Err(ConversationError::Closed) => "closed".to_owned(),
             Err(error) => panic!("{error}"),
         }
@@ -213,6 +225,11 @@ impl Bootstrap {
             tokio::task::yield_now().await;
         }
     }
+}
+
+/// Lambda's.
+fn limits() -> AnswerLimits {
+    AnswerLimits { buffered_bytes: 6_291_556, stream: StreamLimits::default() }
 }
 
 /// The real binary behind a version manager's shim.
