@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 SERVED = {
     "CreateFunction", "GetFunction", "GetFunctionConfiguration", "ListFunctions", "UpdateFunctionCode", "UpdateFunctionConfiguration",
-    "DeleteFunction", "PublishVersion", "ListVersionsByFunction", "Invoke", "GetAccountSettings", "ListTags", "TagResource", "UntagResource",
+    "DeleteFunction", "PublishVersion", "ListVersionsByFunction", "Invoke", "InvokeWithResponseStream", "InvokeAsync", "GetAccountSettings", "ListTags", "TagResource", "UntagResource",
     "GetFunctionConcurrency", "GetFunctionCodeSigningConfig", "GetFunctionEventInvokeConfig", "GetPolicy", "GetRuntimeManagementConfig",
     "AddPermission", "RemovePermission", "PutResourcePolicy", "GetResourcePolicy", "DeleteResourcePolicy",
     "PutFunctionEventInvokeConfig", "UpdateFunctionEventInvokeConfig", "ListFunctionEventInvokeConfigs", "DeleteFunctionEventInvokeConfig",

@@ -12,7 +12,7 @@ use crate::version_zygotes::CHILD_LIMIT;
 use lamplight_model::managed_runtime::RuntimeFamily;
 use lamplight_model::{Caller, ColdStart, FunctionVersion, ServiceError, StartKind};
 use lamplight_runtime::managed::sized_command;
-use lamplight_runtime::{Conversation, ConversationError, Init, InitFailure};
+use lamplight_runtime::{AboutFunction, Conversation, ConversationError, Init, InitFailure};
 use lamplight_sandbox::{
     Exit, FileSystemMount, Protocol, Sandbox, SandboxError, SandboxSpec, Started, Temporary, TemporaryVolume,
 };
@@ -375,7 +375,7 @@ impl StartRequest<'_> {
             (Protocol::Frames, None) => {
                 Err(std::io::Error::other("the sandbox came without its frame socket"))
             }
-            (Protocol::HttpRuntimeApi, _) => Conversation::http(runtime_api),
+            (Protocol::HttpRuntimeApi, _) => Conversation::http(runtime_api, self.about_function()),
         }
         .and_then(|conversation| self.attach(sandbox, conversation, platform_api, output));
         match attached {
@@ -386,6 +386,16 @@ impl StartRequest<'_> {
                 warn!(function = %self.version.name, %error, "failed to attach to a sandbox");
                 Err(failed("The instance could not be reached"))
             }
+        }
+    }
+
+    /// What extensions are told.
+    fn about_function(&self) -> AboutFunction {
+        AboutFunction {
+            name: self.version.name.to_string(),
+            version: self.version.version.to_string(),
+            handler: self.version.handler.clone(),
+            account_id: self.version.scope.account.as_str().to_owned(),
         }
     }
 

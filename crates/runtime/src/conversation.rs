@@ -1,7 +1,7 @@
 //! One instance's conversation, whichever protocol it speaks.
 
 use crate::frames::FrameConversation;
-use crate::http::HttpConversation;
+use crate::http::{AboutFunction, HttpConversation};
 use crate::stream::{Pace, Passage, StreamLimits};
 use bytes::Bytes;
 use lamplight_model::RequestId;
@@ -211,12 +211,12 @@ impl Conversation {
         }
     }
 
-    /// Serves the HTTP Runtime API on a listener inside the sandbox's network namespace.
+    /// Serves the HTTP Runtime API and the Extensions API on a listener inside the sandbox's network namespace.
     ///
     /// Dropping the conversation closes the listener and every accepted connection (both pin the namespace).
     /// Must be called within a tokio runtime. Fails when the listener cannot be watched.
-    pub fn http(listener: TcpListener) -> std::io::Result<Self> {
-        Ok(Self { kind: Kind::Http(HttpConversation::serve(listener)?), logs: None })
+    pub fn http(listener: TcpListener, about: AboutFunction) -> std::io::Result<Self> {
+        Ok(Self { kind: Kind::Http(HttpConversation::serve(listener, about)?), logs: None })
     }
 
     /// The bootstrap's log events, in order with the answer: when `invoke` resolves, every event written before

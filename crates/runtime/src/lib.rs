@@ -5,6 +5,7 @@
 //! table of managed runtimes. This crate starts no process and does not touch the store.
 
 pub mod conversation;
+pub mod extensions;
 pub mod frames;
 pub mod fuzz;
 mod http;
@@ -14,5 +15,6 @@ pub mod stream;
 pub use conversation::{
     AnswerLimits, AnswerSink, Conversation, ConversationError, Event, Init, InitFailure, LogRecord, Reply,
 };
+pub use http::AboutFunction;
 pub use managed::{InstalledRuntime, ManagedRuntimes};
 pub use stream::StreamLimits;

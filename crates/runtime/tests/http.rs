@@ -2,14 +2,18 @@
 
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests, too.
 
+#[path = "common/client.rs"]
+mod client;
+
 use bytes::Bytes;
+use client::Client;
 use lamplight_model::RequestId;
 use lamplight_runtime::{
-    AnswerLimits, AnswerSink, Conversation, ConversationError, Event, Reply, StreamLimits,
+    AboutFunction, AnswerLimits, AnswerSink, Conversation, ConversationError, Event, Reply, StreamLimits,
 };
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -25,7 +29,7 @@ const NEXT: &str = "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nhost: x\
 fn start() -> (Conversation, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    (Conversation::http(listener).unwrap(), address)
+    (Conversation::http(listener, AboutFunction::default()).unwrap(), address)
 }
 
 fn post(path: &str, headers: &str, body: &str) -> String {
@@ -37,55 +41,6 @@ fn post(path: &str, headers: &str, body: &str) -> String {
 
 fn answer(body: &str) -> String {
     post(&format!("invocation/{ID}/response"), "", body)
-}
-
-/// One answer: status, head in lower case, body.
-#[derive(Debug)]
-struct Got {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-struct Client(TcpStream);
-
-impl Client {
-    async fn connect(address: SocketAddr) -> Self {
-        Self(TcpStream::connect(address).await.unwrap())
-    }
-
-    async fn send(&mut self, text: impl AsRef<[u8]>) {
-        self.0.write_all(text.as_ref()).await.unwrap();
-    }
-
-    /// Reads one answer with a content length.
-    async fn read(&mut self) -> Got {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(self.0.read_u8().await.unwrap());
-        }
-        let head = String::from_utf8(head).unwrap().to_lowercase();
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
-        let mut body = vec![0; length.parse().unwrap()];
-        self.0.read_exact(&mut body).await.unwrap();
-        Got {
-            status: head.split(' ').nth(1).unwrap().parse().unwrap(),
-            head,
-            body: String::from_utf8(body).unwrap(),
-        }
-    }
-
-    async fn ask(&mut self, text: impl AsRef<[u8]>) -> Got {
-        self.send(text).await;
-        self.read().await
-    }
-
-    /// Whatever still comes until the platform hangs up.
-    async fn rest(&mut self) -> String {
-        let mut rest = Vec::new();
-        let _ = self.0.read_to_end(&mut rest).await;
-        String::from_utf8_lossy(&rest).into_owned()
-    }
 }
 
 fn event(payload: &'static str) -> Event {
@@ -189,7 +144,7 @@ async fn posts_that_fit_nothing_are_refused_and_harm_nothing() {
         (
             "POST /2020-01-01/extension/register HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n".to_owned(),
             403,
-            "Extension.NotSupported",
+            "Extension.InvalidExtensionName",
         ),
         (
             "PUT /2022-07-01/telemetry HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n".to_owned(),
@@ -366,6 +321,33 @@ async fn streams_end_well_or_with_the_type_in_the_trailer_or_cut_off() {
         assert_eq!(reply.unwrap(), expected);
         assert_eq!((body.as_str(), content_type.as_deref()), ("one two", Some("text/event-stream")));
     }
+}
+
+/// The caller hears of it at once; the runtime may send its stream to the end, gets its refusal and goes on.
+#[tokio::test]
+async fn a_stream_beyond_the_limit() {
+    let (mut conversation, address) = start();
+    let mut client = Client::connect(address).await;
+    client.send(NEXT).await;
+    conversation.ready().await.unwrap();
+    let (body, mut pieces) = mpsc::channel::<Bytes>(16);
+    let (content_type, _named) = oneshot::channel();
+    let stream = StreamLimits { bytes: 6, ..StreamLimits::default() };
+    let limits = AnswerLimits { buffered_bytes: LIMIT, stream };
+    let invoked = tokio::spawn(async move {
+        let reply = conversation.invoke(event("{}"), AnswerSink { body, content_type }, limits).await;
+        (reply, conversation)
+    });
+    assert_eq!(client.read().await.status, 200);
+    client.send(streamed("")).await;
+    assert_eq!(pieces.recv().await.unwrap(), "one ");
+    assert_eq!(pieces.recv().await, None, "the second piece goes beyond");
+    let (reply, _conversation) = invoked.await.unwrap();
+    let document = r#"{"errorType":"Function.ResponseSizeTooLarge","errorMessage":"Response payload size exceeded maximum allowed payload size (6 bytes)."}"#;
+    assert_eq!(reply.unwrap(), error("Function.ResponseSizeTooLarge", document));
+    let refused = client.ask("5\r\nthree\r\n0\r\n\r\n").await;
+    assert_eq!(refused.status, 413);
+    assert_eq!(client.ask("GET /ping HTTP/1.1\r\nhost: x\r\n\r\n").await.status, 200);
 }
 
 /// More than the caller takes and the sockets hold: the runtime's write waits until the caller reads on.

@@ -1,15 +1,20 @@
 //! The state between the platform, which offers events, and the runtime's requests, which take and answer them.
 
+use super::extensions::AboutFunction;
 use crate::conversation::{AnswerLimits, AnswerSink, Event, InitFailure, Reply, StreamedBody};
+use crate::extensions::{self, Extensions, FailurePhase};
 use crate::stream::StreamLimits;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot};
+use uuid::Uuid;
 
 /// See the module's diagram.
 #[derive(Debug, Default)]
 pub struct Exchange {
     state: Mutex<State>,
     changed: Notify,
+    /// For extensions.
+    pub about: AboutFunction,
 }
 
 #[derive(Debug, Default)]
@@ -20,6 +25,7 @@ struct State {
     init_failure: Option<InitFailure>,
     /// Offered and not answered yet.
     current: Option<Running>,
+    extensions: Extensions,
     /// Counts events, so that a stale request cannot touch a newer event.
     serial: u64,
 }
@@ -66,6 +72,11 @@ impl Drop for Waiting<'_> {
 }
 
 impl Exchange {
+    /// Of one instance, of which nothing has been heard.
+    pub fn new(about: AboutFunction) -> Self {
+        Self { about, ..Self::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -99,11 +110,18 @@ impl Exchange {
         self.until(|state| state.connected.then_some(())).await;
     }
 
-    /// Resolves when a `next` waits and nothing is to be answered, or when init failed.
+    /// Resolves when a `next` waits, nothing is to be answered and every extension has asked, too; or when init or an
+    /// extension failed.
     pub async fn waiting(&self) -> Result<(), InitFailure> {
-        self.until(|state| match &state.init_failure {
-            Some(failure) => Some(Err(failure.clone())),
-            None => (state.waiting > 0 && state.current.is_none()).then_some(Ok(())),
+        self.until(|state| {
+            if let Some(failure) = &state.init_failure {
+                return Some(Err(failure.clone()));
+            }
+            if let Some(failure) = state.extensions.failure() {
+                return Some(Err(init_failure(failure)));
+            }
+            let free = state.waiting > 0 && state.current.is_none() && state.extensions.settled();
+            free.then_some(Ok(()))
         })
         .await
     }
@@ -112,9 +130,11 @@ impl Exchange {
     pub fn offer(&self, event: Event, sink: AnswerSink, limits: AnswerLimits) -> oneshot::Receiver<Reply> {
         let (sender, receiver) = oneshot::channel();
         self.change(|state| {
+            let event = Arc::new(event);
             state.serial += 1;
+            state.extensions.offer(&event);
             state.current = Some(Running {
-                event: Arc::new(event),
+                event,
                 serial: state.serial,
                 limits,
                 taken: false,
@@ -126,7 +146,10 @@ impl Exchange {
 
     /// Takes the next event for a `next` request, waiting for it. Dropping the future takes nothing.
     pub async fn take(&self) -> (Arc<Event>, u64) {
-        self.change(|state| state.waiting += 1);
+        self.change(|state| {
+            state.waiting += 1;
+            state.extensions.close_registration();
+        });
         let _waiting = Waiting(self);
         self.until(|state| {
             let current = state.current.as_mut().filter(|current| !current.taken)?;
@@ -162,6 +185,50 @@ impl Exchange {
         })
     }
 
+    /// See [`Extensions::register`].
+    pub fn register_extension(
+        &self,
+        id: Uuid,
+        name: &str,
+        events: &[String],
+    ) -> Result<(), extensions::Refusal> {
+        self.change(|state| state.extensions.register(id, name, events))
+    }
+
+    /// The extension asks for its next event, and waits for it. Dropping the future takes nothing.
+    pub async fn take_for_extension(&self, id: Uuid) -> Result<Arc<Event>, extensions::Refusal> {
+        self.change(|state| state.extensions.next(id))?;
+        Ok(self.until(|state| state.extensions.take(id)).await)
+    }
+
+    /// The event did not reach the extension.
+    pub fn put_back_for_extension(&self, id: Uuid, event: Arc<Event>) {
+        self.change(|state| state.extensions.put_back(id, event));
+    }
+
+    /// The extension cannot go on: the event under way has failed if it was not answered, and no other will come.
+    pub fn fail_extension(
+        &self,
+        id: Uuid,
+        phase: FailurePhase,
+        reported: &str,
+    ) -> Result<(), extensions::Refusal> {
+        let unanswered = self.change(|state| {
+            state.extensions.fail(id, phase, reported)?;
+            let failure = state.extensions.failure().cloned();
+            let answer = state.current.as_mut().and_then(|current| current.answer.take());
+            if answer.is_some() {
+                state.current = None;
+            }
+            Ok(failure.zip(answer))
+        })?;
+        if let Some((failure, (_sink, reply))) = unanswered {
+            let InitFailure { error_type, document } = init_failure(&failure);
+            let _ = reply.send(Reply::Error { error_type, document });
+        }
+        Ok(())
+    }
+
     /// Init failed.
     pub fn fail_init(&self, failure: InitFailure) -> Result<(), Refusal> {
         self.change(|state| {
@@ -172,6 +239,14 @@ impl Exchange {
             Ok(())
         })
     }
+}
+
+/// What an extension's failure is to the caller. The text is not AWS's, whose own is not recorded anywhere we know of.
+fn init_failure(failure: &extensions::Failure) -> InitFailure {
+    let error_type = failure.phase.error_type();
+    let message = format!("Extension {} reported {}", failure.extension, failure.reported);
+    let document = serde_json::json!({ "errorType": error_type, "errorMessage": message });
+    InitFailure { error_type: error_type.to_owned(), document: document.to_string().into() }
 }
 
 impl Claim {

@@ -11,11 +11,13 @@
 //! reaches beyond its own instance.
 
 mod exchange;
+mod extensions;
 mod service;
 
 use crate::conversation::{AnswerLimits, AnswerSink, ConversationError, Event, Reply};
 use crate::stream::StreamLimits;
 use exchange::Exchange;
+pub use extensions::AboutFunction;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::net::TcpListener;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -47,11 +49,11 @@ impl Drop for HttpConversation {
 }
 
 impl HttpConversation {
-    /// Serves the API on `listener` until the conversation is dropped.
-    pub fn serve(listener: TcpListener) -> std::io::Result<Self> {
+    /// Serves the API on `listener` until the conversation is dropped; extensions are told `about`.
+    pub fn serve(listener: TcpListener, about: AboutFunction) -> std::io::Result<Self> {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let exchange = Arc::new(Exchange::default());
+        let exchange = Arc::new(Exchange::new(about));
         let server = tokio::spawn(accept(listener, Arc::clone(&exchange)));
         Ok(Self { exchange, server })
     }

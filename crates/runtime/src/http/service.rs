@@ -1,6 +1,7 @@
 //! The requests of the Runtime API, one function each.
 
 use super::exchange::{Exchange, Refusal};
+use super::extensions;
 use crate::conversation::{InitFailure, Reply};
 use crate::stream::StreamLimits;
 use base64::Engine as _;
@@ -20,7 +21,8 @@ const PREFIX: &str = "/2018-06-01/runtime/";
 /// Largest error document, bytes.
 const DOCUMENT_BYTES: usize = lamplight_model::limits::SYNC_PAYLOAD_BYTES;
 
-type Body = Either<Full<Bytes>, EventBody>;
+/// The body of every answer.
+pub type Body = Either<Full<Bytes>, EventBody>;
 
 /// Answers one request. Never fails: what is wrong becomes an answer.
 ///
@@ -34,6 +36,9 @@ pub async fn answer(
     let method = request.method().clone();
     if path.trim_end_matches('/').ends_with("/ping") {
         return Ok(plain(StatusCode::OK, "pong"));
+    }
+    if let Some(route) = path.strip_prefix(extensions::PREFIX) {
+        return Ok(extensions::answer(&exchange, &line, route, request).await);
     }
     let Some(route) = path.strip_prefix(PREFIX) else {
         return Ok(foreign(&path));
@@ -58,13 +63,6 @@ pub async fn answer(
 
 /// Paths of the sibling APIs, which this release does not serve yet.
 fn foreign(path: &str) -> Response<Body> {
-    if path.starts_with("/2020-01-01/extension/") {
-        return refuse(
-            StatusCode::FORBIDDEN,
-            "Extension.NotSupported",
-            "The Extensions API is not supported by this Lamplight release yet",
-        );
-    }
     if path.starts_with("/2022-07-01/telemetry") {
         // AWS's emulator answers these two with a success so that extensions go on without them.
         return refuse(StatusCode::ACCEPTED, "Telemetry.NotSupported", "Telemetry API is not supported");
@@ -76,7 +74,7 @@ fn foreign(path: &str) -> Response<Body> {
 }
 
 /// Whether the client has hung up, as far as the kernel knows.
-fn hung_up(line: &OwnedFd) -> bool {
+pub fn hung_up(line: &OwnedFd) -> bool {
     let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
     match rustix::net::recv(line, &mut [0_u8; 1], flags) {
         Ok((_, bytes)) => bytes == 0,
@@ -164,6 +162,7 @@ async fn response(exchange: &Arc<Exchange>, id: &str, request: Request<Incoming>
             let Some(body) = claim.open(None) else { return refused(Refusal::Answered) };
             let message = "Invalid function response mode";
             body.finish(Reply::platform_error("Runtime.InvalidResponseModeHeader", message));
+            read_away(request.into_body()).await;
             return refuse(StatusCode::BAD_REQUEST, "InvalidFunctionResponseMode", message);
         }
     }
@@ -199,7 +198,9 @@ async fn stream(body: super::exchange::Body, mut incoming: Incoming, limits: Str
         match frame.into_data() {
             Ok(bytes) => {
                 if !pieces.piece(bytes).await {
+                    drop(pieces);
                     body.finish(Reply::too_large(limits.bytes));
+                    read_away(incoming).await;
                     return too_large(limits.bytes);
                 }
             }
@@ -279,13 +280,16 @@ fn sanitise(error_type: &str, unknown: &str) -> String {
     if fine { error_type.to_owned() } else { unknown.to_owned() }
 }
 
-enum Uncollected {
+/// Why there is no body.
+pub enum Uncollected {
+    /// It is longer than it may be; it was read to its end.
     TooLarge,
+    /// The connection broke.
     Broken,
 }
 
 /// The whole body if it fits; a larger one is read to its end (so that the client can read our answer) and dropped.
-async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, Uncollected> {
+pub async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, Uncollected> {
     let mut collected = BytesMut::new();
     let mut too_large = false;
     while let Some(frame) = body.frame().await {
@@ -302,7 +306,8 @@ async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, Uncollected>
     if too_large { Err(Uncollected::TooLarge) } else { Ok(collected.freeze()) }
 }
 
-fn text_header(headers: &HeaderMap, name: &str) -> Option<String> {
+/// A header's value as text.
+pub fn text_header(headers: &HeaderMap, name: &str) -> Option<String> {
     let value = headers.get(name)?;
     Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
@@ -314,6 +319,11 @@ fn unreadable(uncollected: &Uncollected) -> Response<Body> {
             refuse(StatusCode::BAD_REQUEST, "Runtime.TruncatedResponse", "Request was truncated")
         }
     }
+}
+
+/// Reads a refused body to its end: a client that is still sending would see a broken pipe instead of our answer.
+async fn read_away(mut body: Incoming) {
+    while let Some(Ok(_)) = body.frame().await {}
 }
 
 fn too_large(limit_bytes: usize) -> Response<Body> {
@@ -337,15 +347,18 @@ fn refused(refusal: Refusal) -> Response<Body> {
     }
 }
 
-fn accepted() -> Response<Body> {
+/// What a post that was taken gets.
+pub fn accepted() -> Response<Body> {
     json(StatusCode::ACCEPTED, r#"{"status":"OK"}"#.to_owned())
 }
 
-fn refuse(status: StatusCode, error_type: &str, message: &str) -> Response<Body> {
+/// A refusal.
+pub fn refuse(status: StatusCode, error_type: &str, message: &str) -> Response<Body> {
     json(status, serde_json::json!({ "errorMessage": message, "errorType": error_type }).to_string())
 }
 
-fn json(status: StatusCode, text: String) -> Response<Body> {
+/// An answer in JSON.
+pub fn json(status: StatusCode, text: String) -> Response<Body> {
     let mut response = Response::new(Either::Left(Full::new(Bytes::from(text))));
     *response.status_mut() = status;
     response
