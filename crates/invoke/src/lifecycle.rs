@@ -124,14 +124,17 @@ async fn finish(
     get_ready: &GetReady,
     version: &Arc<FunctionVersion>,
 ) -> Result<(), StoreError> {
-    let unpacked = match code.unpacked(&version.code).await {
-        Ok(_) => Ok(()),
-        // The package is gone for good; anything else may pass, so it is tried again.
-        Err(StoreError::NotFound(what)) => {
-            Err(format!("The code package is missing: {what} does not exist."))
+    let mut unpacked = Ok(());
+    for package in version.packages() {
+        match code.unpacked(package).await {
+            Ok(_) => {}
+            // The package is gone for good; anything else may pass, so it is tried again.
+            Err(StoreError::NotFound(what)) => {
+                unpacked = Err(format!("The code package is missing: {what} does not exist."));
+            }
+            Err(error) => return Err(error),
         }
-        Err(error) => return Err(error),
-    };
+    }
     let mut finished = FunctionVersion::clone(version);
     finished.lifecycle = finished_lifecycle(&version.lifecycle, unpacked, get_ready(version));
     let lifecycle = finished.lifecycle.clone();

@@ -1,5 +1,6 @@
 //! A function version: the unit that is stored, resolved and run.
 
+use crate::layer::AttachedLayer;
 use crate::name::{FunctionName, Qualifier, function_arn};
 use crate::scope::Scope;
 use crate::timestamp::Timestamp;
@@ -179,8 +180,8 @@ pub struct FunctionVersion {
     pub vpc: Option<VpcConfig>,
     /// `FileSystemConfigs`.
     pub file_systems: Vec<FileSystemConfig>,
-    /// `Layers`: ARNs in order. None can be resolved before layers exist.
-    pub layers: Vec<String>,
+    /// `Layers`, in the order in which they are laid over each other.
+    pub layers: Vec<AttachedLayer>,
     /// ARN of the code-signing configuration new packages are checked by (kept on `$LATEST`).
     pub code_signing_config_arn: Option<String>,
     /// Tags of the function (kept on `$LATEST`).
@@ -294,6 +295,11 @@ impl FunctionVersion {
     /// The ARN with this version's number, `...:$LATEST` for the unpublished one.
     pub fn qualified_arn(&self) -> String {
         function_arn(&self.scope, &self.name, Some(&self.version.into()))
+    }
+
+    /// Every package its instances have mounted: its own, and its layers'.
+    pub fn packages(&self) -> impl Iterator<Item = &CodeDigest> {
+        std::iter::once(&self.code).chain(self.layers.iter().map(|layer| &layer.code))
     }
 
     /// `Timeout` as a duration.

@@ -16,6 +16,8 @@ pub const ASYNC_PAYLOAD_BYTES: usize = 1_048_576;
 pub const ZIP_BYTES: usize = 52_428_800;
 /// Largest unpacked code including layers, bytes.
 pub const UNZIPPED_BYTES: u64 = 262_144_000;
+/// Layers of a function.
+pub const LAYERS: usize = 5;
 /// Most entries in a package: our own bound against archives of millions of empty files.
 pub const ZIP_ENTRIES: usize = 100_000;
 /// Largest CreateFunction or UpdateFunctionCode request body, bytes.

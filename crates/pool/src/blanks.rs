@@ -96,7 +96,6 @@ impl BlankKind {
         SandboxSpec {
             root: self.root.clone(),
             code: None,
-            compiled: None,
             file_systems: Vec::new(),
             temporary: Temporary::New { size_mib: TEMPORARY_MIB },
             limits: Limits { memory_bytes: MEMORY_BYTES, ..limits },

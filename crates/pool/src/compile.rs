@@ -9,7 +9,7 @@ use crate::pool::Pool;
 use bytes::Bytes;
 use lamplight_model::{CodeDigest, FunctionVersion};
 use lamplight_runtime::managed::{compile_command, sized_command};
-use lamplight_sandbox::{Limits, Protocol, SandboxSpec, Started, Temporary};
+use lamplight_sandbox::{Code, Limits, Protocol, SandboxSpec, Started, Temporary};
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -145,8 +145,7 @@ impl Pool {
     ) -> Result<Bytes, String> {
         let spec = SandboxSpec {
             root,
-            code: Some(code),
-            compiled: None,
+            code: Some(Code::of(code)),
             file_systems: Vec::new(),
             temporary: Temporary::New { size_mib: TEMPORARY_MIB },
             limits: LIMITS,

@@ -39,6 +39,9 @@ const RESERVED_ABSENT: &[&str] = &[
     "AWS_CONTAINER_AUTHORIZATION_TOKEN",
 ];
 
+/// Names a program that is started instead of the interpreter.
+pub const EXEC_WRAPPER: &str = "AWS_LAMBDA_EXEC_WRAPPER";
+
 /// What an interpreter itself reads when it starts, of the variables the platform sets.
 const READ_AT_START: &[&str] = &[
     "AWS_LAMBDA_RUNTIME_API",
@@ -111,7 +114,7 @@ pub fn environment(
 pub fn startup_environment(version: &FunctionVersion, plan: &RuntimePlan) -> Option<Vec<(String, String)>> {
     let mut own = version.environment.iter().flatten().map(|(name, _)| name.as_str());
     let needs_own_start = |name: &str| {
-        name == "AWS_LAMBDA_EXEC_WRAPPER" || START_TIME_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        name == EXEC_WRAPPER || START_TIME_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
     };
     if own.any(needs_own_start) {
         return None;

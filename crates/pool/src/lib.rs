@@ -17,6 +17,7 @@ pub mod snapshot;
 
 mod blanks;
 mod carried;
+mod code;
 mod compile;
 mod environment;
 mod initialization;

@@ -7,6 +7,17 @@ use lamplight_sandbox::Protocol;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
+/// Name of the program of `provided*`, in the package or in a layer.
+pub const BOOTSTRAP: &str = "bootstrap";
+/// Starts the function's own program instead of the interpreter, with the interpreter's command as its arguments, and says
+/// of one that is not there what AWS's runtimes say. Source: Lambda guide, "Using a wrapper script"; the shell script
+/// `/var/runtime/bootstrap` of AWS's Python and Node images.
+const WRAPPER_SCRIPT: &str = r#"
+if [ ! -f "$0" ]; then echo "$0: does not exist"; exit 127; fi
+if [ ! -x "$0" ]; then echo "$0: is not an executable"; exit 126; fi
+exec "$0" "$@"
+"#;
+
 /// How to run one runtime identifier on this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuntimePlan {
@@ -45,11 +56,16 @@ impl RuntimePlan {
     pub fn provided(identifier: &str) -> Self {
         Self {
             root: "provided".to_owned(),
-            command: vec!["/var/task/bootstrap".to_owned()],
+            command: vec![format!("/var/task/{BOOTSTRAP}")],
             protocol: Protocol::HttpRuntimeApi,
             family: RuntimeFamily::Provided,
             version_label: identifier.replacen('.', ":", 1),
         }
+    }
+
+    /// The command behind a wrapper, the program that `AWS_LAMBDA_EXEC_WRAPPER` names.
+    pub fn wrapped(wrapper: &str, command: Vec<String>) -> Vec<String> {
+        ["/bin/sh", "-c", WRAPPER_SCRIPT, wrapper].into_iter().map(str::to_owned).chain(command).collect()
     }
 
     /// Names this interpreter among those that compile packages: what one version made, the same version can use.

@@ -45,8 +45,8 @@ pub struct VersionSnapshot {
     pub version: VersionNumber,
     /// Which revision of it.
     pub revision_id: String,
-    /// The package its instances have mounted.
-    pub code: CodeDigest,
+    /// The packages its instances have mounted: the function's and its layers'.
+    pub packages: Vec<CodeDigest>,
     /// Instances by phase.
     pub instances: PhaseCounts,
     /// Idle ones that stand still.
@@ -70,7 +70,7 @@ impl Snapshot {
                     name: version.name.clone(),
                     version: version.version,
                     revision_id: version.revision_id.clone(),
-                    code: version.code.clone(),
+                    packages: version.packages().cloned().collect(),
                     instances,
                     frozen,
                 });

@@ -4,17 +4,17 @@ use crate::blanks::{Blank, BlankKind};
 use crate::environment::{Credentials, environment};
 use crate::instance::{Body, Instance, MeasuredMemory, OwnedTask, Room};
 use crate::log::{Journal, Output, Records};
-use crate::plan::RuntimePlan;
+use crate::plan::{BOOTSTRAP, RuntimePlan};
 use crate::pool::Pool;
 use crate::registry::Phase;
 use crate::trace;
 use crate::version_zygotes::CHILD_LIMIT;
 use lamplight_model::managed_runtime::RuntimeFamily;
 use lamplight_model::{Caller, ColdStart, FunctionVersion, ServiceError, StartKind};
-use lamplight_runtime::managed::sized_command;
 use lamplight_runtime::{AboutFunction, Conversation, ConversationError, Init, InitFailure};
 use lamplight_sandbox::{
-    Exit, FileSystemMount, Protocol, Sandbox, SandboxError, SandboxSpec, Started, Temporary, TemporaryVolume,
+    Code, Exit, FileSystemMount, Protocol, Sandbox, SandboxError, SandboxSpec, Started, Temporary,
+    TemporaryVolume,
 };
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
@@ -194,7 +194,7 @@ impl StartRequest<'_> {
         deadline: Option<Instant>,
     ) -> Attempt {
         let begun = Instant::now();
-        let code = match self.pool.code.unpacked(&self.version.code).await {
+        let code = match self.pool.code_of(self.version, self.plan).await {
             Ok(code) => code,
             Err(error) => {
                 warn!(function = %self.version.name, %error, "the code of a function is not available");
@@ -203,7 +203,7 @@ impl StartRequest<'_> {
         };
         let code_us = micros(begun.elapsed());
 
-        let blank = if volume.is_none() { self.specialise(&code).await } else { None };
+        let blank = if volume.is_none() { self.specialise(code.clone()).await } else { None };
         let begun = match blank {
             Some(begun) => begun,
             None => match self.build(code, volume).await {
@@ -309,7 +309,7 @@ impl StartRequest<'_> {
     }
 
     /// A waiting blank that belongs to this version from now on. `None` when it must be built.
-    async fn specialise(&self, code: &str) -> Option<Begun<'_>> {
+    async fn specialise(&self, code: Code) -> Option<Begun<'_>> {
         let begun = Instant::now();
         let (version, pool) = (self.version, self.pool);
         let kind = BlankKind::of(version, self.plan, pool.egress_of(version))?;
@@ -321,15 +321,13 @@ impl StartRequest<'_> {
             },
         };
         let memory_bytes = u64::from(version.memory_mib) * 1024 * 1024;
-        let compiled = pool.compiled(version, self.plan);
         let Blank { sandbox, mut conversation, platform_api, output, .. } = blank;
         // The spawner binds while this process writes down the environment and the interpreter reads it. A blank that cannot
         // be told has ended, which waiting for its first word will find.
-        let (bound, _told) =
-            tokio::join!(sandbox.bind_code(code, compiled.as_deref(), memory_bytes), async {
-                let init = Init { environment: self.environment().into_iter().collect() };
-                conversation.tell(&init).await
-            });
+        let (bound, _told) = tokio::join!(sandbox.bind_code(code, memory_bytes), async {
+            let init = Init { environment: self.environment().into_iter().collect() };
+            conversation.tell(&init).await
+        });
         if let Err(error) = bound {
             warn!(function = %version.name, %error, "failed to bind code in a blank instance, starting from nothing");
             // They pin the network namespace.
@@ -356,7 +354,7 @@ impl StartRequest<'_> {
     }
 
     /// A new sandbox with the interpreter started in it.
-    async fn build(&self, code: String, volume: Option<TemporaryVolume>) -> Result<Begun<'_>, Attempt> {
+    async fn build(&self, code: Code, volume: Option<TemporaryVolume>) -> Result<Begun<'_>, Attempt> {
         let begun = Instant::now();
         let Ok(build) = self.pool.builds.acquire().await else {
             return Err(failed("The server is stopping"));
@@ -405,11 +403,10 @@ impl StartRequest<'_> {
         environment(self.version, self.plan, stream, initialization, &credentials)
     }
 
-    fn spec(&self, code: String, volume: Option<TemporaryVolume>) -> SandboxSpec {
+    fn spec(&self, code: Code, volume: Option<TemporaryVolume>) -> SandboxSpec {
         let (version, config) = (self.version, &self.pool.config);
         SandboxSpec {
             root: self.plan.root.clone(),
-            compiled: self.pool.compiled(self.version, self.plan),
             code: Some(code),
             file_systems: version
                 .file_systems
@@ -425,7 +422,7 @@ impl StartRequest<'_> {
             },
             limits: Instance::limits(version.memory_mib, config.processes, config.open_files),
             egress: self.pool.egress_of(version),
-            command: sized_command(&self.plan.command, self.plan.family, version.memory_mib),
+            command: self.pool.command_of(version, self.plan),
             environment: self.environment(),
             protocol: self.plan.protocol,
         }
@@ -461,8 +458,7 @@ impl StartRequest<'_> {
                 )))
             }
             SandboxError::Invalid(_) | SandboxError::Step { .. }
-                if self.plan.family == RuntimeFamily::Provided
-                    && self.plan.command.first().is_some_and(|program| text.contains(program.as_str())) =>
+                if self.plan.family == RuntimeFamily::Provided && text.contains(&format!("/{BOOTSTRAP}")) =>
             {
                 Attempt::Failed(StartFailure::Entrypoint(text))
             }

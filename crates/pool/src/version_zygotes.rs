@@ -267,7 +267,7 @@ impl Pool {
         sleep(CALL_GOES_FIRST).await;
         let _alone = self.compilations.one_at_a_time.acquire().await.map_err(|_| None)?;
         let begun = Instant::now();
-        let code = self.code.unpacked(&version.code).await.map_err(|_| later())?;
+        let code = self.code_of(version, plan).await.map_err(|_| later())?;
         let kind = BlankKind::of(version, plan, false).ok_or(None)?;
         let limits = Instance::limits(version.memory_mib, self.config.processes, self.config.open_files);
         let spec = kind.spec(limits);
@@ -275,7 +275,6 @@ impl Pool {
         command.push(ARGUMENT.to_owned());
         let spec = SandboxSpec {
             code: Some(code),
-            compiled: self.compiled(version, plan),
             limits,
             command,
             environment: shared_environment(version, plan, &Credentials::from_random(&rand::random())),

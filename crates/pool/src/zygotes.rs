@@ -133,7 +133,6 @@ async fn start(backend: &dyn SandboxBackend, key: &ZygoteKey, spec: SandboxSpec)
     let spec = SandboxSpec {
         root: key.root.clone(),
         code: None,
-        compiled: None,
         egress: false,
         command,
         environment: key.environment.clone(),

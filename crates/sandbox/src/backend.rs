@@ -1,6 +1,6 @@
 //! The seam: a backend starts sandboxes. `tests/contract.rs` proves it for each backend, the fake included.
 
-use crate::spec::{Limits, SandboxSpec, TemporaryVolume};
+use crate::spec::{Code, Limits, SandboxSpec, TemporaryVolume};
 use async_trait::async_trait;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
@@ -86,18 +86,13 @@ pub type Reclaim = Pin<Box<dyn Future<Output = Result<u64, SandboxError>> + Send
 pub trait Sandbox: Send + Sync {
     /// Host-wide unique, 32 hexadecimal digits.
     fn id(&self) -> &str;
-    /// Binds the code of a sandbox that was started without any, with what was compiled of it, and bounds its memory. What runs inside sees the
-    /// code at `/var/task` at once, but for a process that stands in that directory: it must enter it anew.
+    /// Binds the code of a sandbox that was started without any, with what was compiled of it and its layers, and bounds its
+    /// memory. What runs inside sees them at once, but for a process that stands in `/var/task`: it must enter it anew.
     ///
     /// # Errors
     /// `Invalid` when there is no such code, `Interrupted` when the sandbox or its spawner is gone. The sandbox is of no
     /// use after an error.
-    async fn bind_code(
-        &self,
-        code: &str,
-        compiled: Option<&str>,
-        memory_bytes: u64,
-    ) -> Result<(), SandboxError>;
+    async fn bind_code(&self, code: Code, memory_bytes: u64) -> Result<(), SandboxError>;
     /// Applies `limits` fully: called when the start is over (the start runs with a whole processor).
     fn apply_limits(&self, limits: Limits) -> Result<(), SandboxError>;
     /// Stops all processes where they are. Takes microseconds; a frozen sandbox can be killed.

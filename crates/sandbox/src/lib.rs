@@ -20,4 +20,4 @@ pub mod spec;
 pub mod temporary;
 
 pub use backend::{Exit, Reclaim, Sandbox, SandboxBackend, SandboxError, Started, Timings, Usage, Zygote};
-pub use spec::{FileSystemMount, Limits, Protocol, RootEntry, SandboxSpec, Temporary, TemporaryVolume};
+pub use spec::{Code, FileSystemMount, Limits, Protocol, RootEntry, SandboxSpec, Temporary, TemporaryVolume};

@@ -75,16 +75,31 @@ pub struct Limits {
     pub open_files: u32,
 }
 
+/// What a sandbox runs: names of directories beneath the host's code directory.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Code {
+    /// Bound at `/var/task`.
+    pub package: String,
+    /// Bound at `/var/compiled`: what was made of the package.
+    pub compiled: Option<String>,
+    /// Seen as one tree at `/opt`, later ones over earlier ones; five at most, as Lambda allows.
+    pub layers: Vec<String>,
+}
+
+impl Code {
+    /// A package and nothing beside it.
+    pub fn of(package: impl Into<String>) -> Self {
+        Self { package: package.into(), ..Self::default() }
+    }
+}
+
 /// One sandbox.
 #[derive(Debug)]
 pub struct SandboxSpec {
     /// Name of a root registered with the privileged side (`roots.json`).
     pub root: String,
-    /// Name of a directory beneath the host's code directory, bound at `/var/task`; with `None` that is empty until
-    /// [`bind_code`](crate::Sandbox::bind_code).
-    pub code: Option<String>,
-    /// Name of another directory beneath the host's code directory, bound at `/var/compiled`: what was made of the code.
-    pub compiled: Option<String>,
+    /// What it runs; with `None` there is nothing until [`bind_code`](crate::Sandbox::bind_code).
+    pub code: Option<Code>,
     /// Durable directories.
     pub file_systems: Vec<FileSystemMount>,
     /// `/tmp`.

@@ -8,8 +8,8 @@
 
 use lamplight_sandbox::linux::{self, DaemonSockets, HostConfig, LinuxBackend, Readiness};
 use lamplight_sandbox::{
-    Exit, FileSystemMount, Limits, Protocol, RootEntry, Sandbox, SandboxBackend, SandboxError, SandboxSpec,
-    Started, Temporary, TemporaryVolume, Zygote,
+    Code, Exit, FileSystemMount, Limits, Protocol, RootEntry, Sandbox, SandboxBackend, SandboxError,
+    SandboxSpec, Started, Temporary, TemporaryVolume, Zygote,
 };
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const CODE: &str = "0123456789abcdef";
+/// Layers, and the file that each has alone.
+const LAYERS: [(&str, &str); 2] = [("1111", "first"), ("2222", "second")];
 const MIB: u64 = 1024 * 1024;
 
 fn main() {
@@ -60,6 +62,12 @@ fn prepare_host(data: &Path) -> HostConfig {
     let code = data.join("code/unpacked").join(CODE);
     std::fs::create_dir_all(&code).unwrap();
     std::fs::write(code.join("hello.txt"), "hello from the code\n").unwrap();
+    for (layer, own) in LAYERS {
+        let layer = code.with_file_name(layer);
+        std::fs::create_dir_all(layer.join("lib")).unwrap();
+        std::fs::write(layer.join(own), own).unwrap();
+        std::fs::write(layer.join("lib/which"), own).unwrap();
+    }
     let unique = std::process::id();
     HostConfig {
         data_directory: data.to_owned(),
@@ -108,6 +116,8 @@ fn daemon(sockets: DaemonSockets, data: &Path) -> i32 {
             processes_are_limited,
             temporary_has_its_size_and_is_not_memory,
             code_is_bound_late,
+            layers_are_one_tree_later_ones_over_earlier_ones,
+            layers_are_bound_late,
             a_zygotes_child_has_a_wall_of_its_own,
             children_outlive_their_zygote,
             temporary_is_carried_on,
@@ -132,8 +142,7 @@ fn limits() -> Limits {
 fn spec(script: &str) -> SandboxSpec {
     SandboxSpec {
         root: "base".to_owned(),
-        code: Some(CODE.to_owned()),
-        compiled: None,
+        code: Some(Code::of(CODE)),
         file_systems: Vec::new(),
         temporary: Temporary::New { size_mib: 64 },
         limits: limits(),
@@ -157,13 +166,13 @@ async fn code_is_bound_late(backend: LinuxBackend, _data: PathBuf) {
     let mut frames = tokio::net::UnixStream::from_std(frames).unwrap();
     let mut word = [0; 6];
     tokio::io::AsyncReadExt::read_exact(&mut frames, &mut word).await.unwrap();
-    let refused = started.sandbox.bind_code("../../etc", None, 64 * MIB).await.unwrap_err();
+    let refused = started.sandbox.bind_code(Code::of("../../etc"), 64 * MIB).await.unwrap_err();
     assert!(matches!(refused, SandboxError::Invalid(_)), "{refused}");
-    started.sandbox.bind_code(CODE, None, 64 * MIB).await.unwrap();
+    started.sandbox.bind_code(Code::of(CODE), 64 * MIB).await.unwrap();
     tokio::io::AsyncWriteExt::write_all(&mut frames, b"go\n").await.unwrap();
     let printed = output(started.output).await;
     let lines: Vec<&str> = printed.lines().filter(|line| !line.contains(": ")).collect();
-    assert_eq!(lines, ["hello from the code", "1", "hello.txt"], "{printed}");
+    assert_eq!(lines, ["lib", "hello from the code", "1", "hello.txt"], "{printed}");
     assert!(printed.contains("Read-only file system"), "{printed}");
     started.sandbox.stop().await;
 }
@@ -216,6 +225,57 @@ async fn zygote(backend: &LinuxBackend) -> Box<dyn Zygote> {
     backend.start_zygote(spec).await.unwrap()
 }
 
+/// The code with its layers, in this order.
+fn with_layers(layers: &[&str]) -> Code {
+    Code { layers: layers.iter().map(|layer| (*layer).to_owned()).collect(), ..Code::of(CODE) }
+}
+
+async fn layers_are_one_tree_later_ones_over_earlier_ones(backend: LinuxBackend, _data: PathBuf) {
+    let (first, second) = (LAYERS[0].0, LAYERS[1].0);
+    let look = r#"cd /opt; echo *; cat lib/which; echo; touch x 2>&1; rm -f lib/which 2>&1;
+        grep -c ' /opt ro,nosuid,nodev' /proc/self/mountinfo; grep -c /opt/lib /proc/self/mountinfo"#;
+    let sealed = "touch: cannot touch 'x': Read-only file system\n\
+                  rm: cannot remove 'lib/which': Read-only file system\n1\n0\n";
+    for (layers, expected) in [
+        (&[first, second][..], "first lib second\nsecond\n"),
+        (&[second, first], "first lib second\nfirst\n"),
+        (&[second], "lib second\nsecond\n"),
+    ] {
+        let (text, exit) = run(&backend, SandboxSpec { code: Some(with_layers(layers)), ..spec(look) }).await;
+        assert_eq!(text, format!("{expected}{sealed}"), "{layers:?} ended with {exit:?}");
+    }
+    for refused in [&["../../../etc"][..], &["missing"], &[first; 6]] {
+        let refused = SandboxSpec { code: Some(with_layers(refused)), ..spec("true") };
+        assert!(backend.start(refused).await.is_err());
+    }
+}
+
+async fn layers_are_bound_late(backend: LinuxBackend, _data: PathBuf) {
+    let zygote = zygote(&backend).await;
+    let mut one = Child::of(&*zygote).await;
+    let mut other = Child::of(&*zygote).await;
+    let mut none = Child::of(&*zygote).await;
+    let look =
+        "sorted(os.listdir('/opt')), os.path.exists('/opt/lib/which') and open('/opt/lib/which').read()";
+    for child in [&mut one, &mut other, &mut none] {
+        assert_eq!(child.ask(look).await, "(['lib'], False)");
+    }
+    let sandboxes = [&one, &other, &none].map(|child| &child.started.sandbox);
+    for (sandbox, layers) in sandboxes.into_iter().zip([&["1111", "2222"][..], &["1111"], &[]]) {
+        sandbox.bind_code(with_layers(layers), 64 * MIB).await.unwrap();
+    }
+    assert_eq!(one.ask(look).await, "(['first', 'lib', 'second'], 'second')");
+    assert_eq!(other.ask(look).await, "(['first', 'lib'], 'first')");
+    assert_eq!(none.ask(look).await, "(['lib'], False)");
+    let read_only = "OSError: [Errno 30] Read-only file system: '/opt/x'";
+    assert_eq!(one.ask("open('/opt/x', 'w')").await, read_only);
+    let refused = none.started.sandbox.bind_code(with_layers(&["a/b"]), 64 * MIB).await.unwrap_err();
+    assert!(matches!(refused, SandboxError::Invalid(_)), "{refused}");
+    for child in [one, other, none] {
+        child.started.sandbox.stop().await;
+    }
+}
+
 async fn a_zygotes_child_has_a_wall_of_its_own(backend: LinuxBackend, _data: PathBuf) {
     let zygote = zygote(&backend).await;
     let mut one = Child::of(&*zygote).await;
@@ -239,7 +299,7 @@ async fn a_zygotes_child_has_a_wall_of_its_own(backend: LinuxBackend, _data: Pat
             "(1, 1)",
         )
         .await;
-        check(child, "os.listdir('/var/task'), os.getcwd()", "([], '/var/task')").await;
+        check(child, "os.listdir('/var/task'), os.getcwd()", "(['lib'], '/var/task')").await;
         check(child, "open('/tmp/x', 'w').write('mine')", "4").await;
         check(child, "open('/usr/lib/x', 'w')", "OSError: [Errno 30] Read-only file system: '/usr/lib/x'")
             .await;
@@ -260,9 +320,9 @@ async fn a_zygotes_child_has_a_wall_of_its_own(backend: LinuxBackend, _data: Pat
             assert_ne!(one.ask(&expression).await, other.ask(&expression).await, "{expression}");
         }
     }
-    one.started.sandbox.bind_code(CODE, None, 64 * MIB).await.unwrap();
+    one.started.sandbox.bind_code(Code::of(CODE), 64 * MIB).await.unwrap();
     assert_eq!(one.ask("os.chdir('/var/task'), os.listdir('.')").await, "(None, ['hello.txt'])");
-    assert_eq!(other.ask("os.listdir('/var/task')").await, "[]");
+    assert_eq!(other.ask("os.listdir('/var/task')").await, "['lib']");
     // The limit is the child's, and it is killed alone.
     other
         .frames
@@ -353,7 +413,7 @@ async fn what_is_not_there_is_refused(backend: LinuxBackend, _: PathBuf) {
     };
     let error = refused(|spec| spec.root = "nonsense".to_owned()).await;
     assert!(matches!(error, SandboxError::Invalid(_)), "{error}");
-    let error = refused(|spec| spec.code = Some("../../file-systems".to_owned())).await;
+    let error = refused(|spec| spec.code = Some(Code::of("../../file-systems"))).await;
     assert!(matches!(error, SandboxError::Invalid(_)), "{error}");
     let error = refused(|spec| spec.command = vec!["/var/task/bootstrap".to_owned()]).await;
     assert!(matches!(&error, SandboxError::Invalid(text) if text.contains("No such file")), "{error}");

@@ -7,7 +7,9 @@
 
 use lamplight_sandbox::linux::{self, DaemonSockets, HostConfig, LinuxBackend, Readiness};
 use lamplight_sandbox::network::{EgressConfig, Resolver};
-use lamplight_sandbox::{Limits, Protocol, RootEntry, SandboxBackend, SandboxError, SandboxSpec, Temporary};
+use lamplight_sandbox::{
+    Code, Limits, Protocol, RootEntry, SandboxBackend, SandboxError, SandboxSpec, Temporary,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::collections::BTreeMap;
@@ -140,8 +142,7 @@ fn prepare_host(data: &Path, configured: bool) -> HostConfig {
 fn spec(script: &str, egress: bool) -> SandboxSpec {
     SandboxSpec {
         root: "base".to_owned(),
-        code: Some(CODE.to_owned()),
-        compiled: None,
+        code: Some(Code::of(CODE)),
         file_systems: Vec::new(),
         temporary: Temporary::New { size_mib: 64 },
         limits: Limits { memory_bytes: 128 << 20, cpu_millis: 1_000, processes: 64, open_files: 1024 },

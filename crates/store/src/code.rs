@@ -21,6 +21,11 @@ pub trait CodeStore: Send + Sync + 'static {
     /// The unpacked directory's name under the directory given to the sandbox host as `code` (not a path).
     /// Unpacks again if the unpacked tree is absent.
     async fn unpacked(&self, digest: &CodeDigest) -> Result<String, StoreError>;
+    /// Makes a package young again, so that it is not collected before a row that refers to it is written. Gives the bytes of
+    /// its unpacked files.
+    async fn renew(&self, digest: &CodeDigest) -> Result<u64, StoreError>;
+    /// Whether an unpacked package has a file of this name at its top. One look.
+    fn has_file(&self, digest: &CodeDigest, name: &str) -> bool;
     /// Keeps what an interpreter made of a package, a ZIP that is as little trusted as the package, until the package goes.
     /// `maker` says which interpreter: letters, digits, `.`, `-` and `_`.
     ///

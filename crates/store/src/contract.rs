@@ -275,6 +275,7 @@ pub trait Store: Send + Sync + 'static {
     async fn event_counts(&self, scope: &Scope, function: &FunctionName) -> Result<EventCounts, StoreError>;
     /// A receiver that is woken after every committed change of functions or queue.
     fn watch(&self) -> tokio::sync::watch::Receiver<u64>;
-    /// Digests that some version refers to; everything else in the code store may be collected.
+    /// Digests that something refers to: a version by its code or its layers, a document by its member `CodeDigest`. Everything
+    /// else in the code store may be collected.
     async fn referenced_code(&self) -> Result<Vec<lamplight_model::CodeDigest>, StoreError>;
 }

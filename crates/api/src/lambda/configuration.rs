@@ -60,7 +60,11 @@ pub fn configuration(version: &FunctionVersion, form: Form) -> Map<String, Value
     set("TracingConfig", json!({"Mode": version.tracing_mode}));
     set("RevisionId", version.revision_id.as_str().into());
     if !version.layers.is_empty() {
-        let layers: Vec<Value> = version.layers.iter().map(|arn| json!({"Arn": arn})).collect();
+        let layers: Vec<Value> = version
+            .layers
+            .iter()
+            .map(|layer| json!({"Arn": layer.arn, "CodeSize": layer.code_size_bytes}))
+            .collect();
         set("Layers", layers.into());
     }
     if form.status {

@@ -2,6 +2,7 @@
 
 use crate::http::{ApiError, Context, Members, Response, page, reply};
 use crate::lambda::configuration::{Form, configuration};
+use crate::lambda::layers::attach;
 use crate::lambda::patterns as pattern;
 use crate::lambda::reference::Target;
 use crate::lambda::settings::Settings;
@@ -79,6 +80,7 @@ pub async fn create(state: &ApiState, context: &Context, body: &Bytes) -> Result
         let config = code_signing::check_exists(state, &target.scope, arn).await?;
         code_signing::check_deployment(&config, &target.unqualified_arn())?;
     }
+    let layers = attach::resolve(state, context, settings.layers.as_deref().unwrap_or_default()).await?;
     let zip = code::zip_file(&source.unwrap_or_default(), "code.")?;
     let code_size_bytes = zip.len() as u64;
 
@@ -124,6 +126,8 @@ pub async fn create(state: &ApiState, context: &Context, body: &Bytes) -> Result
         tags,
         egress,
     };
+    version.layers = layers;
+    attach::check_size(state, &version).await?;
     settings.apply(&mut version);
     let publish = members.boolean("Publish")?.unwrap_or(false);
     state.store.put_version(version.clone(), Expect::Absent).await.map_err(|error| match error {

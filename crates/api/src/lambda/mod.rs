@@ -12,6 +12,7 @@ pub mod event_invoke;
 pub mod event_sources;
 pub mod functions;
 pub mod invoke;
+pub mod layers;
 pub mod operations;
 pub mod owned;
 pub mod patterns;
@@ -41,7 +42,7 @@ use operations::Match;
 /// Bound of request bodies that hold no package, bytes.
 const SMALL_REQUEST_BYTES: usize = 1024 * 1024;
 
-/// Operations that are served, beside those of `configurations`. Everything else in the table is refused by name.
+/// Operations that are served, beside those of `configurations` and `layers`. Everything else in the table is refused by name.
 const SERVED: &[&str] = &[
     "Invoke",
     "InvokeWithResponseStream",
@@ -78,7 +79,9 @@ pub async fn handle(state: &ApiState, context: &Context, found: Match<'_>, body:
 fn admit(context: &Context, found: &Match<'_>) -> Result<(), ApiError> {
     let operation = found.operation;
     context.authorize_lazily("lambda", operation.name, || resource(context, found))?;
-    let is_served = SERVED.contains(&operation.name) || configurations::SERVED.contains(&operation.name);
+    let is_served = [SERVED, configurations::SERVED, layers::SERVED]
+        .iter()
+        .any(|served| served.contains(&operation.name));
     if operation.service != "lambda" || !is_served {
         return Err(ApiError::not_supported(operation.service, operation.name));
     }
@@ -89,6 +92,9 @@ fn admit(context: &Context, found: &Match<'_>) -> Result<(), ApiError> {
 fn resource(context: &Context, found: &Match<'_>) -> String {
     match found.labels.first().and_then(|label| decode_segment(label)) {
         Some(text) if text.starts_with("arn:") => text,
+        Some(name) if layers::SERVED.contains(&found.operation.name) => {
+            context.scope.arn("lambda", &format!("layer:{name}"))
+        }
         Some(name) => context.scope.arn("lambda", &format!("function:{name}")),
         None => "*".to_owned(),
     }
@@ -106,6 +112,9 @@ async fn serve(
         "Invoke" => invoke::invoke(state, context, label, body).await,
         _ if configurations::SERVED.contains(&name) => {
             Box::pin(configurations::serve(state, context, &found.labels, name, body)).await
+        }
+        _ if layers::SERVED.contains(&name) => {
+            Box::pin(layers::serve(state, context, &found.labels, name, body)).await
         }
         // In a box: what these keep while they wait would make room for every request.
         _ => Box::pin(serve_rare(state, context, label, name, body)).await,

@@ -1,6 +1,7 @@
 //! The settings that CreateFunction and UpdateFunctionConfiguration have in common: read, checked, applied.
 
 use crate::http::{ApiError, Members};
+use crate::lambda::layers::attach;
 use crate::lambda::validation::{self as shape, Violations};
 use lamplight_model::function::{FileSystemConfig, VpcConfig};
 use lamplight_model::{FunctionVersion, limits, managed_runtime};
@@ -72,7 +73,8 @@ pub struct Settings {
     kms_key_arn: Option<String>,
     vpc: Option<VpcConfig>,
     file_systems: Option<Vec<FileSystemConfig>>,
-    layers: Option<Vec<String>>,
+    /// `Layers`, as ARNs: `layers::attach` makes of them what is stored.
+    pub layers: Option<Vec<String>>,
     logging: Option<Logging>,
 }
 
@@ -171,6 +173,9 @@ impl Settings {
         if let Some(logging) = &self.logging {
             logging.note_violations(violations);
         }
+        if let Some(layers) = &self.layers {
+            attach::note_violations(layers, violations);
+        }
         if let Some(vpc) = &self.vpc {
             list_length(&vpc.subnet_ids, "vpcConfig.subnetIds", 16, violations);
             list_length(&vpc.security_group_ids, "vpcConfig.securityGroupIds", 5, violations);
@@ -178,7 +183,7 @@ impl Settings {
     }
 
     /// Checks what the service checks after the shapes: known runtime, sizes of ordinary functions, reserved and
-    /// too large environments, layers.
+    /// too large environments.
     ///
     /// `logs_json` says whether the function writes JSON logs so far. Fails with
     /// `InvalidParameterValueException`. Changes nothing.
@@ -206,16 +211,6 @@ impl Settings {
             return Err(ApiError::invalid_parameter(
                 "SubnetIds and SecurityIds must coexist or be both empty list.",
             ));
-        }
-        if let Some(layers) = &self.layers {
-            if layers.len() > 5 {
-                return Err(ApiError::invalid_parameter("Cannot reference more than 5 layers."));
-            }
-            if let Some(layer) = layers.first() {
-                return Err(ApiError::invalid_parameter(format!(
-                    "Layer version {layer} does not exist. Lamplight does not serve layers yet."
-                )));
-            }
         }
         if self.logging.as_ref().is_some_and(|logging| logging.has_level_without_json(logs_json)) {
             return Err(ApiError::invalid_parameter(
@@ -256,7 +251,7 @@ impl Settings {
         if has_file_systems { refused("FileSystemConfigs") } else { Ok(()) }
     }
 
-    /// Writes what was given into `version`. Call after `check`.
+    /// Writes what was given into `version`, but for layers, which must be looked up. Call after `check`.
     pub fn apply(self, version: &mut FunctionVersion) {
         fn set<T>(target: &mut T, value: Option<T>) {
             if let Some(value) = value {
@@ -274,7 +269,6 @@ impl Settings {
         set(&mut version.tracing_mode, self.tracing_mode);
         set(&mut version.snap_start, self.snap_start);
         set(&mut version.file_systems, self.file_systems);
-        set(&mut version.layers, self.layers);
         // An empty value takes a block away; a block that was never given is absent in answers.
         if let Some(variables) = self.environment {
             version.environment = Some(variables).filter(|variables| !variables.is_empty());
@@ -505,11 +499,8 @@ mod tests {
         check(r#"{"Environment":{"Variables":{"AB":1}}}"#, Err(("SerializationException", "A map")));
         let large = format!(r#"{{"Environment":{{"Variables":{{"AB":"{}"}}}}}}"#, "x".repeat(4_096));
         check(&large, Err((PARAMETER, "exceeded the 4KB limit. String measured: {\"AB\":\"xxx")));
-        check(
-            r#"{"Layers":["l","l","l","l","l","l"]}"#,
-            Err((PARAMETER, "Cannot reference more than 5 layers.")),
-        );
-        check(r#"{"Layers":["arn:l:1"]}"#, Err((PARAMETER, "Layer version arn:l:1 does not exist.")));
+        check(r#"{"Layers":["a","b"]}"#, Err((VALIDATION, "Value '[a, b]' at 'layers' failed")));
+        check(r#"{"Layers":["arn:aws:lambda:us-east-1:000000000000:layer:l:1"]}"#, Ok(()));
         check(r#"{"Layers":[]}"#, Ok(()));
         check(r#"{"VpcConfig":{"SubnetIds":["s"],"SecurityGroupIds":["g"]}}"#, Ok(()));
         check(r#"{"VpcConfig":{"SubnetIds":[],"SecurityGroupIds":[]}}"#, Ok(()));

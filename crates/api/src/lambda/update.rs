@@ -6,6 +6,7 @@
 use crate::http::{ApiError, Context, Members, Response, reply};
 use crate::lambda::configuration::{Form, configuration as shown};
 use crate::lambda::functions::{check_architecture, new_revision, read_architecture};
+use crate::lambda::layers::attach;
 use crate::lambda::reference::Target;
 use crate::lambda::settings::Settings;
 use crate::lambda::validation::Violations;
@@ -51,6 +52,7 @@ pub async fn code(
     changed.code_size_bytes = zip.len() as u64;
     // A dry run checks the package by storing it; nothing refers to it, so it is collected again.
     changed.code = state.code.put(zip).await?;
+    attach::check_size(state, &changed).await?;
     if dry_run {
         return Ok(answer(&changed, false));
     }
@@ -82,6 +84,10 @@ pub async fn configuration(
     check_revision(members.string("RevisionId")?.as_deref(), &latest)?;
     check_changeable(&latest)?;
     let mut changed = FunctionVersion::clone(&latest);
+    if let Some(arns) = &settings.layers {
+        changed.layers = attach::resolve(state, context, arns).await?;
+        attach::check_size(state, &changed).await?;
+    }
     settings.apply(&mut changed);
     Ok(answer(&write(state, &latest, changed).await?, false))
 }

@@ -407,6 +407,14 @@ impl CodeStore for MemoryCode {
         Ok(digest.as_str().to_owned())
     }
 
+    async fn renew(&self, _digest: &CodeDigest) -> Result<u64, StoreError> {
+        unreachable!()
+    }
+
+    fn has_file(&self, _digest: &CodeDigest, _name: &str) -> bool {
+        unreachable!()
+    }
+
     async fn collect(&self, _referenced: &[CodeDigest]) -> Result<u64, StoreError> {
         unreachable!()
     }

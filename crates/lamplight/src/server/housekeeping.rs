@@ -53,7 +53,8 @@ pub async fn expect_calls(store: Arc<dyn Store>, pool: Arc<Pool>) {
 async fn collect_code(store: &dyn Store, code: &dyn CodeStore, pool: &Pool) -> Result<u64, StoreError> {
     // An instance may still run what no version refers to any more. Asked before the store: an instance that
     // starts meanwhile is of a version that the store knows.
-    let mounted = pool.snapshot().versions.into_iter().map(|version| version.code).collect::<Vec<_>>();
+    let mounted =
+        pool.snapshot().versions.into_iter().flat_map(|version| version.packages).collect::<Vec<_>>();
     let mut referenced = store.referenced_code().await?;
     referenced.extend(mounted);
     code.collect(&referenced).await

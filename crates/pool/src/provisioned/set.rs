@@ -295,6 +295,7 @@ fn same(one: &FunctionVersion, other: &FunctionVersion) -> bool {
     one.revision_id == other.revision_id
         && one.version == other.version
         && one.code == other.code
+        && one.layers == other.layers
         && one.egress == other.egress
         && is_of(one, &other.scope, &other.name)
 }

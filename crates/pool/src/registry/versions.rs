@@ -120,6 +120,7 @@ impl<I> Registry<I> {
                     && known.name == version.name
                     && known.egress == version.egress
                     && known.code == version.code
+                    && known.layers == version.layers
                     && known.scope == version.scope
             })
         })

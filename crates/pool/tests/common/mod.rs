@@ -92,7 +92,7 @@ impl Fixture {
         let pool = Pool::new(
             config,
             backend,
-            Arc::new(FolderCode),
+            Arc::new(FolderCode(code.clone())),
             log.clone(),
             runtimes,
             Arc::new(|listener, _caller| {
@@ -231,7 +231,7 @@ fn python() -> String {
 }
 
 /// Packages that lie unpacked already.
-struct FolderCode;
+struct FolderCode(PathBuf);
 
 #[async_trait]
 impl CodeStore for FolderCode {
@@ -243,6 +243,12 @@ impl CodeStore for FolderCode {
     }
     async fn unpacked(&self, digest: &CodeDigest) -> Result<String, StoreError> {
         Ok(digest.as_str().to_owned())
+    }
+    async fn renew(&self, _digest: &CodeDigest) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+    fn has_file(&self, digest: &CodeDigest, name: &str) -> bool {
+        self.0.join(digest.as_str()).join(name).is_file()
     }
     async fn collect(&self, _referenced: &[CodeDigest]) -> Result<u64, StoreError> {
         Ok(0)

@@ -96,7 +96,7 @@ impl SandboxBackend for FakeBackend {
         let Some(code) = &spec.code else {
             return Err(SandboxError::Invalid("this backend binds no code late".to_owned()));
         };
-        let task = self.host.code.join(code);
+        let task = self.host.code.join(&code.package);
         let inside = spec.command.first().cloned().unwrap_or_default();
         let command: Vec<String> = spec.command.iter().map(|part| self.resolve(part, &task)).collect();
         if !is_executable(Path::new(command.first().map_or("", String::as_str))) {

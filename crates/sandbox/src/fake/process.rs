@@ -1,7 +1,7 @@
 //! One plain process standing in for a sandbox.
 
 use crate::backend::{Exit, Reclaim, Sandbox, SandboxError, Usage};
-use crate::spec::{Limits, TemporaryVolume};
+use crate::spec::{Code, Limits, TemporaryVolume};
 use async_trait::async_trait;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::collections::HashMap;
@@ -77,7 +77,7 @@ impl Sandbox for FakeSandbox {
         &self.id
     }
 
-    async fn bind_code(&self, _: &str, _: Option<&str>, _memory_bytes: u64) -> Result<(), SandboxError> {
+    async fn bind_code(&self, _code: Code, _memory_bytes: u64) -> Result<(), SandboxError> {
         Err(SandboxError::Invalid("this backend binds no code late".to_owned()))
     }
 

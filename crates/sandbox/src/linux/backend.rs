@@ -8,7 +8,7 @@ use super::message::{KeeperNotice, ShellNotice, ShellRequest, SpawnerReply, Spaw
 use super::{channel, sys};
 use crate::backend::SandboxError;
 use crate::cgroup::ControlFiles;
-use crate::spec::{Temporary, TemporaryVolume};
+use crate::spec::{Code, Temporary, TemporaryVolume};
 use rustix::fd::{AsFd, OwnedFd};
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -412,12 +412,7 @@ impl Shared {
     }
 
     /// Lets the sandbox's spawner bind code in it.
-    pub(super) async fn bind(
-        &self,
-        id: &str,
-        code: &str,
-        compiled: Option<&str>,
-    ) -> Result<(), SandboxError> {
+    pub(super) async fn bind(&self, id: &str, code: Code) -> Result<(), SandboxError> {
         let gone = || SandboxError::Interrupted("the spawner of the sandbox ended".to_owned());
         let (answer, receiver) = oneshot::channel();
         let spawner = {
@@ -426,11 +421,7 @@ impl Shared {
             state.binds.insert(id.to_owned(), BindRequest { spawner, answer });
             spawner
         };
-        let request = SpawnerRequest::Bind {
-            id: id.to_owned(),
-            code: code.to_owned(),
-            compiled: compiled.map(str::to_owned),
-        };
+        let request = SpawnerRequest::Bind { id: id.to_owned(), code };
         if !self.send(&request, spawner) {
             self.lock().binds.remove(id);
             return Err(gone());

@@ -101,8 +101,12 @@ impl LinuxBackend {
         let mut descriptors = vec![output_writer.as_fd()];
         descriptors.extend((!mounts).then(|| volume.device.as_fd()));
         descriptors.extend(third.as_ref().map(AsFd::as_fd));
-        channel::send(shell.control.as_fd(), &ShellRequest::Build { mounted: mounts, build }, &descriptors)
-            .map_err(|error| SandboxError::Interrupted(format!("the shell ended: {error}")))?;
+        channel::send(
+            shell.control.as_fd(),
+            &ShellRequest::Build { mounted: mounts, build: Box::new(build) },
+            &descriptors,
+        )
+        .map_err(|error| SandboxError::Interrupted(format!("the shell ended: {error}")))?;
         drop((output_writer, third));
         let control = sys::watch(shell.control).map_err(|error| failed("watch the sandbox", error))?;
         let (ShellNotice::Built { build_us }, _) = building(&control, killer.files()).await? else {

@@ -1,6 +1,6 @@
 //! Everything the unprivileged daemon may ask of the privileged processes, and their answers: closed enums.
 
-use crate::spec::{FileSystemMount, Limits, Protocol, SandboxSpec, Temporary};
+use crate::spec::{Code, FileSystemMount, Limits, Protocol, SandboxSpec, Temporary};
 use serde::{Deserialize, Serialize};
 
 /// How the ids of a spawner's sandboxes begin.
@@ -34,10 +34,8 @@ pub enum SpawnerRequest {
     Bind {
         /// The sandbox.
         id: String,
-        /// Directory beneath the code directory.
-        code: String,
-        /// Another one, for `/var/compiled`.
-        compiled: Option<String>,
+        /// What is bound.
+        code: Code,
     },
 }
 
@@ -140,7 +138,7 @@ pub enum ShellRequest {
         /// Whether the volume that came with `Mount` is to be used.
         mounted: bool,
         /// The sandbox.
-        build: Build,
+        build: Box<Build>,
     },
 }
 
@@ -151,10 +149,8 @@ pub struct Build {
     pub role: Role,
     /// Name in `roots.json`.
     pub root: String,
-    /// Directory beneath the code directory; `None` leaves `/var/task` empty for a later `Bind`.
-    pub code: Option<String>,
-    /// Directory beneath the code directory, for `/var/compiled`.
-    pub compiled: Option<String>,
+    /// What is bound; `None` leaves `/var/task` empty for a later `Bind`.
+    pub code: Option<Code>,
     /// Durable directories.
     pub file_systems: Vec<FileSystemMount>,
     /// Open-file limit is applied here; the others are cgroup files of the daemon.
@@ -176,7 +172,6 @@ impl Build {
         let SandboxSpec {
             root,
             code,
-            compiled,
             file_systems,
             temporary,
             limits,
@@ -185,8 +180,7 @@ impl Build {
             environment,
             protocol,
         } = spec;
-        let build =
-            Self { role, root, code, compiled, file_systems, limits, command, environment, protocol, egress };
+        let build = Self { role, root, code, file_systems, limits, command, environment, protocol, egress };
         (build, temporary)
     }
 }

@@ -5,7 +5,7 @@
 //! owns its mounts could clear read-only).
 
 use super::sys;
-use crate::spec::{FileSystemMount, RootEntry};
+use crate::spec::{Code, FileSystemMount, RootEntry};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
@@ -47,6 +47,13 @@ const READ_WRITE: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
 const CODE: &str = "/var/task";
 /// Where what was compiled of it is.
 const COMPILED: &str = "/var/compiled";
+/// Where its layers are.
+const LAYERS: &str = "/opt";
+/// Most layers of one sandbox. Source: Lambda quotas, "Function layers".
+const MOST_LAYERS: usize = 5;
+/// Directories of libraries that code bound late may bring. The dynamic linker looks for those of `LD_LIBRARY_PATH` once, when
+/// an interpreter starts, and never again for one that was not there (glibc, elf/dl-load.c, `open_path`).
+const LIBRARIES: [&str; 2] = ["opt/lib", "var/task/lib"];
 
 /// Top-level names that are links into `/usr` on a merged-usr host, and are made the same inside.
 const TOP_LEVEL_LINKS: [&str; 5] = ["bin", "sbin", "lib", "lib64", "lib32"];
@@ -61,10 +68,8 @@ pub struct Tree<'a> {
     pub entries: &'a [RootEntry],
     /// Directory that holds unpacked code.
     pub code_directory: BorrowedFd<'a>,
-    /// Name beneath it.
-    pub code: Option<&'a str>,
-    /// Another name beneath it: what was compiled of the code.
-    pub compiled: Option<&'a str>,
+    /// Names beneath it.
+    pub code: Option<&'a Code>,
     /// Directory that holds durable directories.
     pub file_system_directory: BorrowedFd<'a>,
     /// Which of them.
@@ -118,9 +123,11 @@ pub fn enter(tree: &Tree<'_>) -> Result<(), Failure> {
     for entry in tree.entries {
         mount_entry(root, entry, tree.empty)?;
     }
-    for (name, target) in [(tree.code, CODE), (tree.compiled, COMPILED)] {
-        if let Some(name) = name {
-            let mount = hidden_beneath(tree.code_directory, name, tree.empty)?;
+    for directory in LIBRARIES {
+        make_directory(&root.join(directory))?;
+    }
+    if let Some(code) = tree.code {
+        for (mount, target) in code_mounts(tree.code_directory, code, tree.empty)? {
             move_onto(mount.as_fd(), &root.join(target.trim_start_matches('/')))?;
         }
     }
@@ -217,7 +224,7 @@ fn mount_entry(root: &Path, entry: &RootEntry, empty: BorrowedFd<'_>) -> Result<
         std::fs::File::create(&target).doing(|| format!("create {}", target.display()))?;
     }
     if entry.hide && is_directory {
-        let mount = hidden(source.as_fd(), empty, &entry.inside.to_string_lossy())?;
+        let mount = hidden(&[source], empty, &entry.inside.to_string_lossy())?;
         return move_onto(mount.as_fd(), &target);
     }
     let mount = clone_mount(source.as_fd()).doing(|| format!("clone {}", entry.host.display()))?;
@@ -231,12 +238,8 @@ fn mount_entry(root: &Path, entry: &RootEntry, empty: BorrowedFd<'_>) -> Result<
 /// The mount is made in this process's own mount namespace and only moved in the other one (measured: 8 microseconds).
 /// `home` is this process's own mount namespace. The caller must end when this fails with `stranded`.
 pub fn bind_code(binding: &Binding<'_>) -> Result<(), BindFailure> {
-    let mounts = [(Some(binding.code), CODE), (binding.compiled, COMPILED)]
-        .into_iter()
-        .filter_map(|(name, target)| Some((name?, target)))
-        .map(|(name, target)| Ok((hidden_beneath(binding.code_directory, name, binding.empty)?, target)))
-        .collect::<Result<Vec<_>, Failure>>()
-        .map_err(BindFailure::Failed)?;
+    let mounts =
+        code_mounts(binding.code_directory, binding.code, binding.empty).map_err(BindFailure::Failed)?;
     sys::enter_namespace(binding.process, libc::CLONE_NEWNS)
         .doing(|| "enter the sandbox's mount namespace".to_owned())
         .map_err(BindFailure::Failed)?;
@@ -245,9 +248,26 @@ pub fn bind_code(binding: &Binding<'_>) -> Result<(), BindFailure> {
     moved.map_err(BindFailure::Failed)
 }
 
-/// A directory of the code directory, to be moved to its place.
-fn hidden_beneath(directory: BorrowedFd<'_>, name: &str, empty: BorrowedFd<'_>) -> Result<OwnedFd, Failure> {
-    hidden(open_beneath(directory, name)?.as_fd(), empty, "the code")
+/// Detached mounts of everything that code is made of, each with the place it is to be moved to.
+fn code_mounts(
+    directory: BorrowedFd<'_>,
+    code: &Code,
+    empty: BorrowedFd<'_>,
+) -> Result<Vec<(OwnedFd, &'static str)>, Failure> {
+    if code.layers.len() > MOST_LAYERS {
+        return Err(invalid("mount the layers", format!("there are {} of them", code.layers.len())));
+    }
+    let opened = |name: &String| open_beneath(directory, name);
+    let mut mounts = vec![(hidden(&[opened(&code.package)?], empty, "the code")?, CODE)];
+    if let Some(compiled) = &code.compiled {
+        mounts.push((hidden(&[opened(compiled)?], empty, "the compiled code")?, COMPILED));
+    }
+    if !code.layers.is_empty() {
+        // The uppermost first.
+        let layers = code.layers.iter().rev().map(opened).collect::<Result<Vec<_>, _>>()?;
+        mounts.push((hidden(&layers, empty, "the layers")?, LAYERS));
+    }
+    Ok(mounts)
 }
 
 /// What `bind_code` needs.
@@ -258,10 +278,8 @@ pub struct Binding<'a> {
     pub home: BorrowedFd<'a>,
     /// Directory that holds unpacked code, opened in `home`.
     pub code_directory: BorrowedFd<'a>,
-    /// Name beneath it.
-    pub code: &'a str,
-    /// What was compiled of it, beneath the same directory.
-    pub compiled: Option<&'a str>,
+    /// Names beneath it.
+    pub code: &'a Code,
     /// An empty directory, opened in `home`.
     pub empty: BorrowedFd<'a>,
 }
@@ -274,14 +292,16 @@ pub enum BindFailure {
     Stranded,
 }
 
-/// A detached, read-only view of a directory whose host path `/proc/self/mountinfo` does not tell.
+/// A detached, read-only view of directories, the first one uppermost, whose host paths `/proc/self/mountinfo` does not tell.
 ///
 /// A bind shows the path of its root within the file system; an overlay shows only its options, and those
-/// name descriptors. Two lower layers (the second one empty) make it read-only without an upper one.
-fn hidden(source: BorrowedFd<'_>, empty: BorrowedFd<'_>, what: &str) -> Result<OwnedFd, Failure> {
+/// name descriptors. Two lower layers (the last one empty) make it read-only without an upper one.
+fn hidden(sources: &[OwnedFd], empty: BorrowedFd<'_>, what: &str) -> Result<OwnedFd, Failure> {
     use rustix::fd::AsRawFd;
     // With the mount API the option text is what we pass here, never the path behind the descriptors.
-    let layers = format!("/proc/self/fd/{}:/proc/self/fd/{}", source.as_raw_fd(), empty.as_raw_fd());
+    let layers = sources.iter().map(OwnedFd::as_fd).chain([empty]);
+    let layers = layers.map(|layer| format!("/proc/self/fd/{}", layer.as_raw_fd()));
+    let layers = layers.collect::<Vec<_>>().join(":");
     let context = rustix::mount::fsopen("overlay", rustix::mount::FsOpenFlags::FSOPEN_CLOEXEC)
         .doing(|| "open an overlay (is the overlay module loaded?)".to_owned())?;
     rustix::mount::fsconfig_set_string(&context, "source", "lamplight")

@@ -5,7 +5,7 @@ use super::message::ShellNotice;
 use super::sys;
 use crate::backend::{Exit, Reclaim, Sandbox, SandboxError, Usage};
 use crate::cgroup::ControlFiles;
-use crate::spec::{Limits, TemporaryVolume};
+use crate::spec::{Code, Limits, TemporaryVolume};
 use async_trait::async_trait;
 use rustix::fd::OwnedFd;
 use std::sync::Arc;
@@ -90,14 +90,9 @@ impl Sandbox for LinuxSandbox {
         &self.id
     }
 
-    async fn bind_code(
-        &self,
-        code: &str,
-        compiled: Option<&str>,
-        memory_bytes: u64,
-    ) -> Result<(), SandboxError> {
+    async fn bind_code(&self, code: Code, memory_bytes: u64) -> Result<(), SandboxError> {
         self.files.set_memory(memory_bytes).map_err(|error| Self::failed("apply the limits", error))?;
-        self.shared.bind(&self.id, code, compiled).await
+        self.shared.bind(&self.id, code).await
     }
 
     fn apply_limits(&self, limits: Limits) -> Result<(), SandboxError> {

@@ -11,7 +11,7 @@ use super::sys::{self, Forked};
 use super::{channel, identity};
 use crate::cgroup;
 use crate::network::Egress;
-use crate::spec::RootEntry;
+use crate::spec::{Code, RootEntry};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
@@ -194,7 +194,7 @@ impl Spawner<'_> {
                     self.reply(&SpawnerReply::ShellFailed { id, message }, &[]);
                 }
             }
-            SpawnerRequest::Bind { id, code, compiled } => match self.bind(&id, &code, compiled.as_deref()) {
+            SpawnerRequest::Bind { id, code } => match self.bind(&id, &code) {
                 Ok(()) => self.reply(&SpawnerReply::Bound { id }, &[]),
                 Err(BindFailure::Failed(Failure { step, message, invalid })) => {
                     self.reply(&SpawnerReply::BindFailed { id, step, message, invalid }, &[]);
@@ -205,7 +205,7 @@ impl Spawner<'_> {
         ControlFlow::Continue(())
     }
 
-    fn bind(&mut self, id: &str, code: &str, compiled: Option<&str>) -> Result<(), BindFailure> {
+    fn bind(&mut self, id: &str, code: &Code) -> Result<(), BindFailure> {
         let unknown = || BindFailure::Failed(invalid("bind code", "this spawner has no sandbox of that id"));
         let shell = self.shells.values_mut().find(|shell| shell.id == id).ok_or_else(unknown)?;
         shell.learn_init();
@@ -214,7 +214,6 @@ impl Spawner<'_> {
             home: self.sources.home.as_fd(),
             code_directory: self.sources.code.as_fd(),
             code,
-            compiled,
             empty: self.sources.empty.as_fd(),
         })
     }

@@ -122,7 +122,7 @@ impl Shape {
     /// `None` when it has something that only one sandbox has.
     fn of(build: &Build, temporary: &Temporary) -> Option<Self> {
         let Temporary::New { size_mib } = *temporary else { return None };
-        let bare = build.code.is_none() && build.compiled.is_none() && build.file_systems.is_empty();
+        let bare = build.code.is_none() && build.file_systems.is_empty();
         bare.then(|| Self { root: build.root.clone(), egress: build.egress, volume_mib: size_mib })
     }
 }

@@ -126,6 +126,15 @@ impl CodeStore for DirectoryCodeStore {
         Ok(name)
     }
 
+    async fn renew(&self, digest: &CodeDigest) -> Result<u64, StoreError> {
+        let digest = digest.clone();
+        self.blocking(move |shared| shared.renew(&digest)).await?
+    }
+
+    fn has_file(&self, digest: &CodeDigest, name: &str) -> bool {
+        self.shared.unpacked.join(digest.as_str()).join(name).is_file()
+    }
+
     async fn put_compiled(&self, digest: &CodeDigest, maker: &str, zip: Bytes) -> Result<(), StoreError> {
         let (digest, name) = (digest.clone(), compiled_name(digest, maker)?);
         self.blocking(move |shared| shared.put_compiled(&digest, &name, &zip)).await?
@@ -213,6 +222,23 @@ impl Shared {
             && File::open(self.zip_path(digest))
                 .and_then(|file| file.set_times(FileTimes::new().set_modified(now)))
                 .is_ok()
+    }
+
+    fn renew(&self, digest: &CodeDigest) -> Result<u64, StoreError> {
+        let refresh = || {
+            let _present = self.collecting.read().unwrap_or_else(PoisonError::into_inner);
+            self.refresh(digest)
+        };
+        if !refresh() {
+            // Its tree may be gone; its ZIP must not be.
+            self.unpack_again(digest)?;
+            if !refresh() {
+                return Err(StoreError::NotFound(format!("code package {}", digest.as_str())));
+            }
+        }
+        let tree = self.unpacked.join(digest.as_str());
+        file_bytes(&tree)
+            .map_err(|error| StoreError::io(format!("failed to measure {}", tree.display()), error))
     }
 
     fn write_zip(&self, digest: &CodeDigest, zip: &[u8]) -> std::io::Result<()> {
@@ -328,6 +354,18 @@ impl Shared {
         }
         Ok(())
     }
+}
+
+/// Bytes of the files in a tree, as Lambda counts them: what the archive's entries unpack to.
+fn file_bytes(directory: &Path) -> std::io::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        // Of the entry itself: a link is as long as its target's name.
+        let metadata = entry.metadata()?;
+        bytes += if metadata.is_dir() { file_bytes(&entry.path())? } else { metadata.len() };
+    }
+    Ok(bytes)
 }
 
 fn system_time(timestamp: Timestamp) -> SystemTime {

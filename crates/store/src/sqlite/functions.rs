@@ -251,9 +251,14 @@ pub(super) fn code_usage(connection: &Connection, scope: &Scope) -> Result<CodeU
 }
 
 pub(super) fn referenced_code(connection: &Connection) -> Result<Vec<CodeDigest>, StoreError> {
-    let doing = "failed to list the code that functions refer to";
+    let doing = "failed to list the code that something refers to";
     let mut statement = connection
-        .prepare_cached("SELECT DISTINCT code FROM function_version ORDER BY code")
+        .prepare_cached(
+            "SELECT code FROM function_version
+             UNION SELECT layer.value ->> 'code' FROM function_version, json_each(record, '$.layers') AS layer
+             UNION SELECT value ->> 'CodeDigest' FROM document WHERE value ->> 'CodeDigest' IS NOT NULL
+             ORDER BY code",
+        )
         .map_err(failed(doing))?;
     let digests = statement.query_map(params![], |row| row.get::<_, String>(0)).map_err(failed(doing))?;
     let mut referenced = Vec::new();
