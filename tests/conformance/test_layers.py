@@ -70,7 +70,9 @@ def without_metadata(answer):
 @pytest.mark.covers("operation:GetLayerVersion")
 @pytest.mark.covers("operation:GetLayerVersionByArn")
 def test_publish_answers_every_field_and_no_other(client, name):
+    used = client.get_account_settings()["AccountUsage"]["TotalCodeSize"]
     plain = publish(client, name)
+    assert client.get_account_settings()["AccountUsage"]["TotalCodeSize"] == used + len(CONTENT)
     assert plain["ResponseMetadata"]["HTTPStatusCode"] == 201
     location = plain["Content"].pop("Location")
     created = plain["CreatedDate"]

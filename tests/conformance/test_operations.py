@@ -24,6 +24,8 @@ SERVED = {
     "ListCapacityProviders", "GetCapacityProvider", "UpdateCapacityProvider", "DeleteCapacityProvider", "ListFunctionVersionsByCapacityProvider",
     "PutFunctionScalingConfig", "GetFunctionScalingConfig",
     "PutProvisionedConcurrencyConfig", "GetProvisionedConcurrencyConfig", "ListProvisionedConcurrencyConfigs", "DeleteProvisionedConcurrencyConfig",
+    "PublishLayerVersion", "GetLayerVersion", "GetLayerVersionByArn", "ListLayers", "ListLayerVersions", "DeleteLayerVersion",
+    "AddLayerVersionPermission", "GetLayerVersionPolicy", "RemoveLayerVersionPermission",
 }
 SERVICES = ("lambda", "lambda-core", "lambda-microvms", "lambda-web")
 

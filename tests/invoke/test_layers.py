@@ -39,6 +39,7 @@ PYTHON_LAYERS = [
     {"python/shared.py": "WHO = 'the upper layer'\n", "python/own.py": "WHO = 'the layer'\n", "python/package/upper.py": "WHO = 'upper'\n", "upper": ""},
 ]
 PYTHON_FUNCTION = {
+    "lib/libof_the_function.so": open(LIBRARY, "rb").read() if LIBRARY else b"",
     "own.py": "WHO = 'the function'\n",
     "app.py": """
         import time
@@ -57,7 +58,7 @@ PYTHON_FUNCTION = {
                 "modules": [exact.WHO, own.WHO, shared.WHO, package.lower.WHO, package.upper.WHO],
                 "path": sys.path[:3],
                 "tool": subprocess.run(["tool"], capture_output=True, text=True).stdout,
-                "library": bool(ctypes.CDLL("libof_the_layer.so").zlibVersion),
+                "libraries": [bool(ctypes.CDLL(f"libof_the_{owner}.so").zlibVersion) for owner in ("layer", "function")],
                 "files": sorted(os.listdir("/opt")),
                 "refused": [refused(lambda: open("/opt/x", "w")), refused(lambda: os.remove("/opt/upper")), refused(lambda: open("/opt/python/own.py", "a"))],
                 "mounts": sum(" /opt" in line for line in open("/proc/self/mountinfo")),
@@ -68,7 +69,7 @@ PYTHON_SEES = {
     "modules": ["site-packages", "the function", "the upper layer", "lower", "upper"],
     "path": ["/var/task", f"/opt/{SITE}", "/opt/python"],
     "tool": "the tool of the layer\n",
-    "library": True,
+    "libraries": [True, True],
     "files": ["bin", "lib", "lower", "python", "upper"],
     "refused": ["Read-only file system"] * 3,
     "mounts": 1,
@@ -110,6 +111,12 @@ def test_python_on_every_way_of_starting(new_server):
     assert answer.error is None and answer.json == PYTHON_SEES
     assert server.stop() == 0
     server.assert_nothing_left()
+
+
+@pytest.mark.covers("layer:python")
+def test_python_in_a_booted_blank(new_server):
+    server = new_server(environment=COLD | {"LAMPLIGHT_INSTANCES_ZYGOTES": "false"}).start()
+    assert "blank" in ways_of(python_function(server), PYTHON_SEES, {"blank"})
 
 
 @pytest.mark.covers("layer:python")

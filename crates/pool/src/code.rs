@@ -3,8 +3,8 @@
 use crate::environment::EXEC_WRAPPER;
 use crate::plan::{BOOTSTRAP, RuntimePlan};
 use crate::pool::Pool;
-use lamplight_model::FunctionVersion;
 use lamplight_model::managed_runtime::RuntimeFamily;
+use lamplight_model::{CodeDigest, FunctionVersion};
 use lamplight_runtime::managed::sized_command;
 use lamplight_sandbox::Code;
 use lamplight_store::StoreError;
@@ -29,24 +29,73 @@ impl Pool {
 
     /// The command of an instance that is started from nothing, once its code is unpacked.
     pub(crate) fn command_of(&self, version: &FunctionVersion, plan: &RuntimePlan) -> Vec<String> {
-        match plan.family {
-            RuntimeFamily::Provided => {
-                let brings_one = |digest| self.code.has_file(digest, BOOTSTRAP);
-                let in_a_layer = || version.layers.iter().any(|layer| brings_one(&layer.code));
-                if !brings_one(&version.code) && in_a_layer() {
-                    return vec![format!("/opt/{BOOTSTRAP}")];
-                }
-                plan.command.clone()
-            }
-            // OS-only runtimes know no wrapper: their own program is the first that runs.
-            RuntimeFamily::Python | RuntimeFamily::Node | RuntimeFamily::Unserved => {
-                let command = sized_command(&plan.command, plan.family, version.memory_mib);
-                let wrapper = version.environment.as_ref().and_then(|variables| variables.get(EXEC_WRAPPER));
-                match wrapper.filter(|wrapper| !wrapper.is_empty() && !wrapper.contains('\0')) {
-                    Some(wrapper) => RuntimePlan::wrapped(wrapper, command),
-                    None => command,
-                }
-            }
+        command(version, plan, |package| self.code.has_file(package, BOOTSTRAP))
+    }
+}
+
+/// The bootstrap of a package or else of a layer; or the interpreter, behind the wrapper that the function names.
+fn command(
+    version: &FunctionVersion,
+    plan: &RuntimePlan,
+    brings_bootstrap: impl Fn(&CodeDigest) -> bool,
+) -> Vec<String> {
+    if plan.family == RuntimeFamily::Provided {
+        // A wrapper is nothing to it: its own program is the first that runs.
+        let in_a_layer = || version.layers.iter().any(|layer| brings_bootstrap(&layer.code));
+        if !brings_bootstrap(&version.code) && in_a_layer() {
+            return vec![format!("/opt/{BOOTSTRAP}")];
         }
+        return plan.command.clone();
+    }
+    let command = sized_command(&plan.command, plan.family, version.memory_mib);
+    let wrapper = version.environment.as_ref().and_then(|variables| variables.get(EXEC_WRAPPER));
+    match wrapper.filter(|wrapper| !wrapper.is_empty()) {
+        Some(wrapper) => RuntimePlan::wrapped(wrapper, command),
+        None => command,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::version;
+    use lamplight_model::AttachedLayer;
+
+    fn check(version: &FunctionVersion, plan: &RuntimePlan, with_bootstrap: &[u8], expected: &[&str]) {
+        let with_bootstrap: Vec<_> =
+            with_bootstrap.iter().map(|byte| CodeDigest::from_bytes(&[*byte; 32])).collect();
+        assert_eq!(command(version, plan, |package| with_bootstrap.contains(package)), expected);
+    }
+
+    #[test]
+    fn where_a_bootstrap_is() {
+        let mut version = version("hello", "provided.al2023");
+        version.code = CodeDigest::from_bytes(&[1; 32]);
+        version.environment = Some([(EXEC_WRAPPER.to_owned(), "/opt/wrapper".to_owned())].into());
+        let layer = |byte| AttachedLayer {
+            arn: String::new(),
+            code: CodeDigest::from_bytes(&[byte; 32]),
+            code_size_bytes: 1,
+        };
+        version.layers = vec![layer(2), layer(3)];
+        let plan = RuntimePlan::provided("provided.al2023");
+        check(&version, &plan, &[1, 2], &["/var/task/bootstrap"]);
+        check(&version, &plan, &[2], &["/opt/bootstrap"]);
+        check(&version, &plan, &[3], &["/opt/bootstrap"]);
+        check(&version, &plan, &[], &["/var/task/bootstrap"]);
+    }
+
+    #[test]
+    fn what_is_wrapped() {
+        let mut version = version("hello", "python3.13");
+        let interpreter = ["/var/lang/bin/python3.13", "/var/runtime/bootstrap.py"];
+        let plan = RuntimePlan::managed("python3.13", interpreter.map(str::to_owned).into(), "3.13.1");
+        check(&version, &plan, &[], &interpreter);
+        version.environment = Some([(EXEC_WRAPPER.to_owned(), String::new())].into());
+        check(&version, &plan, &[], &interpreter);
+        version.environment = Some([(EXEC_WRAPPER.to_owned(), "/opt/wrapper".to_owned())].into());
+        let wrapped = command(&version, &plan, |_| false);
+        assert_eq!(wrapped[..2], ["/bin/sh", "-c"]);
+        assert_eq!(wrapped[3..], ["/opt/wrapper", interpreter[0], interpreter[1]]);
     }
 }

@@ -145,7 +145,8 @@ pub struct EventCounts {
 pub struct CodeUsage {
     /// Functions, whatever the number of their versions.
     pub functions: u64,
-    /// Bytes of the ZIPs of all versions, each counted by itself.
+    /// Bytes of the ZIPs of all versions, each counted by itself, and those that documents with a `CodeDigest` give as
+    /// `CodeSizeBytes`.
     pub code_bytes: u64,
 }
 

@@ -228,6 +228,30 @@ async fn collection_takes_what_nobody_refers_to_and_is_older_than_an_hour() {
 }
 
 #[tokio::test]
+async fn a_renewed_package_is_measured_and_young_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Arc::new(AtomicI64::new(1_800_000_000_000));
+    let opened = open_at(directory.path(), &clock);
+    let zip = zip_of(&[("bootstrap", &[b'x'; 1_000]), ("a/b/c.py", b"yy"), ("empty", b"")]);
+    let digest = opened.code.put(zip).await.unwrap();
+    let tree = directory.path().join("code/unpacked").join(digest.as_str());
+    assert!(opened.code.has_file(&digest, "bootstrap"));
+    assert!(!opened.code.has_file(&digest, "a") && !opened.code.has_file(&digest, "missing"));
+    clock.fetch_add(2 * 3_600_000, Ordering::SeqCst);
+    assert_eq!(opened.code.renew(&digest).await.unwrap(), 1_002);
+    assert_eq!(opened.code.collect(&[]).await.unwrap(), 0);
+    // Also one whose tree was lost.
+    std::fs::remove_dir_all(&tree).unwrap();
+    clock.fetch_add(2 * 3_600_000, Ordering::SeqCst);
+    assert_eq!(opened.code.renew(&digest).await.unwrap(), 1_002);
+    assert_eq!(opened.code.collect(&[]).await.unwrap(), 0);
+    clock.fetch_add(2 * 3_600_000, Ordering::SeqCst);
+    assert_eq!(opened.code.collect(&[]).await.unwrap(), 1);
+    assert!(matches!(opened.code.renew(&digest).await, Err(StoreError::NotFound(_))));
+    assert!(!opened.code.has_file(&digest, "bootstrap"));
+}
+
+#[tokio::test]
 async fn what_was_compiled_of_a_package_lives_as_long() {
     let clock = Arc::new(AtomicI64::new(1_000_000_000_000));
     let directory = tempfile::tempdir().unwrap();

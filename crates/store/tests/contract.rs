@@ -132,9 +132,37 @@ async fn unfinished_functions_and_referenced_code_are_found() {
     pending.lifecycle.state = FunctionState::Active;
     store.put_version(pending, Expect::Anything).await.unwrap();
     assert!(store.unfinished_functions().await.unwrap().is_empty());
-    let mut digests = [CodeDigest::from_bytes(&[1; 32]), CodeDigest::from_bytes(&[7; 32])];
-    digests.sort();
+    let digests = [1, 7].map(|byte| CodeDigest::from_bytes(&[byte; 32]));
     assert_eq!(store.referenced_code().await.unwrap(), digests);
+}
+
+#[tokio::test]
+async fn code_is_referenced_by_layers_of_versions_and_by_documents() {
+    let (_directory, opened) = engine();
+    let store = opened.store;
+    let digest = |byte| CodeDigest::from_bytes(&[byte; 32]);
+    let layer = |byte| AttachedLayer { arn: String::new(), code: digest(byte), code_size_bytes: 1 };
+    let mut version = function("layered");
+    version.code = digest(1);
+    version.layers = vec![layer(2), layer(3)];
+    store.put_version(version.clone(), Expect::Absent).await.unwrap();
+    store.publish_version(version.clone(), &version.revision_id).await.unwrap();
+    version.layers = vec![layer(3)];
+    store.put_version(version, Expect::Anything).await.unwrap();
+    for (key, value) in [
+        ("a", serde_json::json!({"CodeDigest": digest(4).as_str(), "CodeSizeBytes": 7})),
+        ("b", serde_json::json!({"Other": digest(5).as_str()})),
+        ("c", serde_json::json!(["CodeDigest"])),
+    ] {
+        let document = Document { key: key.to_owned(), value };
+        store.put_document(&scope(), "any", document, Expect::Absent).await.unwrap();
+    }
+    assert_eq!(store.referenced_code().await.unwrap(), [1, 2, 3, 4].map(digest));
+    let counted = store.code_usage(&scope()).await.unwrap().code_bytes;
+    store.delete_document(&scope(), "any", "a").await.unwrap();
+    assert_eq!(store.code_usage(&scope()).await.unwrap().code_bytes, counted - 7);
+    store.delete_version(&scope(), &name("layered"), 1).await.unwrap();
+    assert_eq!(store.referenced_code().await.unwrap(), [1, 3].map(digest));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 use super::memory::MemoryCode;
 use super::*;
 use crate::lifecycle::converge_functions;
+use lamplight_model::AttachedLayer;
 use lamplight_store::CodeStore;
 use std::sync::atomic::AtomicUsize;
 use tokio_util::sync::CancellationToken;
@@ -93,6 +94,18 @@ async fn a_missing_package_fails_the_creation_or_only_the_update() {
     let lifecycle = failed(updating()).await.lifecycle;
     assert_eq!(lifecycle.state, FunctionState::Active);
     assert_eq!(lifecycle.last_update_status, Some(UpdateStatus::Failed));
+}
+
+#[tokio::test]
+async fn a_function_whose_layer_is_missing_fails() {
+    let layer = AttachedLayer { arn: String::new(), code: digest(2), code_size_bytes: 1 };
+    let version = FunctionVersion { lifecycle: created(), layers: vec![layer], ..function("layered") };
+    let finished = check_converges(version.clone(), code()).await;
+    assert_eq!(finished.lifecycle.state, FunctionState::Failed);
+    let reason = finished.lifecycle.state_reason.unwrap();
+    assert!(reason.starts_with("The code package is missing: "), "{reason}");
+    let both = MemoryCode { known: vec![digest(1), digest(2)], ..code() };
+    assert_eq!(check_converges(version, both).await.lifecycle.state, FunctionState::Active);
 }
 
 #[tokio::test(start_paused = true)]

@@ -574,9 +574,6 @@ def greet():
 def enter_package():
     # Code may have been bound over the directory this process has stood in since its start.
     os.chdir(os.environ.get("LAMBDA_TASK_ROOT", "/var/task"))
-    # And layers over directories of which an import has learnt that they are not there.
-    for directory in FUNCTION_PATH:
-        sys.path_importer_cache.pop(directory, None)
 
 
 def import_as_version_zygote():

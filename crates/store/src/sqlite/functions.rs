@@ -238,8 +238,11 @@ pub(super) fn unfinished(
 pub(super) fn code_usage(connection: &Connection, scope: &Scope) -> Result<CodeUsage, StoreError> {
     connection
         .prepare_cached(
-            "SELECT count(DISTINCT name), ifnull(sum(record ->> '$.code_size_bytes'), 0)
-             FROM function_version WHERE scope = ?",
+            "SELECT count(DISTINCT name), ifnull(sum(record ->> '$.code_size_bytes'), 0) + (
+                 SELECT ifnull(sum(value ->> 'CodeSizeBytes'), 0) FROM document
+                 WHERE scope = ?1 AND value ->> 'CodeDigest' IS NOT NULL
+             )
+             FROM function_version WHERE scope = ?1",
         )
         .and_then(|mut statement| {
             statement.query_row(params![scope.key()], |row| {
