@@ -42,8 +42,10 @@ use operations::Match;
 /// Bound of request bodies that hold no package, bytes.
 const SMALL_REQUEST_BYTES: usize = 1024 * 1024;
 
-/// Operations that are served, beside those of `configurations` and `layers`. Everything else in the table is refused by name.
-const SERVED: &[&str] = &[
+/// Operations that are served, by who serves them. Everything else in the table is refused by name.
+pub const SERVED: &[&[&str]] = &[FUNCTIONS, configurations::SERVED, layers::SERVED];
+/// Those that are served here.
+const FUNCTIONS: &[&str] = &[
     "Invoke",
     "InvokeWithResponseStream",
     "InvokeAsync",
@@ -79,9 +81,7 @@ pub async fn handle(state: &ApiState, context: &Context, found: Match<'_>, body:
 fn admit(context: &Context, found: &Match<'_>) -> Result<(), ApiError> {
     let operation = found.operation;
     context.authorize_lazily("lambda", operation.name, || resource(context, found))?;
-    let is_served = [SERVED, configurations::SERVED, layers::SERVED]
-        .iter()
-        .any(|served| served.contains(&operation.name));
+    let is_served = SERVED.iter().any(|served| served.contains(&operation.name));
     if operation.service != "lambda" || !is_served {
         return Err(ApiError::not_supported(operation.service, operation.name));
     }
