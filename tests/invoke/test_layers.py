@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -163,6 +164,25 @@ def test_node_on_every_way_of_starting(new_server, node, environment, wanted):
         "refused": ["EROFS", "EROFS"],
     }
     assert wanted <= ways_of(function, expected, wanted)
+
+
+@pytest.mark.covers("layer:compiled")
+def test_python_layers_are_compiled_once_for_all_functions(deploy, server):
+    source = """
+        import shared
+        def handler(event, context):
+            return [shared.WHO, shared.__cached__, shared.fail.__code__.co_filename]
+    """
+    contents = [zip_of({"python/shared.py": f"WHO = '{who}'\ndef fail():\n    pass\n"}) for who in ("first", "second")]
+    layers = [publish(server, f"compiled-{number}", content) for number, content in enumerate(contents)]
+    deploy({"app.py": source}, Layers=layers).ok()
+    unpacked = server.data_directory / "code" / "unpacked"
+    digests = [hashlib.sha256(content).hexdigest() for content in contents]
+    host.eventually(lambda: all(list(unpacked.glob(f"{digest}-python-*-layer")) for digest in digests), "both are compiled", 60)
+    for order, who in ((layers, "second"), (layers[::-1], "first"), (layers[:1], "first")):
+        seen = deploy({"app.py": source}, Layers=order).ok()
+        assert seen[0] == who and seen[2] == "/opt/python/shared.py"
+        assert seen[1].startswith("/var/compiled/opt/python/__pycache__/shared."), seen
 
 
 @pytest.mark.covers("layer:provided", client="raw HTTP")

@@ -1,4 +1,4 @@
-//! Compiles packages in the background, one at a time, each by its own interpreter in a sandbox of its own.
+//! Compiles packages and layers in the background, one at a time, each by its own interpreter in a sandbox of its own.
 //!
 //! What comes out is mounted beside the code at every later start (`/var/compiled`). Nothing waits for it and nothing
 //! needs it: without it an interpreter compiles what it imports, each time.
@@ -8,7 +8,7 @@ use crate::plan::RuntimePlan;
 use crate::pool::Pool;
 use bytes::Bytes;
 use lamplight_model::{CodeDigest, FunctionVersion};
-use lamplight_runtime::managed::{compile_command, sized_command};
+use lamplight_runtime::managed::{Compiled, compile_command, sized_command};
 use lamplight_sandbox::{Code, Limits, Protocol, SandboxSpec, Started, Temporary};
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
@@ -71,25 +71,37 @@ impl Compilations {
 }
 
 impl Pool {
-    /// Name of what was compiled of a version's package. When there is nothing yet, it is made for later starts.
-    pub(crate) fn compiled(
+    /// Names of what was compiled of a version's layers and package. What is not there yet is made for later starts.
+    pub(crate) fn compiled(self: &Arc<Self>, version: &FunctionVersion, plan: &RuntimePlan) -> Vec<String> {
+        let layers = version.layers.iter().map(|layer| (&layer.code, Compiled::Layer));
+        let parts = layers.chain([(&version.code, Compiled::Package)]);
+        parts.filter_map(|(digest, what)| self.compiled_part(version, plan, digest, what)).collect()
+    }
+
+    fn compiled_part(
         self: &Arc<Self>,
         version: &FunctionVersion,
         plan: &RuntimePlan,
+        digest: &CodeDigest,
+        what: Compiled,
     ) -> Option<String> {
         let sized = sized_command(&plan.command, plan.family, version.memory_mib);
-        let command = compile_command(plan.family, &sized)?;
+        let command = compile_command(plan.family, &sized, what)?;
         let mut compiler = plan.compiler();
+        if what == Compiled::Layer {
+            // One archive may be both.
+            compiler.push_str("-layer");
+        }
         if sized != plan.command {
             // The heap's size is among the options that what is compiled depends on.
             compiler.push_str(&format!("-{}", version.memory_mib));
         }
-        let name = self.code.compiled(&version.code, &compiler);
+        let name = self.code.compiled(digest, &compiler);
         if name.is_none()
             && !self.config.compile_limit.is_zero()
-            && self.compilations.begin(&version.code, &compiler)
+            && self.compilations.begin(digest, &compiler)
         {
-            self.compile_later(version, plan, command, compiler);
+            self.compile_later(version, plan, digest.clone(), what, command, compiler);
         }
         name
     }
@@ -98,10 +110,11 @@ impl Pool {
         self: &Arc<Self>,
         version: &FunctionVersion,
         plan: &RuntimePlan,
+        digest: CodeDigest,
+        what: Compiled,
         command: Vec<String>,
         compiler: String,
     ) {
-        let digest = version.code.clone();
         let function = version.name.clone();
         let root = plan.root.clone();
         let environment = startup_environment(version, plan).unwrap_or_default();
@@ -110,7 +123,11 @@ impl Pool {
             let work = async {
                 tokio::time::sleep(FIRST_CALL_GOES_FIRST).await;
                 let _alone = pool.compilations.one_at_a_time.acquire().await.map_err(|error| error.to_string())?;
-                let code = pool.code.unpacked(&digest).await.map_err(|error| error.to_string())?;
+                let package = pool.code.unpacked(&digest).await.map_err(|error| error.to_string())?;
+                let code = match what {
+                    Compiled::Package => Code::of(package),
+                    Compiled::Layer => Code { layers: vec![package.clone()], ..Code::of(package) },
+                };
                 let archive = pool.compile(root, code, command, environment).await?;
                 let bytes = archive.len();
                 pool.code
@@ -139,13 +156,13 @@ impl Pool {
     async fn compile(
         &self,
         root: String,
-        code: String,
+        code: Code,
         command: Vec<String>,
         environment: Vec<(String, String)>,
     ) -> Result<Bytes, String> {
         let spec = SandboxSpec {
             root,
-            code: Some(Code::of(code)),
+            code: Some(code),
             file_systems: Vec::new(),
             temporary: Temporary::New { size_mib: TEMPORARY_MIB },
             limits: LIMITS,

@@ -80,10 +80,10 @@ pub struct Limits {
 pub struct Code {
     /// Bound at `/var/task`.
     pub package: String,
-    /// Bound at `/var/compiled`: what was made of the package.
-    pub compiled: Option<String>,
     /// Seen as one tree at `/opt`, later ones over earlier ones; five at most, as Lambda allows.
     pub layers: Vec<String>,
+    /// What was made of each of these, as far as it was. Seen as one tree at `/var/compiled`, later ones over earlier ones.
+    pub compiled: Vec<String>,
 }
 
 impl Code {

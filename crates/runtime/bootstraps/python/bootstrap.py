@@ -18,8 +18,8 @@ INIT, INVOKE, BEGIN = 0x81, 0x82, 0x83
 PROTOCOL_VERSION = 1
 # A log event longer than this is cut by the platform anyway.
 LOG_BYTES = 256 * 1024
-# Byte code of the function's package, laid out like the package.
-COMPILED_PACKAGE = "/var/compiled/task"
+# Byte code of the function's package and of its layers, laid out like these: in task, in opt.
+COMPILED_PACKAGE = "/var/compiled"
 # Whether this is run as the byte code the server makes for an interpreter. Functions see the source's name.
 COMPILED = __file__.endswith("c")
 __file__ = __file__[:-1] if COMPILED else __file__
@@ -507,19 +507,21 @@ def prepare():
 
 
 def use_compiled_package():
-    """Lets imports find the byte code that compile_package.py made of the package. Whatever is wrong with it costs time only.
-    The package may come later, and its byte code never."""
-    root = os.environ.get("LAMBDA_TASK_ROOT", "/var/task") + "/"
+    """Lets imports find the byte code that compile_package.py made of package and layers. Whatever is wrong with it costs time
+    only. They may come later, and their byte code never."""
+    task = os.environ.get("LAMBDA_TASK_ROOT", "/var/task") + "/"
     external = sys.modules["_frozen_importlib_external"]
     cache_beside, load = external.cache_from_source, external._compile_bytecode
 
     def cache_from_source(*arguments, **named):
         cached = cache_beside(*arguments, **named)
-        if cached.startswith(root):
-            compiled = COMPILED_PACKAGE + cached[len(root) - 1 :]
-            if external._path_isfile(compiled):
-                return compiled
-        return cached
+        if cached.startswith(task):
+            compiled = f"{COMPILED_PACKAGE}/task/{cached[len(task) :]}"
+        elif cached.startswith("/opt/"):
+            compiled = COMPILED_PACKAGE + cached
+        else:
+            return cached
+        return compiled if external._path_isfile(compiled) else cached
 
     def compile_bytecode(data, name=None, bytecode_path=None, source_path=None):
         try:

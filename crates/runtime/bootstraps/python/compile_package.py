@@ -1,4 +1,4 @@
-"""Compiles the Python files of a function's package, so that its cold starts need not.
+"""Compiles the Python files of a function's package or of a layer, so that cold starts need not.
 
 Run in a sandbox of its own when a package is new: compiling does not execute anything of it, but whoever finds a flaw in the
 compiler is no further than that sandbox. Writes a ZIP of checked hash-based pycs (PEP 552) to standard output, named as
@@ -16,7 +16,9 @@ SECONDS = 40
 # A source of some MB makes the compiler use hundreds.
 SOURCE_BYTES = 2 * 1024 * 1024
 FILES = 20_000
+# /var/task or /opt; what is made of it goes to a directory of the same name.
 ROOT = sys.argv[1]
+NAME = os.path.basename(ROOT)
 
 
 def has_its_own(source, cached, path):
@@ -53,7 +55,7 @@ def main():
     until, left = time.monotonic() + SECONDS, FILES
     with zipfile.ZipFile(output, "w") as archive:
         # There even when it holds no file: it says that this was done.
-        archive.writestr("task/", b"")
+        archive.writestr(f"{NAME}/", b"")
         for directory, _, names in os.walk(ROOT):
             for name in names:
                 if not name.endswith(".py"):
@@ -64,7 +66,7 @@ def main():
                 try:
                     cached, data = compile_file(os.path.join(directory, name))
                     if cached:
-                        archive.writestr("task" + cached[len(ROOT) :], data)
+                        archive.writestr(NAME + cached[len(ROOT) :], data)
                 except Exception:
                     pass  # Not for this interpreter, or not to be read: importing it says so.
 

@@ -19,14 +19,24 @@ pub struct Bootstrap {
     pub content: &'static [u8],
 }
 
-/// The command that compiles a package bound at `/var/task` and writes a ZIP of what to mount at `/var/compiled` to standard
-/// output. `command` is that of the package's instances. `None` for families whose packages are used as they are.
-pub fn compile_command(family: RuntimeFamily, command: &[String]) -> Option<Vec<String>> {
+/// What a program that compiles is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compiled {
+    /// A function's package, at `/var/task`.
+    Package,
+    /// A layer, at `/opt`.
+    Layer,
+}
+
+/// The command that compiles a package or a layer and writes a ZIP of what to mount at `/var/compiled` to standard output.
+/// `command` is that of the instances. `None` for what is used as it is.
+pub fn compile_command(family: RuntimeFamily, command: &[String], what: Compiled) -> Option<Vec<String>> {
     let (program, rest) = command.split_first()?;
     let mut compile = vec![program.clone()];
     let mut add = |arguments: &[&str]| compile.extend(arguments.iter().map(|text| (*text).to_owned()));
     match family {
         RuntimeFamily::Python => add(&["-I", "-S", "-B", "-W", "ignore", "/var/runtime/compile_package.py"]),
+        RuntimeFamily::Node if what == Compiled::Layer => return None,
         RuntimeFamily::Node => {
             // The same options: V8 takes code only from a V8 that has them.
             add(&rest[..rest.len().saturating_sub(1)].iter().map(String::as_str).collect::<Vec<_>>());
@@ -34,7 +44,7 @@ pub fn compile_command(family: RuntimeFamily, command: &[String]) -> Option<Vec<
         }
         RuntimeFamily::Provided | RuntimeFamily::Unserved => return None,
     }
-    compile.push("/var/task".to_owned());
+    compile.push(if what == Compiled::Package { "/var/task" } else { "/opt" }.to_owned());
     Some(compile)
 }
 
@@ -135,13 +145,22 @@ mod tests {
 
     #[test]
     fn packages_are_compiled_by_what_runs_them() {
-        let check = |family, command: &str, expected: &str| {
+        let check_of = |what, family, command: &str, expected: &str| {
             let command: Vec<String> = command.split(' ').map(str::to_owned).collect();
             assert_eq!(
-                compile_command(family, &command).map_or("nothing".to_owned(), |made| made.join(" ")),
+                compile_command(family, &command, what).map_or("nothing".to_owned(), |made| made.join(" ")),
                 expected
             );
         };
+        let check =
+            |family, command: &str, expected: &str| check_of(Compiled::Package, family, command, expected);
+        check_of(
+            Compiled::Layer,
+            RuntimeFamily::Python,
+            "/usr/bin/python3.11 -S /var/runtime/bootstrap.pyc",
+            "/usr/bin/python3.11 -I -S -B -W ignore /var/runtime/compile_package.py /opt",
+        );
+        check_of(Compiled::Layer, RuntimeFamily::Node, "/usr/bin/node /var/runtime/bootstrap.cjs", "nothing");
         check(
             RuntimeFamily::Python,
             "/usr/bin/python3.11 -S /var/runtime/bootstrap.pyc",

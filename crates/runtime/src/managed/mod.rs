@@ -8,7 +8,7 @@ mod discover;
 mod roots;
 mod size;
 
-pub use bootstraps::{Bootstrap, COMPILE_BOOTSTRAP, bootstraps, compile_command};
+pub use bootstraps::{Bootstrap, COMPILE_BOOTSTRAP, Compiled, bootstraps, compile_command};
 pub use discover::{SearchPaths, discover, examine};
 pub use roots::{Entry, base_entries, root_entries};
 pub use size::sized_command;

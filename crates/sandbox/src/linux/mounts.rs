@@ -254,18 +254,20 @@ fn code_mounts(
     code: &Code,
     empty: BorrowedFd<'_>,
 ) -> Result<Vec<(OwnedFd, &'static str)>, Failure> {
-    if code.layers.len() > MOST_LAYERS {
-        return Err(invalid("mount the layers", format!("there are {} of them", code.layers.len())));
-    }
-    let opened = |name: &String| open_beneath(directory, name);
-    let mut mounts = vec![(hidden(&[opened(&code.package)?], empty, "the code")?, CODE)];
-    if let Some(compiled) = &code.compiled {
-        mounts.push((hidden(&[opened(compiled)?], empty, "the compiled code")?, COMPILED));
-    }
-    if !code.layers.is_empty() {
-        // The uppermost first.
-        let layers = code.layers.iter().rev().map(opened).collect::<Result<Vec<_>, _>>()?;
-        mounts.push((hidden(&layers, empty, "the layers")?, LAYERS));
+    let mut mounts = vec![(hidden(&[open_beneath(directory, &code.package)?], empty, "the code")?, CODE)];
+    for (names, most, what, target) in [
+        (&code.layers, MOST_LAYERS, "the layers", LAYERS),
+        (&code.compiled, MOST_LAYERS + 1, "the compiled code", COMPILED),
+    ] {
+        if names.len() > most {
+            return Err(invalid(format!("mount {what}"), format!("there are {} of them", names.len())));
+        }
+        if !names.is_empty() {
+            // The uppermost first.
+            let uppermost_first = names.iter().rev().map(|name| open_beneath(directory, name));
+            let directories = uppermost_first.collect::<Result<Vec<_>, _>>()?;
+            mounts.push((hidden(&directories, empty, what)?, target));
+        }
     }
     Ok(mounts)
 }
