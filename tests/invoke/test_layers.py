@@ -241,6 +241,9 @@ def test_functions_see_their_own_layers_only(deploy, server):
     made.append((deploy({"app.py": LOOK}), {"lib": "0o40755"}))
     for function, seen in made * 2:
         assert function.ok() == seen
+    # The same archive published twice, around another one.
+    again = publish(server, "one-again", {"of-one": "1"})
+    assert deploy({"app.py": LOOK}, Layers=[one, other, again]).ok() == {"of-one": file, "of-other": file}
     # An update is another revision: its instances have other layers.
     function = made[0][0].update(Layers=[other])
     assert function.ok() == {"of-other": file}

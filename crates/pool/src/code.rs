@@ -21,8 +21,8 @@ impl Pool {
     ) -> Result<Code, StoreError> {
         let package = self.code.unpacked(&version.code).await?;
         let mut layers = Vec::with_capacity(version.layers.len());
-        for layer in &version.layers {
-            layers.push(self.code.unpacked(&layer.code).await?);
+        for layer in layers_of(version) {
+            layers.push(self.code.unpacked(layer).await?);
         }
         Ok(Code { package, compiled: self.compiled(version, plan), layers })
     }
@@ -31,6 +31,15 @@ impl Pool {
     pub(crate) fn command_of(&self, version: &FunctionVersion, plan: &RuntimePlan) -> Vec<String> {
         command(version, plan, |package| self.code.has_file(package, BOOTSTRAP))
     }
+}
+
+/// A version's layers in order, without those that one of the same archive covers: the kernel refuses to lay a directory over
+/// itself.
+pub(crate) fn layers_of(version: &FunctionVersion) -> impl Iterator<Item = &CodeDigest> {
+    version.layers.iter().enumerate().filter_map(|(at, layer)| {
+        let covered = version.layers[at + 1..].iter().any(|above| above.code == layer.code);
+        (!covered).then_some(&layer.code)
+    })
 }
 
 /// The bootstrap of a package or else of a layer; or the interpreter, behind the wrapper that the function names.
@@ -61,6 +70,24 @@ mod tests {
     use crate::testing::version;
     use lamplight_model::AttachedLayer;
 
+    fn layer(byte: u8) -> AttachedLayer {
+        AttachedLayer { arn: String::new(), code: CodeDigest::from_bytes(&[byte; 32]), code_size_bytes: 1 }
+    }
+
+    #[test]
+    fn one_archive_is_mounted_once() {
+        let mut version = version("hello", "python3.13");
+        let check = |version: &FunctionVersion, expected: &[u8]| {
+            let expected: Vec<_> = expected.iter().map(|byte| CodeDigest::from_bytes(&[*byte; 32])).collect();
+            assert!(layers_of(version).eq(&expected), "{:?}", version.layers);
+        };
+        check(&version, &[]);
+        version.layers = [1, 2, 3].map(layer).into();
+        check(&version, &[1, 2, 3]);
+        version.layers = [1, 2, 1, 3, 3].map(layer).into();
+        check(&version, &[2, 1, 3]);
+    }
+
     fn check(version: &FunctionVersion, plan: &RuntimePlan, with_bootstrap: &[u8], expected: &[&str]) {
         let with_bootstrap: Vec<_> =
             with_bootstrap.iter().map(|byte| CodeDigest::from_bytes(&[*byte; 32])).collect();
@@ -72,11 +99,6 @@ mod tests {
         let mut version = version("hello", "provided.al2023");
         version.code = CodeDigest::from_bytes(&[1; 32]);
         version.environment = Some([(EXEC_WRAPPER.to_owned(), "/opt/wrapper".to_owned())].into());
-        let layer = |byte| AttachedLayer {
-            arn: String::new(),
-            code: CodeDigest::from_bytes(&[byte; 32]),
-            code_size_bytes: 1,
-        };
         version.layers = vec![layer(2), layer(3)];
         let plan = RuntimePlan::provided("provided.al2023");
         check(&version, &plan, &[1, 2], &["/var/task/bootstrap"]);

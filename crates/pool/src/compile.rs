@@ -3,6 +3,7 @@
 //! What comes out is mounted beside the code at every later start (`/var/compiled`). Nothing waits for it and nothing
 //! needs it: without it an interpreter compiles what it imports, each time.
 
+use crate::code::layers_of;
 use crate::environment::startup_environment;
 use crate::plan::RuntimePlan;
 use crate::pool::Pool;
@@ -73,7 +74,7 @@ impl Compilations {
 impl Pool {
     /// Names of what was compiled of a version's layers and package. What is not there yet is made for later starts.
     pub(crate) fn compiled(self: &Arc<Self>, version: &FunctionVersion, plan: &RuntimePlan) -> Vec<String> {
-        let layers = version.layers.iter().map(|layer| (&layer.code, Compiled::Layer));
+        let layers = layers_of(version).map(|layer| (layer, Compiled::Layer));
         let parts = layers.chain([(&version.code, Compiled::Package)]);
         parts.filter_map(|(digest, what)| self.compiled_part(version, plan, digest, what)).collect()
     }

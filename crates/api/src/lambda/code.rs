@@ -57,7 +57,7 @@ fn too_large() -> ApiError {
     ApiError::entity_too_large(format!("Zipped size must be smaller than {} bytes", limits::ZIP_BYTES))
 }
 
-/// A link to a package on this server: `http://<authority>/lamplight/v1/code/<digest>?Expires=..&Signature=..`.
+/// A link to a package of a function or layer on this server: `http://<authority>/lamplight/v1/code/<digest>?Expires=..&Signature=..`.
 pub fn location(state: &ApiState, context: &Context, digest: &CodeDigest) -> String {
     let expires = state.now().as_millis().saturating_add(LINK_MILLIS);
     format!(
@@ -84,7 +84,7 @@ pub async fn download(state: &ApiState, context: &Context) -> Result<Response, A
     let digest = context.path.strip_prefix(LINK_PATH).and_then(CodeDigest::parse);
     let expires = context.parameter("Expires").and_then(|expires| expires.parse::<i64>().ok());
     let (Some(digest), Some(expires), Some(given)) = (digest, expires, context.parameter("Signature")) else {
-        return Err(denied("This is not a link that GetFunction gave out."));
+        return Err(denied("This is not a link that this server gave out."));
     };
     let given: Vec<u8> = (0..given.len())
         .step_by(2)
@@ -96,10 +96,10 @@ pub async fn download(state: &ApiState, context: &Context) -> Result<Response, A
         mac.verify_slice(&given).is_ok()
     });
     if !genuine {
-        return Err(denied("This is not a link that GetFunction gave out."));
+        return Err(denied("This is not a link that this server gave out."));
     }
     if expires < state.now().as_millis() {
-        return Err(denied("The link has expired. Call GetFunction again."));
+        return Err(denied("The link has expired. Call GetFunction or GetLayerVersion again."));
     }
     let zip = state.code.get(&digest).await?.ok_or_else(|| ApiError::not_found("The package is gone."))?;
     let mut response = Response::new(zip.into());
