@@ -27,25 +27,30 @@ pub fn closed(
     Ok(begun.elapsed())
 }
 
-/// Requests that come `rate` times a second for `duration`; the time from each one's arrival to its answer, seconds.
+/// When requests come, seconds from the begin: a Poisson process of a mean rate of one a second. The same number gives
+/// the same arrivals, so that neighbours can be asked alike.
+pub fn arrivals(requests: usize, number: u64) -> Vec<f64> {
+    let mut random = Random::numbered(number);
+    let mut at = 0.0;
+    let next = || {
+        at += random.until_next(1.0);
+        at
+    };
+    std::iter::repeat_with(next).take(requests).collect()
+}
+
+/// Requests that come at `arrivals`, `rate` times as fast; the time from each one's arrival to its answer, seconds.
 /// As many may be under way at once as there are connections.
 pub fn open(
     connections: &mut [Connection],
     path: &str,
     body: &[u8],
+    arrivals: &[f64],
     rate: f64,
-    duration: Duration,
 ) -> anyhow::Result<Vec<f64>> {
-    let mut random = Random::new();
-    let mut arrivals = Vec::new();
-    let mut at = random.until_next(rate);
-    while at < duration.as_secs_f64() {
-        arrivals.push(at);
-        at += random.until_next(rate);
-    }
     let next = AtomicUsize::new(0);
     let begun = Instant::now();
-    let (arrivals, next) = (&arrivals, &next);
+    let next = &next;
     std::thread::scope(|scope| {
         let clients: Vec<_> = connections
             .iter_mut()
@@ -53,7 +58,7 @@ pub fn open(
                 scope.spawn(move || {
                     let mut times = Vec::new();
                     while let Some(&arrival) = arrivals.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let arrival = begun + Duration::from_secs_f64(arrival);
+                        let arrival = begun + Duration::from_secs_f64(arrival / rate);
                         std::thread::sleep(arrival.saturating_duration_since(Instant::now()));
                         connection.call(path, body)?;
                         times.push(arrival.elapsed().as_secs_f64());

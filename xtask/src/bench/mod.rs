@@ -12,6 +12,7 @@ mod output;
 mod overview;
 mod package;
 mod pairing;
+mod profile;
 mod publish;
 mod rows;
 mod server;
@@ -49,6 +50,9 @@ pub struct BenchArguments {
     /// Compare the processor time of a short run with the stored budgets, and fail beyond one; no time is compared.
     #[arg(long, conflicts_with_all = ["only", "full", "quick"])]
     budgets: bool,
+    /// Draw a flame graph of the server under the load of each row that the last measurement missed; nothing is compared.
+    #[arg(long, conflicts_with_all = ["full", "quick", "peers", "publish", "budgets"])]
+    profile: bool,
     /// Measure this binary instead of building a release.
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
@@ -69,6 +73,16 @@ const KINDS: [Kind; 9] = [
     ("first-request", rows::memory::first_request),
 ];
 
+/// A kind of rows and what records the server under their loads.
+type Profiled = (&'static str, fn(&Bench, &profile::Recorder) -> anyhow::Result<()>);
+
+const PROFILED: [Profiled; 4] = [
+    ("cold", rows::cold::profile),
+    ("burst", rows::burst::profile),
+    ("warm", rows::warm::profile),
+    ("throughput", rows::many::profile),
+];
+
 /// Runs what is asked for and prints the table; results as JSON go to `.cache/bench.json`.
 pub fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
     if cfg!(debug_assertions) {
@@ -76,11 +90,13 @@ pub fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
     }
     let binary = match &arguments.binary {
         Some(binary) => binary.clone(),
-        None => release("lamplight")?,
+        None if arguments.profile => build("lamplight", "profiling")?,
+        None => build("lamplight", "release")?,
     };
     let effort = Effort {
         cold_groups: if arguments.quick { 4 } else { 60 },
         warm_groups: if arguments.quick { 8 } else { 150 },
+        tail_groups: if arguments.quick { 2 } else { 40 },
         repetitions: if arguments.quick { 2 } else { 11 },
         attempts: if arguments.quick { 1 } else { arguments.attempts },
         full: arguments.full,
@@ -90,11 +106,19 @@ pub fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
         return budgets::compare(&binary, &runtimes);
     }
     let bench = Bench { binary, runtimes, effort };
+    let is_wanted = |kind: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == kind);
+    if arguments.profile {
+        let recorder = profile::Recorder::new()?;
+        for (_, record) in PROFILED.into_iter().filter(|(kind, _)| is_wanted(kind)) {
+            record(&bench, &recorder)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut measured = Vec::new();
     output::print_head();
     let peers: Kind = ("peers", rows::peers::run);
     for (kind, measure) in KINDS.into_iter().chain(arguments.peers.then_some(peers)) {
-        if !arguments.only.is_empty() && kind != "peers" && !arguments.only.iter().any(|only| only == kind) {
+        if kind != "peers" && !is_wanted(kind) {
             continue;
         }
         // One kind that cannot be measured must not cost the others.
@@ -121,19 +145,19 @@ pub fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
 /// The client and the limits must not be slower than the compiler can make them: builds this program as a release and
 /// lets that one measure.
 fn run_in_release() -> anyhow::Result<ExitCode> {
-    let program = release("xtask")?;
+    let program = build("xtask", "release")?;
     let status = Command::new(program).args(std::env::args_os().skip(1)).status()?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Builds one package as a release and gives its program.
-fn release(package: &str) -> anyhow::Result<PathBuf> {
+/// Builds one package by this profile of Cargo.toml and gives its program.
+fn build(package: &str, profile: &str) -> anyhow::Result<PathBuf> {
     command::run(
         Command::new("cargo")
-            .args(["build", "--release", "--locked", "--package", package])
+            .args(["build", "--locked", "--package", package, "--profile", profile])
             .current_dir(paths::root()),
     )?;
-    Ok(paths::target()?.join("release").join(package))
+    Ok(paths::target()?.join(profile).join(package))
 }
 
 /// Looks again and again, for at most a minute. A benchmark may wait so; a test would not.

@@ -85,11 +85,16 @@ pub fn save(rows: &[Row], machine: &serde_json::Value) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The rows of the last runs, in which those that were measured now take the place of older ones of the same name.
-pub fn merge(measured: Vec<Row>) -> Vec<Row> {
+/// The rows of the last runs; none when there was none.
+pub fn saved() -> Vec<Row> {
     let saved = std::fs::read(paths::cache().join("bench.json")).unwrap_or_default();
     let saved: serde_json::Value = serde_json::from_slice(&saved).unwrap_or_default();
-    let mut rows: Vec<Row> = serde_json::from_value(saved["rows"].clone()).unwrap_or_default();
+    serde_json::from_value(saved["rows"].clone()).unwrap_or_default()
+}
+
+/// The rows of the last runs, in which those that were measured now take the place of older ones of the same name.
+pub fn merge(measured: Vec<Row>) -> Vec<Row> {
+    let mut rows = saved();
     // What could not be measured then may be there now, under the names of its rows.
     rows.retain(|row| !row.note.starts_with("not measured"));
     for row in measured {

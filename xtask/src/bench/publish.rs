@@ -14,6 +14,9 @@ const BEGIN: &str = "<!-- measured: begin, written by cargo xtask bench --publis
 const END: &str = "<!-- measured: end -->";
 const PLOTS_BEGIN: &str = "<!-- plots: begin, written by cargo xtask bench --publish -->";
 const PLOTS_END: &str = "<!-- plots: end -->";
+/// Where plots are, and flame graphs, which are not written here (see `profile`).
+const PLOTS: &str = "docs/performance";
+pub const PROFILES: &str = "docs/performance/profiles";
 /// The plots that the README shows besides the overview; the others are in docs/performance.md.
 const SHOWN: [&str; 4] = [
     "cold call, Python, blank available",
@@ -39,9 +42,12 @@ pub fn write(rows: &[Row], machine: &serde_json::Value) -> anyhow::Result<()> {
     for (page, text) in written {
         std::fs::write(page, text)?;
     }
-    let plots = paths::root().join("docs/performance");
-    let _ = std::fs::remove_dir_all(&plots);
+    let plots = paths::root().join(PLOTS);
     std::fs::create_dir_all(&plots)?;
+    // Plots of rows that there are no more; the folder of profiles stays.
+    for entry in std::fs::read_dir(&plots)?.flatten().filter(|entry| entry.path().is_file()) {
+        std::fs::remove_file(entry.path())?;
+    }
     std::fs::write(plots.join("overview.svg"), overview::draw(rows))?;
     for row in rows.iter().filter(|row| has_plot(row)) {
         std::fs::write(plots.join(format!("{}.svg", slug(&row.name))), plot(row))?;
@@ -170,7 +176,7 @@ fn plot(row: &Row) -> String {
 }
 
 /// A row's name as a file's.
-fn slug(name: &str) -> String {
+pub fn slug(name: &str) -> String {
     let mut slug = String::new();
     for character in name.to_lowercase().chars() {
         if character.is_ascii_alphanumeric() {

@@ -60,10 +60,19 @@ impl std::fmt::Display for Ratio {
 /// A fixed xorshift: the interval of the same figures, and the arrivals of the same load, are the same every time.
 pub struct Random(u64);
 
+/// The golden ratio's bits: far from any short sequence's neighbours.
+const SEED: u64 = 0x9E37_79B9_7F4A_7C15;
+
 impl Random {
     /// Always the same sequence.
     pub fn new() -> Self {
-        Self(0x9E37_79B9_7F4A_7C15)
+        Self::numbered(0)
+    }
+
+    /// One of many sequences, each always the same.
+    pub fn numbered(number: u64) -> Self {
+        // A product with an odd number loses nothing, and an xorshift that begins with zero stays there.
+        Self((number.wrapping_add(1)).wrapping_mul(SEED) | 1)
     }
 
     fn next(&mut self) -> u64 {

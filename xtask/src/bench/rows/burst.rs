@@ -4,8 +4,10 @@ use super::{Aim, Bench, EVENT, Row, Ways};
 use crate::bench::cpu::Look;
 use crate::bench::limits::Launcher;
 use crate::bench::load;
-use crate::bench::server::{Function, function_folder, invocations};
+use crate::bench::profile::Recorder;
+use crate::bench::server::{Function, Runtime, function_folder, invocations};
 use crate::bench::statistics::{Ratio, median, percentile};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Calls at once.
@@ -17,14 +19,17 @@ const SETTLE: Duration = Duration::from_millis(1_500);
 /// Bare starts from which the limit's processor time is known.
 const STARTS: usize = 30;
 
+/// What is called at once, and of how many functions.
+const BURSTS: [(&str, usize); 2] = [("one function", 1), ("100 functions", CALLS)];
+/// Bursts that are recorded: so many fit the time, with their pauses.
+const RECORDED: usize = 6;
+
 /// The rows of both bursts.
 pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let Some(runtime) = bench.runtimes.iter().find(|runtime| runtime.language == "python") else {
         return Ok(Vec::new());
     };
-    let folder = function_folder("echo", "python")?;
-    let mut function = Function::of(&folder, runtime)?;
-    function.memory_mib = MEMORY_MIB;
+    let (folder, function) = function(runtime)?;
     let mut launcher = Launcher::cold(runtime, &folder, EVENT)?;
     launcher.launch()?;
     let server = bench.server()?;
@@ -32,14 +37,13 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let mut connections = (0..CALLS).map(|_| server.connect()).collect::<anyhow::Result<Vec<_>>>()?;
     let mut control = server.connect()?;
     let mut rows = Vec::new();
-    for (title, functions) in [("one function", 1), ("100 functions", CALLS)] {
+    for (title, functions) in BURSTS {
         let (mut pairs, mut shapes, mut ways, mut failures) =
             (Vec::new(), Vec::new(), Ways::default(), Vec::new());
         let mut cpu_pairs = Vec::new();
         let look = Look::now();
         for repetition in 0..bench.effort.repetitions {
-            let names: Vec<String> =
-                (0..functions).map(|number| format!("burst-{functions}-{repetition}-{number}")).collect();
+            let names = names(functions, repetition);
             server.create_all(&names, &function)?;
             std::thread::sleep(SETTLE);
             // Beside each burst, so that both see the same machine.
@@ -48,8 +52,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
                 launcher.launch()?;
             }
             let limit_cpu = (launcher.cpu_seconds()? - before) / STARTS as f64;
-            let paths: Vec<String> =
-                (0..CALLS).map(|number| invocations(&names[number % functions])).collect();
+            let paths = paths(&names);
             let before = server.cpu_seconds()?;
             let burst = load::burst(&mut connections, &paths, EVENT.as_bytes())?;
             pairs.push((CALLS as f64 * limit_cpu / cores, burst.makespan));
@@ -63,12 +66,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
             cpu_pairs.push((server.cpu_seconds()? - before, CALLS as f64 * limit_cpu));
         }
         let side = |pick: fn(&(f64, f64)) -> f64| median(pairs.iter().map(pick).collect()) * 1e3;
-        let mut row = Row::figure(
-            &format!("burst of {CALLS} cold calls, {title}: efficiency"),
-            side(|pair| pair.1),
-            "ms",
-            Aim::RatioAtLeast(0.7),
-        );
+        let mut row = Row::figure(&efficiency(title), side(|pair| pair.1), "ms", Aim::RatioAtLeast(0.7));
         row.limit_name = format!("{CALLS} x processor time of the bare start / {cores} cores");
         row.limit = Some(side(|pair| pair.0));
         row.ratio = Some(Ratio::of(&pairs));
@@ -96,4 +94,55 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         );
     }
     Ok(rows)
+}
+
+/// Records the server under bursts, and while it refills and removes after each.
+pub fn profile(bench: &Bench, recorder: &Recorder) -> anyhow::Result<()> {
+    let Some(runtime) = bench.runtimes.iter().find(|runtime| runtime.language == "python") else {
+        return Ok(());
+    };
+    let (_, function) = function(runtime)?;
+    for (title, functions) in BURSTS {
+        if !recorder.wants(&efficiency(title)) {
+            continue;
+        }
+        let server = bench.server()?;
+        let mut connections = (0..CALLS).map(|_| server.connect()).collect::<anyhow::Result<Vec<_>>>()?;
+        let mut control = server.connect()?;
+        // Made before: creating functions is not the row's load.
+        let mut prepared: Vec<_> = (0..RECORDED).map(|repetition| names(functions, repetition)).collect();
+        for names in &prepared {
+            server.create_all(names, &function)?;
+        }
+        std::thread::sleep(SETTLE);
+        recorder.record(&efficiency(title), &server, || {
+            let Some(names) = prepared.pop() else { return Ok(false) };
+            let burst = load::burst(&mut connections, &paths(&names), EVENT.as_bytes())?;
+            anyhow::ensure!(burst.failures.is_empty(), "a call failed: {}", burst.failures[0]);
+            names.iter().try_for_each(|name| server.delete(&mut control, name))?;
+            std::thread::sleep(SETTLE);
+            Ok(true)
+        })?;
+    }
+    Ok(())
+}
+
+fn efficiency(title: &str) -> String {
+    format!("burst of {CALLS} cold calls, {title}: efficiency")
+}
+
+fn function(runtime: &Runtime) -> anyhow::Result<(PathBuf, Function)> {
+    let folder = function_folder("echo", "python")?;
+    let mut function = Function::of(&folder, runtime)?;
+    function.memory_mib = MEMORY_MIB;
+    Ok((folder, function))
+}
+
+fn names(functions: usize, repetition: usize) -> Vec<String> {
+    (0..functions).map(|number| format!("burst-{functions}-{repetition}-{number}")).collect()
+}
+
+/// One call each, of the functions in turn.
+fn paths(names: &[String]) -> Vec<String> {
+    names.iter().cycle().take(CALLS).map(|name| invocations(name)).collect()
 }

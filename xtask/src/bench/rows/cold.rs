@@ -1,8 +1,10 @@
 //! Cold calls: the first call of a function that has been there for a while, against the bare interpreter.
 
 use super::{Aim, Bench, EVENT, Meter, Row, Ways};
+use crate::bench::http::Connection;
 use crate::bench::limits::Launcher;
 use crate::bench::pairing::{Measured, Sample, interleave};
+use crate::bench::profile::Recorder;
 use crate::bench::server::{Function, Runtime, Server, function_folder, invocations};
 use crate::bench::statistics::median;
 use std::path::Path;
@@ -65,27 +67,42 @@ const WAYS: [Way; 3] = [
     },
 ];
 
+impl Way {
+    fn aim(&self, runtime: &Runtime) -> Option<f64> {
+        if runtime.language == "python" { self.python } else { self.node }
+    }
+
+    fn title(&self, runtime: &Runtime) -> String {
+        format!("cold call, {}, {}", runtime.name(), self.title)
+    }
+
+    /// The function in `folder`, so that it starts this way.
+    fn function(&self, folder: &Path, runtime: &Runtime) -> anyhow::Result<Function> {
+        let function = Function::of(folder, runtime)?;
+        let (_, name, value) = START_TIME_VARIABLES[usize::from(runtime.language != "python")];
+        Ok(if self.from_nothing { function.with(name, value) } else { function })
+    }
+
+    fn calls(&self) -> Calls {
+        if self.emptied { Calls::Emptied } else { Calls::First }
+    }
+}
+
 /// All rows of cold calls of a function without imports.
 pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for runtime in &bench.runtimes {
         let folder = function_folder("echo", &runtime.language)?;
         for way in &WAYS {
-            let aim = if runtime.language == "python" { way.python } else { way.node };
-            let Some(aim) = aim else { continue };
+            let Some(aim) = way.aim(runtime) else { continue };
             let server = Server::start(&bench.binary, way.settings)?;
-            let mut function = Function::of(&folder, runtime)?;
-            if way.from_nothing {
-                let (_, name, value) = START_TIME_VARIABLES[usize::from(runtime.language != "python")];
-                function = function.with(name, value);
-            }
+            let function = way.function(&folder, runtime)?;
             let mut ways = Ways::default();
             let mut launcher = Launcher::cold(runtime, &folder, EVENT)?;
-            let calls = if way.emptied { Calls::Emptied } else { Calls::First };
-            let ours = Ours { server: &server, runtime, function: &function, calls };
+            let ours = Ours { server: &server, runtime, function: &function, calls: way.calls() };
             let measured = against(bench, &ours, &mut launcher, &mut ways)?;
             let limit = format!("bare {}", bare(runtime));
-            let title = format!("cold call, {}, {}", runtime.name(), way.title);
+            let title = way.title(runtime);
             let mut row = Row::of(&title, &limit, Aim::RatioAtMost(aim), &measured, (1e3, "ms"));
             row.start = ways.describe();
             if ways.most() != way.expected {
@@ -95,6 +112,33 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         }
     }
     Ok(rows)
+}
+
+/// Records the server under cold calls, and while it refills what waits after each.
+pub fn profile(bench: &Bench, recorder: &Recorder) -> anyhow::Result<()> {
+    for runtime in &bench.runtimes {
+        let folder = function_folder("echo", &runtime.language)?;
+        for way in WAYS.iter().filter(|way| way.aim(runtime).is_some()) {
+            let title = way.title(runtime);
+            if !recorder.wants(&title) {
+                continue;
+            }
+            let server = Server::start(&bench.binary, way.settings)?;
+            let function = way.function(&folder, runtime)?;
+            let ours = Ours { server: &server, runtime, function: &function, calls: way.calls() };
+            let mut calls = ColdCalls::new(bench, &ours)?;
+            calls.make_names()?;
+            for _ in 0..FIRST {
+                calls.call()?;
+            }
+            recorder.record(&title, &server, || {
+                calls.call()?;
+                // Making more is not the row's load.
+                Ok(!calls.names.is_empty())
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// The bare interpreter's command, for people.
@@ -143,6 +187,59 @@ pub struct Ours<'a> {
     pub calls: Calls,
 }
 
+/// Cold calls one after another, of functions that are made in batches.
+struct ColdCalls<'a> {
+    ours: &'a Ours<'a>,
+    connection: Connection,
+    /// Made, and not called yet.
+    names: Vec<String>,
+    per_batch: usize,
+}
+
+impl<'a> ColdCalls<'a> {
+    fn new(bench: &Bench, ours: &'a Ours<'a>) -> anyhow::Result<Self> {
+        let per_batch = match ours.calls {
+            Calls::Later => 1,
+            Calls::First => 2 * bench.effort.cold_groups + FIRST,
+            Calls::Emptied => 2 * (2 * bench.effort.cold_groups + FIRST),
+        };
+        Ok(Self { ours, connection: ours.server.connect()?, names: Vec::new(), per_batch })
+    }
+
+    /// Makes functions when there are none left, well before they are called. Whether it did.
+    fn make_names(&mut self) -> anyhow::Result<bool> {
+        if !self.names.is_empty() {
+            return Ok(false);
+        }
+        let Ours { server, runtime, function, .. } = self.ours;
+        let number = || NEXT.fetch_add(1, Ordering::Relaxed);
+        self.names = (0..self.per_batch).map(|_| format!("cold-{}-{}", runtime.language, number())).collect();
+        server.create_all(&self.names, function)?;
+        std::thread::sleep(REFILL);
+        Ok(true)
+    }
+
+    /// The next call, the deletion of what was called, and the pause: the call's seconds, and its way.
+    fn call(&mut self) -> anyhow::Result<(f64, String)> {
+        let (emptied, later) = (self.ours.calls == Calls::Emptied, self.ours.calls == Calls::Later);
+        let before = if emptied { self.names.pop() } else { None };
+        let name = if later { self.names.last().cloned() } else { self.names.pop() }.unwrap_or_default();
+        if let Some(before) = &before {
+            self.connection.call(&invocations(before), EVENT.as_bytes())?;
+        }
+        let path = invocations(&name);
+        let begun = Instant::now();
+        let answer = self.connection.invoke_with_tail(&path, EVENT.as_bytes())?;
+        let seconds = begun.elapsed().as_secs_f64();
+        anyhow::ensure!(answer.status == 200, "a cold call answered {}: {}", answer.status, answer.text());
+        for name in before.iter().chain([&name]).filter(|_| !later) {
+            self.ours.server.delete(&mut self.connection, name)?;
+        }
+        std::thread::sleep(REFILL);
+        Ok((seconds, answer.start()))
+    }
+}
+
 /// The same against any launcher.
 pub fn against(
     bench: &Bench,
@@ -150,40 +247,20 @@ pub fn against(
     launcher: &mut Launcher,
     ways: &mut Ways,
 ) -> anyhow::Result<Measured> {
-    let Ours { server, runtime, function, calls } = *ours;
-    let (emptied, later) = (calls == Calls::Emptied, calls == Calls::Later);
-    let mut connection = server.connect()?;
-    let mut names: Vec<String> = Vec::new();
+    let later = ours.calls == Calls::Later;
+    // The call before is as dear as the timed one.
+    let calls_each = if ours.calls == Calls::Emptied { 2.0 } else { 1.0 };
+    let server = ours.server;
+    let mut calls = ColdCalls::new(bench, ours)?;
     let mut our_meter = Meter::new(|| server.cpu_seconds())?;
     let mut ours = |ways: &mut Ways| -> anyhow::Result<Sample> {
-        if names.is_empty() {
-            // Made well before they are called, and not on the account of the call.
-            let per_batch =
-                if later { 1 } else { (2 * bench.effort.cold_groups + FIRST) * (1 + usize::from(emptied)) };
-            let number = || NEXT.fetch_add(1, Ordering::Relaxed);
-            names = (0..per_batch).map(|_| format!("cold-{}-{}", runtime.language, number())).collect();
-            server.create_all(&names, function)?;
-            std::thread::sleep(REFILL);
+        if calls.make_names()? {
+            // Not on the account of the call.
             our_meter.since()?;
         }
-        let before = if emptied { names.pop() } else { None };
-        let name = if later { names.last().cloned() } else { names.pop() }.unwrap_or_default();
-        if let Some(before) = &before {
-            connection.call(&invocations(before), EVENT.as_bytes())?;
-        }
-        let path = invocations(&name);
-        let begun = Instant::now();
-        let answer = connection.invoke_with_tail(&path, EVENT.as_bytes())?;
-        let seconds = begun.elapsed().as_secs_f64();
-        anyhow::ensure!(answer.status == 200, "a cold call answered {}: {}", answer.status, answer.text());
-        ways.add(answer.start());
-        for name in before.iter().chain([&name]).filter(|_| !later) {
-            server.delete(&mut connection, name)?;
-        }
-        std::thread::sleep(REFILL);
-        // The call before is as dear as the timed one.
-        let cpu_seconds = our_meter.since()? / (1.0 + f64::from(u8::from(emptied)));
-        Ok(Sample { seconds, cpu_seconds })
+        let (seconds, way) = calls.call()?;
+        ways.add(way);
+        Ok(Sample { seconds, cpu_seconds: our_meter.since()? / calls_each })
     };
     let mut last = launcher.cpu_seconds()?;
     let mut limit = || -> anyhow::Result<Sample> {

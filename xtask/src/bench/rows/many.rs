@@ -6,9 +6,9 @@ use crate::bench::http::Connection;
 use crate::bench::limits::Serving;
 use crate::bench::load;
 use crate::bench::pairing::{Sample, interleave};
+use crate::bench::profile::Recorder;
 use crate::bench::server::{Function, Runtime, Server, function_folder, invocations};
 use crate::bench::statistics::{median, percentile};
-use std::time::Duration;
 
 /// Clients of the closed loop, and loops of the limit.
 const CLIENTS: usize = 16;
@@ -16,6 +16,8 @@ const CLIENTS: usize = 16;
 const REQUESTS: usize = 60;
 /// Most requests under way at once in the open loop.
 const CONNECTIONS: usize = 64;
+/// Requests of one block of the open loop: its p99 is that of the 25 slowest.
+const ARRIVALS: usize = 2_500;
 /// A median above this at a steady rate means that a queue builds up.
 const NO_QUEUE_SECONDS: f64 = 2e-3;
 /// Connections get an instance each, so that the open loop measures queues and not starts.
@@ -72,7 +74,7 @@ pub fn throughput(bench: &Bench) -> anyhow::Result<Vec<Row>> {
                 Ok(Sample { seconds, cpu_seconds: their_meter.since()? / total })
             },
         )?;
-        let title = format!("{CLIENTS} clients, {}: time and processor time per request", runtime.name());
+        let title = title(runtime);
         let mut row = Row::of(
             &title,
             "hyper in front of the same loops",
@@ -93,27 +95,36 @@ pub fn throughput(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
+fn title(runtime: &Runtime) -> String {
+    format!("{CLIENTS} clients, {}: time and processor time per request", runtime.name())
+}
+
+/// Records the server under the closed loop of many clients.
+pub fn profile(bench: &Bench, recorder: &Recorder) -> anyhow::Result<()> {
+    let server = bench.server()?;
+    for runtime in bench.runtimes.iter().filter(|runtime| recorder.wants(&title(runtime))) {
+        let mut sides = Sides::start(&server, runtime, CLIENTS, "profile")?;
+        recorder.record(&title(runtime), &server, || {
+            load::closed(&mut sides.ours, &sides.path, EVENT.as_bytes(), REQUESTS).map(|_| true)
+        })?;
+    }
+    Ok(())
+}
+
 /// p99/p50 at half and at 80 % of each side's own capacity.
 pub fn tail(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let server = bench.server()?;
-    let duration = Duration::from_secs(if bench.effort.full { 20 } else { 5 });
     let mut rows = Vec::new();
     for runtime in bench.runtimes.iter().take(if bench.effort.full { 2 } else { 1 }) {
         let mut sides = Sides::start(&server, runtime, CONNECTIONS, "tail")?;
         let ours = capacity(&mut sides.ours, &sides.path)?;
         let theirs = capacity(&mut sides.theirs, "/")?;
         for share in [0.5, 0.8] {
-            let run = |connections: &mut [Connection], path: &str, rate: f64| {
-                let times = load::open(connections, path, EVENT.as_bytes(), rate, duration)?;
-                // What is compared is the shape, so that stands where the time does elsewhere.
-                let seconds = percentile(times.clone(), 0.99) / median(times);
-                Ok(Sample { seconds, cpu_seconds: 1.0 })
-            };
             let measured = interleave(
-                bench.effort.repetitions.div_ceil(4),
+                bench.effort.tail_groups,
                 bench.effort.attempts.min(2),
-                &mut || run(&mut sides.ours, &sides.path, ours * share),
-                &mut || run(&mut sides.theirs, "/", theirs * share),
+                &mut shape(&mut sides.ours, &sides.path, ours * share),
+                &mut shape(&mut sides.theirs, "/", theirs * share),
             )?;
             let title =
                 format!("tail, {}, open loop at {:.0} % of capacity: p99/p50", runtime.name(), share * 100.0);
@@ -127,10 +138,31 @@ pub fn tail(bench: &Bench) -> anyhow::Result<Vec<Row>> {
             row.cpu_ratio = None;
             row.note = String::new();
             row.start = "warm".to_owned();
-            rows.push(row.noting(&format!("{ours:.0}/s (limit {theirs:.0}/s) are all of it")));
+            let blocks = measured.pairs.len();
+            let run = if measured.attempts > 1 { "run 2; " } else { "" };
+            rows.push(row.noting(&format!(
+                "{run}{ours:.0}/s (limit {theirs:.0}/s) are all of it; {blocks} blocks of {ARRIVALS} requests each"
+            )));
         }
     }
     Ok(rows)
+}
+
+/// One block of an open loop, of which the shape is compared: it stands where the time does elsewhere. All four blocks of
+/// a group see the same arrivals, each group others.
+fn shape<'a>(
+    connections: &'a mut [Connection],
+    path: &'a str,
+    rate: f64,
+) -> impl FnMut() -> anyhow::Result<Sample> + 'a {
+    let mut blocks = 0;
+    move || {
+        let arrivals = load::arrivals(ARRIVALS, blocks / 2);
+        blocks += 1;
+        let times = load::open(connections, path, EVENT.as_bytes(), &arrivals, rate)?;
+        let seconds = percentile(times.clone(), 0.99) / median(times);
+        Ok(Sample { seconds, cpu_seconds: 1.0 })
+    }
 }
 
 /// The highest rate that is answered as it comes, the load's generator included, which shares the processors: tenths of
@@ -145,7 +177,8 @@ fn capacity(connections: &mut [Connection], path: &str) -> anyhow::Result<f64> {
     let closed = (CLIENTS * 2 * REQUESTS) as f64 / median(seconds);
     for tenths in (2..=10).rev() {
         let rate = closed * f64::from(tenths) / 10.0;
-        let times = load::open(connections, path, EVENT.as_bytes(), rate, Duration::from_secs(1))?;
+        let arrivals = load::arrivals(rate as usize, 0);
+        let times = load::open(connections, path, EVENT.as_bytes(), &arrivals, rate)?;
         if median(times) < NO_QUEUE_SECONDS {
             return Ok(rate);
         }

@@ -37,7 +37,9 @@ pub struct Effort {
     pub cold_groups: usize,
     /// Groups of four blocks of warm calls.
     pub warm_groups: usize,
-    /// Repetitions of what is measured as a whole (a burst, a load).
+    /// Groups of four blocks of an open loop.
+    pub tail_groups: usize,
+    /// Repetitions of what is measured as a whole (a burst).
     pub repetitions: usize,
     /// Runs until one is not void.
     pub attempts: u32,

@@ -20,6 +20,12 @@ use std::time::Duration;
 const CLIENTS: usize = 16;
 /// How long what ended may take to be gone.
 const REST: Duration = Duration::from_millis(500);
+/// Calls at once that leave more `/tmp` volumes than the pool lets wait for the next instance (`carried_volumes`, 32): so
+/// many wait afterwards, neither more nor fewer.
+const SATURATING: usize = 64;
+/// Looks at a server that find the same until it is at rest: longer than the pool's maintenance sleeps (5 s), which gives up
+/// what waits beyond the bound.
+const SAME_LOOKS: usize = 12;
 
 /// The rate, and the leak check after it.
 pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
@@ -36,7 +42,13 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let (calls, groups) = if bench.effort.full { (16, 20) } else { (4, 3) };
     let block = CLIENTS * calls;
     load::closed(&mut connections, &path, EVENT.as_bytes(), calls)?;
-    let before = Left::rest(&server)?;
+    // The same load right before both counts, over the same open connections: what waits on purpose is equal in both.
+    let mut saturating = (0..SATURATING).map(|_| server.connect()).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut saturated = || -> anyhow::Result<Left> {
+        load::closed(&mut saturating, &path, EVENT.as_bytes(), 2)?;
+        Left::rest(&server)
+    };
+    let before = saturated()?;
     let mut starts = 0;
     let mut last = server.cpu_seconds()?;
     let measured = interleave(
@@ -71,8 +83,8 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         rate(row.ours),
         rate(row.limit.unwrap_or(f64::NAN))
     );
-    drop(connections);
-    let after = Left::rest(&server)?;
+    let after = saturated()?;
+    starts += 2 * SATURATING;
     let grown = before.grown_to(&after);
     let text = grown.iter().map(|(what, more)| format!("{more} more {what}")).collect::<Vec<_>>().join(", ");
     let leak = Row::figure(
@@ -151,23 +163,19 @@ impl Left {
 
     /// What is there when nothing changes any more.
     fn rest(server: &Server) -> anyhow::Result<Self> {
-        let mut last = Self::now(server)?;
+        let (mut last, mut same) = (Self::now(server)?, 0);
         wait_for("the server to come to rest", || {
             std::thread::sleep(REST);
             let now = Self::now(server).context("failed to count what is there")?;
-            let same = (now == last).then(|| now.clone());
+            same = if now == last { same + 1 } else { 0 };
             last = now;
-            Ok(same)
+            Ok((same == SAME_LOOKS).then(|| last.clone()))
         })
     }
 
-    /// What grew. An instance that ends by itself leaves its volume to the next one of its function: how many wait at
-    /// some moment varies, up to one for each call under way.
+    /// What grew. One kind that shrank does not make up for another.
     fn grown_to(&self, after: &Self) -> BTreeMap<&'static str, i64> {
-        let grown = self.0.iter().map(|(what, before)| {
-            let carried = if *what == "loop devices" { CLIENTS as i64 } else { 0 };
-            (*what, after.0.get(what).unwrap_or(&0) - before - carried)
-        });
+        let grown = self.0.iter().map(|(what, before)| (*what, after.0.get(what).unwrap_or(&0) - before));
         grown.filter(|(_, more)| *more > 0).collect()
     }
 }
@@ -194,4 +202,17 @@ fn cgroups(processes: &[Process]) -> usize {
     let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
     below(Path::new("/sys/fs/cgroup").join(&own))
         + hierarchies.map(|entry| below(entry.path().join(&own))).sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_grew_counts() {
+        let left = |loops, mounts| Left(BTreeMap::from([("loop devices", loops), ("mounts", mounts)]));
+        assert_eq!(left(32, 4).grown_to(&left(32, 3)), BTreeMap::new());
+        // One for each thousand of 10,240 starts.
+        assert_eq!(left(32, 4).grown_to(&left(42, 3)), BTreeMap::from([("loop devices", 10)]));
+    }
 }

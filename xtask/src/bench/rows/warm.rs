@@ -4,6 +4,7 @@ use super::{Aim, Bench, EVENT, Meter, Row};
 use crate::bench::http::Connection;
 use crate::bench::limits::{self, Serving};
 use crate::bench::pairing::{Measured, Sample, interleave};
+use crate::bench::profile::Recorder;
 use crate::bench::server::{Function, Runtime, Server, function_folder, invocations};
 use std::path::Path;
 use std::time::Instant;
@@ -14,25 +15,57 @@ const WARMING: usize = 5;
 /// Calls before anything is timed: V8 compiles its hot code meanwhile.
 pub const FIRST: usize = 2_000;
 
+/// The interpreters' functions, and what of it the row's name says.
+const FUNCTIONS: [(&str, &str); 2] = [("echo", ""), ("echo_log", ", one log line")];
+
 /// All rows of warm calls.
 pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let server = bench.server()?;
     let mut rows = Vec::new();
     for runtime in &bench.runtimes {
-        for (function, what) in [("echo", ""), ("echo_log", ", one log line")] {
+        for (function, what) in FUNCTIONS {
             let folder = function_folder(function, &runtime.language)?;
             let name = format!("warm-{}-{}", runtime.language, function.replace('_', "-"));
             let measured =
                 compare(&server, &name, runtime, &folder, bench.effort.warm_groups, bench.effort.attempts)?;
-            let title = format!("warm call, {}{what}, one client", runtime.name());
-            rows.push(row(&title, Aim::RatioAtMost(1.25), &measured));
+            rows.push(row(&title(runtime, what), Aim::RatioAtMost(1.25), &measured));
         }
     }
     let (runtime, folder) = custom()?;
     let measured =
         compare(&server, "warm-custom", &runtime, &folder, bench.effort.warm_groups, bench.effort.attempts)?;
-    rows.push(row("warm call, Rust custom runtime, one client", Aim::RatioAtMost(1.5), &measured));
+    rows.push(row(&title(&runtime, ""), Aim::RatioAtMost(1.5), &measured));
     Ok(rows)
+}
+
+/// Records the server under one client's warm calls.
+pub fn profile(bench: &Bench, recorder: &Recorder) -> anyhow::Result<()> {
+    let server = bench.server()?;
+    let mut kinds = Vec::new();
+    for runtime in &bench.runtimes {
+        for (function, what) in FUNCTIONS {
+            kinds.push((runtime.clone(), function_folder(function, &runtime.language)?, what));
+        }
+    }
+    let (runtime, folder) = custom()?;
+    kinds.push((runtime, folder, ""));
+    for (number, (runtime, folder, what)) in kinds.iter().enumerate() {
+        let title = title(runtime, what);
+        if !recorder.wants(&title) {
+            continue;
+        }
+        let name = format!("profile-{number}");
+        server.create(&name, &Function::of(folder, runtime)?)?;
+        let (mut connection, path) = (server.connect()?, invocations(&name));
+        let mut block = |calls: usize| (0..calls).try_for_each(|_| connection.call(&path, EVENT.as_bytes()));
+        block(FIRST)?;
+        recorder.record(&title, &server, || block(CALLS).map(|()| true))?;
+    }
+    Ok(())
+}
+
+fn title(runtime: &Runtime, what: &str) -> String {
+    format!("warm call, {}{what}, one client", runtime.name())
 }
 
 fn row(title: &str, aim: Aim, measured: &Measured) -> Row {
