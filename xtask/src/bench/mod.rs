@@ -130,6 +130,8 @@ pub fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
     let interpreters: Vec<String> =
         bench.runtimes.iter().map(|runtime| runtime.interpreter.clone()).collect();
     let machine = output::machine(&interpreters);
+    let commit = machine["commit"].as_str().unwrap_or_default();
+    measured.iter_mut().for_each(|row| row.commit = commit.to_owned());
     // A quick run is for its reader only.
     if !arguments.quick {
         let rows = if arguments.only.is_empty() { measured.clone() } else { output::merge(measured.clone()) };

@@ -8,6 +8,7 @@ use super::statistics::Ratio;
 use super::svg::{self, Plot};
 use crate::paths;
 use anyhow::Context as _;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 const BEGIN: &str = "<!-- measured: begin, written by cargo xtask bench --publish -->";
@@ -112,6 +113,9 @@ fn section(rows: &[Row], machine: &serde_json::Value) -> anyhow::Result<String> 
         )?;
     }
     text.push_str("\nRemarks:\n\n");
+    for (commit, names) in of_other_commits(rows, &word("commit")) {
+        writeln!(text, "- Measured at commit {commit}: {}.", names.join("; "))?;
+    }
     for row in rows.iter().filter(|row| !row.note.is_empty()) {
         writeln!(text, "- {}: {}.", row.name, row.note)?;
     }
@@ -120,6 +124,15 @@ fn section(rows: &[Row], machine: &serde_json::Value) -> anyhow::Result<String> 
         writeln!(text, "![{}](performance/{}.svg)", row.name, slug(&row.name))?;
     }
     Ok(text)
+}
+
+/// Rows that stand from an earlier run (`--only` leaves them), by what was measured then.
+fn of_other_commits<'a>(rows: &'a [Row], commit: &str) -> BTreeMap<&'a str, Vec<&'a str>> {
+    let mut others = BTreeMap::<_, Vec<_>>::new();
+    for row in rows.iter().filter(|row| !row.commit.is_empty() && row.commit != commit) {
+        others.entry(row.commit.as_str()).or_default().push(row.name.as_str());
+    }
+    others
 }
 
 fn has_plot(row: &Row) -> bool {
@@ -198,6 +211,17 @@ mod tests {
         let written = replace(&page, (BEGIN, END), "new").unwrap();
         assert_eq!(written, format!("before\n{BEGIN}\n\nnew\n{END}\nafter\n"));
         assert!(replace("no markers", (BEGIN, END), "new").is_none());
+    }
+
+    #[test]
+    fn rows_of_an_earlier_run_say_so() {
+        let row = |name: &str, commit: &str| {
+            let mut row = Row::figure(name, 1.0, "ms", Aim::None);
+            row.commit = commit.to_owned();
+            row
+        };
+        let rows = [row("new", "b"), row("old", "a"), row("unknown", "")];
+        assert_eq!(of_other_commits(&rows, "b"), BTreeMap::from([("a", vec!["old"])]));
     }
 
     #[test]

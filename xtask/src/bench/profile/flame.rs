@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 const WIDTH: f64 = 1200.0;
 const LINE: f64 = 16.0;
 /// Title and explanation above the graph.
-const HEAD: f64 = 52.0;
+const HEAD: f64 = 66.0;
 /// Width of a letter of the monospaced font, and of a frame that has room for any.
 const LETTER: f64 = 6.0;
 const LEAST_FOR_TEXT: f64 = 22.0;
@@ -44,8 +44,8 @@ fn picture(title: &str, subtitle: &str, root: &Frame, share: f64) -> String {
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{title}\">\n\
          <style>{STYLE}</style>\n<text class=\"title\" x=\"4\" y=\"18\">{title}</text>\n\
-         <text class=\"quiet\" x=\"4\" y=\"36\">{}; frames below {:.2} % are left out. Grey: process, thread; blue: \
-         Lamplight; green: interpreter, library; orange: kernel.</text>\n",
+         <text class=\"quiet\" x=\"4\" y=\"36\">{}</text>\n<text class=\"quiet\" x=\"4\" y=\"52\">Frames below {:.2} % are \
+         put together. Grey: process, thread; blue: Lamplight; green: interpreter, library; orange: kernel.</text>\n",
         escape(subtitle),
         share * 100.0,
     );
@@ -54,6 +54,13 @@ fn picture(title: &str, subtitle: &str, root: &Frame, share: f64) -> String {
     drawing.add(&mut svg, "all", root, (0.0, 0));
     svg.push_str("</svg>\n");
     svg
+}
+
+/// What fits of a name: its begin, or the end of a path, where the function's own name is.
+fn label(name: &str, letters: usize) -> String {
+    let name = name.trim_end_matches("::{{closure}}");
+    let beyond = name.chars().count().saturating_sub(letters);
+    name.chars().skip(if name.contains("::") { beyond } else { 0 }).take(letters).collect()
 }
 
 struct Drawing {
@@ -85,7 +92,7 @@ impl Drawing {
         );
         if width >= LEAST_FOR_TEXT {
             let letters = ((width - 4.0) / LETTER) as usize;
-            let text = escape(&name.chars().take(letters).collect::<String>());
+            let text = escape(&label(name, letters));
             let _ = write!(svg, "<text x=\"{:.1}\" y=\"{}\">{text}</text>", x + 2.0, y + 11.5);
         }
         svg.push_str("</g>\n");
@@ -120,6 +127,13 @@ mod tests {
         assert_eq!(svg.matches("width=\"600.0\"").count(), 4);
         assert!(svg.contains("<title>process&lt;1>: 50.0 %</title>"));
         assert_eq!(svg.matches("<g>").count(), svg.matches("</g>").count());
+    }
+
+    #[test]
+    fn of_a_path_the_end_is_shown() {
+        assert_eq!(label("lamplight_pool::run::Run::finish", 11), "Run::finish");
+        assert_eq!(label("do_syscall_64", 6), "do_sys");
+        assert_eq!(label("main", 10), "main");
     }
 
     #[test]

@@ -80,13 +80,14 @@ impl Recorder {
         let stacks = read(&data, &processes)?;
         anyhow::ensure!(stacks.samples > 0, "perf recorded nothing of {name}");
         let subtitle = format!(
-            "processor time of all processes of the server: {} samples of {:.1} ms in {:.0} s of the row's load",
+            "Processor time of the server's processes: {}. {} samples of {:.1} ms in {:.0} s of the row's load.",
+            stacks.shares(),
             stacks.samples,
             1e3 / f64::from(HERTZ),
             begun.elapsed().as_secs_f64(),
         );
         let file = self.folder.join(format!("{}.svg", publish::slug(name)));
-        println!("{name}: {} samples, {steps} steps, {}", stacks.samples, file.display());
+        println!("{name}: {steps} steps, {} samples, {}", stacks.samples, stacks.shares());
         std::fs::write(&file, flame::draw(name, &subtitle, stacks))?;
         Ok(())
     }

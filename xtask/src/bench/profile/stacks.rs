@@ -7,8 +7,13 @@ use std::io::BufRead;
 
 /// Longest name of a frame, characters: generic arguments of Rust can fill pages.
 const LONGEST_NAME: usize = 90;
-/// What perf prints where it knows no symbol.
+/// What perf prints where it knows no symbol, or no file.
 const UNKNOWN: &str = "[unknown]";
+/// The C library's way to `main` and to a thread's function: the same everywhere, and sometimes beyond the copied stack.
+const BEGINNINGS: [&str; 5] =
+    ["_start", "__libc_start_main", "__libc_start_call_main", "clone3", "start_thread"];
+/// Where the kernel begins to handle a page fault.
+const PAGE_FAULT: &str = "asm_exc_page_fault";
 
 /// Whose code a frame is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,6 +27,17 @@ pub enum Owner {
     Lamplight,
     /// An interpreter's or a shared library's.
     Other,
+}
+
+impl Owner {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Kernel => "kernel",
+            Self::Lamplight => "Lamplight",
+            Self::Other => "interpreters and libraries",
+        }
+    }
 }
 
 /// One frame and all that was called from it.
@@ -47,10 +63,54 @@ impl Frame {
         }
     }
 
-    /// Takes out what has fewer samples than `least`.
+    /// Puts together what has fewer samples than `least` and comes from the same frame; leaves it out when it is too little
+    /// even so.
     pub fn fold(&mut self, least: u64) {
-        self.children.retain(|_, child| child.samples >= least);
+        let mut small = [(Owner::Kernel, 0), (Owner::Lamplight, 0), (Owner::Other, 0)];
+        for (_, child) in self.children.extract_if(.., |_, child| child.samples < least) {
+            for (_, samples) in small.iter_mut().filter(|(owner, _)| *owner == child.owner) {
+                *samples += child.samples;
+            }
+        }
+        for (owner, samples) in small.into_iter().filter(|(_, samples)| *samples >= least) {
+            let name = format!("{} in small parts", owner.name());
+            let together = self.children.entry(name).or_default();
+            together.owner = owner;
+            together.samples += samples;
+        }
         self.children.values_mut().for_each(|child| child.fold(least));
+    }
+
+    /// Samples whose innermost frame `accept`s it.
+    fn innermost(&self, accept: &dyn Fn(Owner) -> bool) -> u64 {
+        let below: u64 = self.children.values().map(|child| child.samples).sum();
+        let own = if accept(self.owner) { self.samples.saturating_sub(below) } else { 0 };
+        own + self.children.values().map(|child| child.innermost(accept)).sum::<u64>()
+    }
+
+    /// Samples in page faults.
+    fn page_faults(&self) -> u64 {
+        let own = self
+            .children
+            .iter()
+            .map(|(name, child)| if name == PAGE_FAULT { child.samples } else { child.page_faults() });
+        own.sum()
+    }
+
+    /// Whose code was running, e.g. `kernel 40 % (page faults 21 %), Lamplight 25 %, interpreters and libraries 35 %`.
+    pub fn shares(&self) -> String {
+        let percent = |samples: u64| format!("{:.0} %", 100.0 * samples as f64 / self.samples.max(1) as f64);
+        let of = |owner: Owner| percent(self.innermost(&|of| of == owner));
+        format!(
+            "{} {} (page faults {}), {} {}, {} {}",
+            Owner::Kernel.name(),
+            of(Owner::Kernel),
+            percent(self.page_faults()),
+            Owner::Lamplight.name(),
+            of(Owner::Lamplight),
+            Owner::Other.name(),
+            of(Owner::Other),
+        )
     }
 
     /// Frames on the longest way down, this one included.
@@ -105,7 +165,10 @@ impl Sample {
         let process = without_number(process);
         let thread = (self.thread != process).then(|| format!("thread {}", self.thread));
         let above = std::iter::once(process).chain(thread).map(|name| (name, Owner::Process));
-        above.chain(self.frames.into_iter().rev()).collect()
+        let mut stack: Vec<_> = above.chain(self.frames.into_iter().rev()).collect();
+        // A function that calls itself is one frame, and so is all that an interpreter has no symbols for.
+        stack.dedup();
+        stack
     }
 }
 
@@ -122,6 +185,10 @@ fn frame(line: &str) -> Option<(String, Owner)> {
     let (_, rest) = line.trim().split_once(' ')?;
     let (symbol, file) = rest.rsplit_once(" (")?;
     let file = file.trim_end_matches(')');
+    let is_beginning = BEGINNINGS.contains(&symbol.split("@@").next().unwrap_or(symbol));
+    if is_beginning || (symbol == UNKNOWN && file == UNKNOWN) {
+        return None;
+    }
     let base = file.rsplit('/').next().unwrap_or(file).trim_end_matches(" (deleted");
     let owner = match base {
         _ if file.starts_with("[kernel") || file.starts_with("[guest.kernel") || file == "[vdso]" => {
@@ -157,9 +224,12 @@ mod tests {
 tokio-rt-worker    71/75   
 \tffffffff81a0 do_syscall_64 ([kernel.kallsyms])
 \t    55d0a1 <lamplight_pool::run::Run>::finish::h0123456789abcdef (/usr/bin/lamplight)
+\t    7f0001 __libc_start_main@@GLIBC_2.34 (/usr/lib/libc.so.6)
+\t    7f0002 [unknown] ([unknown])
 
 python3.11    90/90   
 \t    7f00c1 [unknown] (/usr/lib/libc.so.6)
+\t    7f00c2 [unknown] (/usr/lib/libc.so.6)
 
 tokio-rt-worker    71/76   
 \t    55d0a1 <lamplight_pool::run::Run>::finish::h0123456789abcdef (/usr/bin/lamplight)
@@ -174,10 +244,28 @@ tokio-rt-worker    71/76
         let finish = &thread.children["<lamplight_pool::run::Run>::finish"];
         assert_eq!((finish.samples, finish.owner), (2, Owner::Lamplight));
         assert_eq!(finish.children["do_syscall_64"].owner, Owner::Kernel);
-        assert_eq!(root.children["python3.11"].children["[libc.so.6]"].samples, 1);
+        let recursion = &root.children["python3.11"].children["[libc.so.6]"];
+        assert_eq!((recursion.samples, recursion.children.len()), (1, 0));
+        assert_eq!(
+            root.shares(),
+            "kernel 33 % (page faults 0 %), Lamplight 33 %, interpreters and libraries 33 %"
+        );
         root.fold(2);
         assert_eq!(root.depth(), 4);
         assert!(!root.children.contains_key("python3.11"));
+    }
+
+    #[test]
+    fn small_frames_of_one_owner_are_put_together() {
+        let script: String = (0..6)
+            .map(|at| format!("p  1/1\n\t1 f{at} ([kernel.kallsyms])\n\t2 main (/bin/p)\n\n"))
+            .collect();
+        let mut root = read(script.as_bytes(), &HashMap::new()).unwrap();
+        root.fold(2);
+        let main = &root.children["p"].children["main"];
+        assert_eq!(main.children["kernel in small parts"].samples, 6);
+        root.fold(7);
+        assert!(root.children.is_empty());
     }
 
     #[test]

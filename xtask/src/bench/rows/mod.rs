@@ -122,6 +122,9 @@ pub struct Row {
     pub noise: Option<Noise>,
     /// What else is to be known.
     pub note: String,
+    /// What was measured; empty in results that did not say.
+    #[serde(default)]
+    pub commit: String,
     /// Single measurements, ours and the limit's, for the plot.
     pub pairs: Vec<(f64, f64)>,
 }
@@ -143,6 +146,7 @@ impl Row {
             void: false,
             noise: None,
             note: String::new(),
+            commit: String::new(),
             pairs: Vec::new(),
         }
     }
