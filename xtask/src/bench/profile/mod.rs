@@ -70,6 +70,7 @@ impl Recorder {
         while begun.elapsed() < DURATION && step()? {
             steps += 1;
         }
+        let seconds = begun.elapsed().as_secs_f64();
         recording.end()?;
         // What they are called at the end counts: a process may be named late.
         let processes = processes
@@ -84,7 +85,7 @@ impl Recorder {
             stacks.shares(),
             stacks.samples,
             1e3 / f64::from(HERTZ),
-            begun.elapsed().as_secs_f64(),
+            seconds,
         );
         let file = self.folder.join(format!("{}.svg", publish::slug(name)));
         println!("{name}: {steps} steps, {} samples, {}", stacks.samples, stacks.shares());
@@ -97,7 +98,7 @@ fn wants(rows: &[Row], name: &str) -> bool {
     rows.iter().find(|row| row.name == name).is_none_or(|row| row.verdict() == Verdict::Missed)
 }
 
-/// A running perf; ended when dropped.
+/// A running perf and its data; ended and removed when dropped.
 struct Recording {
     perf: Child,
     data: PathBuf,
@@ -131,8 +132,11 @@ impl Recording {
 
     /// Lets perf write what it has, and waits for that.
     fn end(&mut self) -> anyhow::Result<()> {
-        command::run(Command::new("kill").args(["-INT", &self.perf.id().to_string()]))?;
-        self.perf.wait()?;
+        // It has ended already when there was too much data; what it has then counts.
+        if self.perf.try_wait()?.is_none() {
+            Command::new("kill").args(["-INT", &self.perf.id().to_string()]).status()?;
+            self.perf.wait()?;
+        }
         anyhow::ensure!(self.data.exists(), "perf wrote nothing");
         Ok(())
     }
@@ -144,10 +148,11 @@ impl Drop for Recording {
             let _ = self.perf.kill();
             let _ = self.perf.wait();
         }
+        let _ = std::fs::remove_file(&self.data);
     }
 }
 
-/// The recorded stacks; the data is removed.
+/// The recorded stacks.
 fn read(data: &Path, processes: &HashMap<u32, String>) -> anyhow::Result<stacks::Frame> {
     let mut script = Command::new("perf")
         .args(["script", "--no-inline", "--fields", "comm,pid,tid,ip,sym,dso", "--input"])
@@ -161,7 +166,6 @@ fn read(data: &Path, processes: &HashMap<u32, String>) -> anyhow::Result<stacks:
     let output = script.stdout.take().context("perf script has no output")?;
     let stacks = stacks::read(BufReader::new(output), processes);
     let status = script.wait()?;
-    let _ = std::fs::remove_file(data);
     anyhow::ensure!(status.success(), "perf script failed");
     Ok(stacks?)
 }

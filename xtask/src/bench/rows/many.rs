@@ -18,6 +18,8 @@ const REQUESTS: usize = 60;
 const CONNECTIONS: usize = 64;
 /// Requests of one block of the open loop: its p99 is that of the 25 slowest.
 const ARRIVALS: usize = 2_500;
+/// Shares of the capacity, and how many times as many groups: the tail of a longer queue varies more from block to block.
+const LOADS: [(f64, usize); 2] = [(0.5, 1), (0.8, 2)];
 /// A median above this at a steady rate means that a queue builds up.
 const NO_QUEUE_SECONDS: f64 = 2e-3;
 /// Connections get an instance each, so that the open loop measures queues and not starts.
@@ -119,9 +121,9 @@ pub fn tail(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         let mut sides = Sides::start(&server, runtime, CONNECTIONS, "tail")?;
         let ours = capacity(&mut sides.ours, &sides.path)?;
         let theirs = capacity(&mut sides.theirs, "/")?;
-        for share in [0.5, 0.8] {
+        for (share, times_as_many) in LOADS {
             let measured = interleave(
-                bench.effort.tail_groups,
+                bench.effort.tail_groups * times_as_many,
                 bench.effort.attempts.min(2),
                 &mut shape(&mut sides.ours, &sides.path, ours * share),
                 &mut shape(&mut sides.theirs, "/", theirs * share),

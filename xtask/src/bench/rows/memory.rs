@@ -15,6 +15,10 @@ const INSTANCES: usize = 20;
 /// The handler sleeps so long, seconds: until all instances have one event each.
 const SLEEP_SECONDS: f64 = 4.0;
 const MEMORY_MIB: u32 = 128;
+/// What the pool counts an instance for at least (`UNSEEN_CLAIM_BYTES`), however little it uses, MiB.
+const LEAST_CLAIM_MIB: usize = 24;
+/// Room for instances that wait, beside those that are asked for.
+const WAITING: usize = 40;
 /// After what was started; housekeeping has come to rest.
 const REST: Duration = Duration::from_secs(3);
 
@@ -121,11 +125,9 @@ fn interpreter_name(runtime: &Runtime) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// Makes `count` instances idle: calls that all sleep until the last one has begun. One call before them tells the pool how
-/// little such an instance uses; it keeps 24 MiB free for each instance of a function it does not know.
+/// Makes `count` instances idle: calls that all sleep until the last one has begun.
 fn fill(server: &Server, function: &Function, count: usize, seconds: f64) -> anyhow::Result<()> {
     server.create("idle", function)?;
-    server.connect()?.call(&invocations("idle"), b"{\"seconds\": 0.1}")?;
     let mut connections = (0..count).map(|_| server.connect()).collect::<anyhow::Result<Vec<_>>>()?;
     let event = format!("{{\"seconds\": {seconds}}}");
     let burst = load::burst(&mut connections, &vec![invocations("idle"); count], event.as_bytes())?;
@@ -166,7 +168,13 @@ fn idle_cpu(bench: &Bench) -> anyhow::Result<Row> {
     let runtime = bench.runtimes.first().context("no runtime is found")?;
     let (count, duration) =
         if bench.effort.full { (1_000, Duration::from_secs(60)) } else { (200, Duration::from_secs(10)) };
-    let server = bench.server()?;
+    let room = count + WAITING;
+    let (most, memory_mib) = (room.to_string(), (room * LEAST_CLAIM_MIB).to_string());
+    let settings = [
+        ("LAMPLIGHT_INSTANCES_MOST", most.as_str()),
+        ("LAMPLIGHT_INSTANCES_MEMORY_MIB", memory_mib.as_str()),
+    ];
+    let server = Server::start(&bench.binary, &settings)?;
     let mut function = Function::of(&function_folder("sleep", &runtime.language)?, runtime)?;
     function.memory_mib = MEMORY_MIB;
     fill(&server, &function, count, SLEEP_SECONDS * count as f64 / 200.0)?;
