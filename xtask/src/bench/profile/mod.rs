@@ -54,16 +54,19 @@ impl Recorder {
         wants(&self.rows, name)
     }
 
-    /// Records `server` while `step` is done again and again, until it says that there is no more to do; draws the picture.
+    /// Records `server` while `step` is done again and again, until it says that there is no more to do. What is recorded is
+    /// to be drawn when the server is gone: perf looks for a living process's files where that process would find them, and
+    /// the daemon does not find its own program.
     pub fn record(
         &self,
         name: &str,
         server: &Server,
         mut step: impl FnMut() -> anyhow::Result<bool>,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Recorded> {
         let data = Path::new("/var/tmp").join(format!("lamplight-profile-{}.data", std::process::id()));
-        let processes: HashMap<u32, String> =
-            server.processes().into_iter().map(|process| (process.id, process.name)).collect();
+        let names =
+            |server: &Server| server.processes().into_iter().map(|process| (process.id, process.name));
+        let before: Vec<_> = names(server).collect();
         let mut recording = Recording::start(server, &data)?;
         let begun = Instant::now();
         let mut steps = 0_usize;
@@ -73,23 +76,37 @@ impl Recorder {
         let seconds = begun.elapsed().as_secs_f64();
         recording.end()?;
         // What they are called at the end counts: a process may be named late.
-        let processes = processes
-            .into_iter()
-            .chain(server.processes().into_iter().map(|process| (process.id, process.name)))
-            .filter(|(_, name)| !name.is_empty())
-            .collect();
-        let stacks = read(&data, &processes)?;
-        anyhow::ensure!(stacks.samples > 0, "perf recorded nothing of {name}");
-        let subtitle = format!(
-            "Processor time of the server's processes: {}. {} samples of {:.1} ms in {:.0} s of the row's load.",
-            stacks.shares(),
-            stacks.samples,
-            1e3 / f64::from(HERTZ),
-            seconds,
-        );
+        let processes =
+            before.into_iter().chain(names(server)).filter(|(_, name)| !name.is_empty()).collect();
         let file = self.folder.join(format!("{}.svg", publish::slug(name)));
-        println!("{name}: {steps} steps, {} samples, {}", stacks.samples, stacks.shares());
-        std::fs::write(&file, flame::draw(name, &subtitle, stacks))?;
+        Ok(Recorded { recording, name: name.to_owned(), file, processes, steps, seconds })
+    }
+}
+
+/// What was recorded of one row.
+pub struct Recorded {
+    recording: Recording,
+    name: String,
+    file: PathBuf,
+    /// Names of those processes that could be asked.
+    processes: HashMap<u32, String>,
+    steps: usize,
+    seconds: f64,
+}
+
+impl Recorded {
+    /// Writes the picture. Call it when the server is gone.
+    pub fn draw(self) -> anyhow::Result<()> {
+        let stacks = read(&self.recording.data, &self.processes)?;
+        anyhow::ensure!(stacks.samples > 0, "perf recorded nothing of {}", self.name);
+        let (samples, shares) = (stacks.samples, stacks.shares());
+        println!("{}: {} steps, {samples} samples, {shares}", self.name, self.steps);
+        let subtitle = format!(
+            "Processor time of the server's processes: {shares}. {samples} samples of {:.1} ms in {:.0} s of the row's load.",
+            1e3 / f64::from(HERTZ),
+            self.seconds,
+        );
+        std::fs::write(&self.file, flame::draw(&self.name, &subtitle, stacks))?;
         Ok(())
     }
 }
@@ -109,7 +126,15 @@ impl Recording {
         for _ in 0..ATTEMPTS {
             let ids: Vec<_> = server.processes().iter().map(|process| process.id.to_string()).collect();
             let perf = Command::new("perf")
-                .args(["record", "--quiet", "--event", "cpu-clock", "--freq", &HERTZ.to_string()])
+                .args([
+                    "record",
+                    "--quiet",
+                    "--no-buildid-cache",
+                    "--event",
+                    "cpu-clock",
+                    "--freq",
+                    &HERTZ.to_string(),
+                ])
                 .args([
                     "--call-graph",
                     &format!("dwarf,{STACK_BYTES}"),

@@ -115,7 +115,7 @@ pub fn profile(bench: &Bench, recorder: &Recorder) -> anyhow::Result<()> {
             server.create_all(names, &function)?;
         }
         std::thread::sleep(SETTLE);
-        recorder.record(&efficiency(title), &server, || {
+        let recorded = recorder.record(&efficiency(title), &server, || {
             let Some(names) = prepared.pop() else { return Ok(false) };
             let burst = load::burst(&mut connections, &paths(&names), EVENT.as_bytes())?;
             anyhow::ensure!(burst.failures.is_empty(), "a call failed: {}", burst.failures[0]);
@@ -123,6 +123,8 @@ pub fn profile(bench: &Bench, recorder: &Recorder) -> anyhow::Result<()> {
             std::thread::sleep(SETTLE);
             Ok(true)
         })?;
+        drop(server);
+        recorded.draw()?;
     }
     Ok(())
 }

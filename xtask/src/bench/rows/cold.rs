@@ -131,11 +131,14 @@ pub fn profile(bench: &Bench, recorder: &Recorder) -> anyhow::Result<()> {
             for _ in 0..FIRST {
                 calls.call()?;
             }
-            recorder.record(&title, &server, || {
+            let recorded = recorder.record(&title, &server, || {
                 calls.call()?;
                 // Making more is not the row's load.
                 Ok(!calls.names.is_empty())
             })?;
+            drop(calls);
+            drop(server);
+            recorded.draw()?;
         }
     }
     Ok(())

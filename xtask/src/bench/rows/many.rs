@@ -103,12 +103,14 @@ fn title(runtime: &Runtime) -> String {
 
 /// Records the server under the closed loop of many clients.
 pub fn profile(bench: &Bench, recorder: &Recorder) -> anyhow::Result<()> {
-    let server = bench.server()?;
     for runtime in bench.runtimes.iter().filter(|runtime| recorder.wants(&title(runtime))) {
+        let server = bench.server()?;
         let mut sides = Sides::start(&server, runtime, CLIENTS, "profile")?;
-        recorder.record(&title(runtime), &server, || {
+        let recorded = recorder.record(&title(runtime), &server, || {
             load::closed(&mut sides.ours, &sides.path, EVENT.as_bytes(), REQUESTS).map(|_| true)
         })?;
+        drop((sides, server));
+        recorded.draw()?;
     }
     Ok(())
 }

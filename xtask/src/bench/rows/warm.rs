@@ -40,7 +40,6 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
 
 /// Records the server under one client's warm calls.
 pub fn profile(bench: &Bench, recorder: &Recorder) -> anyhow::Result<()> {
-    let server = bench.server()?;
     let mut kinds = Vec::new();
     for runtime in &bench.runtimes {
         for (function, what) in FUNCTIONS {
@@ -49,17 +48,19 @@ pub fn profile(bench: &Bench, recorder: &Recorder) -> anyhow::Result<()> {
     }
     let (runtime, folder) = custom()?;
     kinds.push((runtime, folder, ""));
-    for (number, (runtime, folder, what)) in kinds.iter().enumerate() {
+    for (runtime, folder, what) in &kinds {
         let title = title(runtime, what);
         if !recorder.wants(&title) {
             continue;
         }
-        let name = format!("profile-{number}");
-        server.create(&name, &Function::of(folder, runtime)?)?;
-        let (mut connection, path) = (server.connect()?, invocations(&name));
+        let server = bench.server()?;
+        server.create("warm", &Function::of(folder, runtime)?)?;
+        let (mut connection, path) = (server.connect()?, invocations("warm"));
         let mut block = |calls: usize| (0..calls).try_for_each(|_| connection.call(&path, EVENT.as_bytes()));
         block(FIRST)?;
-        recorder.record(&title, &server, || block(CALLS).map(|()| true))?;
+        let recorded = recorder.record(&title, &server, || block(CALLS).map(|()| true))?;
+        drop(server);
+        recorded.draw()?;
     }
     Ok(())
 }
