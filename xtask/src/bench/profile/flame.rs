@@ -13,7 +13,7 @@ const HEAD: f64 = 66.0;
 /// Width of a letter of the monospaced font, and of a frame that has room for any.
 const LETTER: f64 = 6.0;
 const LEAST_FOR_TEXT: f64 = 22.0;
-/// Share of all samples below which a frame is not drawn, and what it is multiplied by while the picture is too large.
+/// Share of all samples below which frames are put together, and what it is multiplied by while the picture is too large.
 const LEAST_SHARE: f64 = 0.003;
 const COARSER: f64 = 1.3;
 /// Largest picture, bytes.
