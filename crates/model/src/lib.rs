@@ -2,6 +2,7 @@
 //!
 //! Every other crate speaks in these types. Functions that depend on time take `now`.
 
+pub mod alias;
 pub mod billing;
 pub mod error;
 pub mod function;
@@ -11,9 +12,11 @@ pub mod layer;
 pub mod limits;
 pub mod managed_runtime;
 pub mod name;
+pub mod rate;
 pub mod scope;
 pub mod timestamp;
 
+pub use alias::{AdditionalVersion, Alias};
 pub use billing::PriceBook;
 pub use error::{ErrorCode, ServiceError};
 pub use function::{CodeDigest, FunctionVersion, VersionNumber};

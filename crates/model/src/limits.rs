@@ -44,3 +44,8 @@ pub const MEMORY_MIB_PER_CPU: u32 = 1_769;
 pub const UNRESERVED_CONCURRENCY: usize = 100;
 /// Account-wide concurrent executions by default.
 pub const ACCOUNT_CONCURRENCY: usize = 1_000;
+/// Synchronous calls a second for each of an account's or a function's reserved concurrent executions. Source: Lambda
+/// developer guide, "Understanding concurrency and requests per second".
+pub const CALLS_PER_SECOND_AND_CONCURRENCY: u64 = 10;
+/// New instances of one function in ten seconds. Source: Lambda developer guide, "Concurrency scaling rate".
+pub const STARTS_PER_TEN_SECONDS: u64 = 1_000;

@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use lamplight_model::function::FunctionMarks;
-use lamplight_model::{FunctionName, FunctionVersion, Qualifier, RequestId, Scope, Timestamp, VersionNumber};
+use lamplight_model::{
+    Alias, FunctionName, FunctionVersion, Qualifier, RequestId, Scope, Timestamp, VersionNumber,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +21,9 @@ pub enum StoreError {
     /// The thing does not exist.
     #[error("{0} does not exist")]
     NotFound(String),
+    /// It cannot be deleted: these aliases point to it.
+    #[error("it is referenced by {}", .0.join(", "))]
+    Referenced(Vec<String>),
     /// The disk is full or read-only: the write was refused, reads go on.
     #[error("storage refuses writes: {0}")]
     Unwritable(String),
@@ -50,7 +55,7 @@ pub enum Expect {
     Anything,
 }
 
-/// A small JSON resource that needs no table of its own (IAM roles, later aliases, configurations).
+/// A small JSON resource that needs no table of its own (IAM roles, aliases, configurations).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
     /// Unique within scope and kind; lists are in this order.
@@ -193,13 +198,14 @@ pub trait Store: Send + Sync + 'static {
         snapshot: FunctionVersion,
         latest_revision: &str,
     ) -> Result<Arc<FunctionVersion>, StoreError>;
-    /// Deletes the function with all its versions. `false` when there was none.
+    /// Deletes the function with all its versions and aliases. `false` when there was none.
     ///
     /// Its waiting events become dead letters (`FunctionDeleted`), so a function created later under the same
     /// name never sees them. Numbers go on where they were: Lambda reuses none, also after a re-creation.
     /// Documents that belong to it (`function_documents`) go with it.
     async fn delete_function(&self, scope: &Scope, name: &FunctionName) -> Result<bool, StoreError>;
-    /// Deletes one published version with the documents that belong to it. `false` when there was none.
+    /// Deletes one published version with the documents that belong to it. `false` when there was none; `Referenced` while
+    /// aliases point to it.
     async fn delete_version(
         &self,
         scope: &Scope,
@@ -211,6 +217,32 @@ pub trait Store: Send + Sync + 'static {
 
     /// Functions of a scope, and bytes of the packages of all their versions.
     async fn code_usage(&self, scope: &Scope) -> Result<CodeUsage, StoreError>;
+
+    /// Stores an alias. `NotFound` with the ARN of a version it names and that does not exist; `AlreadyExists` and
+    /// `RevisionMismatch` as `expect` says.
+    async fn put_alias(&self, alias: Alias, expect: Expect) -> Result<(), StoreError>;
+    /// One alias; `None` when there is none.
+    async fn get_alias(
+        &self,
+        scope: &Scope,
+        function: &FunctionName,
+        name: &str,
+    ) -> Result<Option<Arc<Alias>>, StoreError>;
+    /// The aliases of a function in name order, beginning after `after`.
+    async fn list_aliases(
+        &self,
+        scope: &Scope,
+        function: &FunctionName,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Alias>>, StoreError>;
+    /// Deletes an alias with the documents that belong to it. `false` when there was none.
+    async fn delete_alias(
+        &self,
+        scope: &Scope,
+        function: &FunctionName,
+        name: &str,
+    ) -> Result<bool, StoreError>;
 
     /// Stores a document of `kind`. `NotFound` for one that belongs to a function that does not exist.
     async fn put_document(

@@ -48,6 +48,7 @@ impl StoreError {
             Self::AlreadyExists(what) => Self::AlreadyExists(what.clone()),
             Self::RevisionMismatch(what) => Self::RevisionMismatch(what.clone()),
             Self::NotFound(what) => Self::NotFound(what.clone()),
+            Self::Referenced(aliases) => Self::Referenced(aliases.clone()),
             Self::Unwritable(why) => Self::Unwritable(why.clone()),
             Self::NewerFormat(what) => Self::NewerFormat(what.clone()),
             Self::Locked(what) => Self::Locked(what.clone()),

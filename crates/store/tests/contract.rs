@@ -100,6 +100,105 @@ async fn version_numbers_are_never_reused() {
     assert_eq!(publish(&again).await.unwrap(), VersionNumber::Published(4));
 }
 
+/// An alias of `function` to version 1, and with a weight to version 2.
+fn alias(function: &str, text: &str, weight: Option<f64>) -> Alias {
+    Alias {
+        scope: scope(),
+        function: name(function),
+        name: text.to_owned(),
+        version: VersionNumber::Published(1),
+        additional: weight.map(|weight| AdditionalVersion { version: 2, weight }),
+        description: String::new(),
+        revision_id: revision(),
+    }
+}
+
+/// A store with a function that has the versions 1 and 2.
+async fn two_versions(store: &dyn Store, function_name: &str) {
+    let mut latest = function(function_name);
+    store.put_version(latest.clone(), Expect::Absent).await.unwrap();
+    for _ in 1..=2 {
+        let revision_id = latest.revision_id.clone();
+        latest.revision_id = revision();
+        store.publish_version(latest.clone(), &revision_id).await.unwrap();
+        latest.revision_id = revision_id;
+    }
+}
+
+#[tokio::test]
+async fn an_alias_needs_its_versions_and_keeps_them() {
+    let (_directory, opened) = engine();
+    let store = opened.store;
+    two_versions(&*store, "hello").await;
+    let hello = name("hello");
+    // Asked for before it exists: the answer "none" must not be remembered.
+    assert!(store.get_alias(&scope(), &hello, "live").await.unwrap().is_none());
+    let live = alias("hello", "live", Some(0.25));
+    store.put_alias(live.clone(), Expect::Absent).await.unwrap();
+    assert_eq!(store.get_alias(&scope(), &hello, "live").await.unwrap().as_deref(), Some(&live));
+    let again = store.put_alias(live.clone(), Expect::Absent).await;
+    assert!(matches!(again, Err(StoreError::AlreadyExists(_))), "{again:?}");
+    for version in [1, 2] {
+        match store.delete_version(&scope(), &hello, version).await {
+            Err(StoreError::Referenced(aliases)) => assert_eq!(aliases, ["live"]),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    let changed = Alias { additional: None, revision_id: revision(), ..live.clone() };
+    let stale = store.put_alias(changed.clone(), Expect::Revision(revision())).await;
+    assert!(matches!(stale, Err(StoreError::RevisionMismatch(_))), "{stale:?}");
+    store.put_alias(changed.clone(), Expect::Revision(live.revision_id.clone())).await.unwrap();
+    assert_eq!(store.get_alias(&scope(), &hello, "live").await.unwrap().as_deref(), Some(&changed));
+    assert!(store.delete_version(&scope(), &hello, 2).await.unwrap());
+    match store.put_alias(live, Expect::Anything).await {
+        Err(StoreError::NotFound(arn)) => assert!(arn.ends_with(":function:hello:2"), "{arn}"),
+        other => panic!("{other:?}"),
+    }
+
+    assert!(store.delete_alias(&scope(), &hello, "live").await.unwrap());
+    assert!(!store.delete_alias(&scope(), &hello, "live").await.unwrap());
+    assert!(store.get_alias(&scope(), &hello, "live").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn aliases_are_listed_by_name_and_go_with_their_function() {
+    let (_directory, opened) = engine();
+    let store = opened.store;
+    // Names around the one in question in the order of keys.
+    for function_name in ["hello", "hello-", "hello0"] {
+        two_versions(&*store, function_name).await;
+        for text in ["b", "a", "c"] {
+            store.put_alias(alias(function_name, text, None), Expect::Absent).await.unwrap();
+        }
+        for (kind, key) in [
+            ("function/x", format!("{function_name}/a")),
+            ("function/x", format!("{function_name}/b")),
+            ("other", format!("{function_name}/a")),
+        ] {
+            let document = Document { key, value: serde_json::json!({}) };
+            store.put_document(&scope(), kind, document, Expect::Absent).await.unwrap();
+        }
+    }
+    let names = async |function_name: &str, after: Option<&str>, limit| -> Vec<String> {
+        let aliases = store.list_aliases(&scope(), &name(function_name), after, limit).await.unwrap();
+        aliases.iter().map(|alias| alias.name.clone()).collect()
+    };
+    assert_eq!(names("hello", None, 2).await, ["a", "b"]);
+    assert_eq!(names("hello", Some("b"), 2).await, ["c"]);
+    let left = async |kind: &str| store.list_documents(&scope(), kind, None, 10).await.unwrap().len();
+    // What belongs to an alias goes with it.
+    assert!(store.delete_alias(&scope(), &name("hello"), "a").await.unwrap());
+    assert_eq!((left("function/x").await, left("other").await), (5, 3));
+    assert!(store.delete_function(&scope(), &name("hello")).await.unwrap());
+    assert!(store.get_alias(&scope(), &name("hello"), "b").await.unwrap().is_none());
+    assert!(names("hello", None, 10).await.is_empty());
+    for function_name in ["hello-", "hello0"] {
+        assert_eq!(names(function_name, None, 10).await, ["a", "b", "c"]);
+    }
+    assert_eq!((left("function/x").await, left("other").await), (4, 3));
+}
+
 #[tokio::test]
 async fn functions_are_listed_in_name_order_by_pages_and_by_scope() {
     let (_directory, opened) = engine();

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lamplight_model::function::FunctionMarks;
 use lamplight_model::{
-    CodeDigest, FunctionName, FunctionVersion, InvocationReport, RequestId, Scope, ServiceError, Timestamp,
-    VersionNumber,
+    Alias, CodeDigest, FunctionName, FunctionVersion, InvocationReport, RequestId, Scope, ServiceError,
+    Timestamp, VersionNumber,
 };
 use lamplight_store::contract::DeadLetter;
 use lamplight_store::*;
@@ -28,6 +28,7 @@ struct Entry {
 struct Content {
     versions: BTreeMap<Key, Arc<FunctionVersion>>,
     documents: BTreeMap<(Scope, String, String), Document>,
+    aliases: BTreeMap<(Scope, FunctionName, String), Arc<Alias>>,
     events: HashMap<RequestId, Entry>,
     dead: Vec<DeadLetter>,
     counts: EventCounts,
@@ -209,6 +210,34 @@ impl Store for MemoryStore {
         self.changes.subscribe()
     }
 
+    async fn put_alias(&self, alias: Alias, _expect: Expect) -> Result<(), StoreError> {
+        self.write(|content| {
+            let key = (alias.scope.clone(), alias.function.clone(), alias.name.clone());
+            content.aliases.insert(key, Arc::new(alias));
+            Ok(())
+        })
+    }
+
+    async fn get_alias(
+        &self,
+        scope: &Scope,
+        function: &FunctionName,
+        name: &str,
+    ) -> Result<Option<Arc<Alias>>, StoreError> {
+        let key = (scope.clone(), function.clone(), name.to_owned());
+        Ok(self.content.lock().unwrap().aliases.get(&key).cloned())
+    }
+
+    async fn delete_alias(
+        &self,
+        scope: &Scope,
+        function: &FunctionName,
+        name: &str,
+    ) -> Result<bool, StoreError> {
+        let key = (scope.clone(), function.clone(), name.to_owned());
+        self.write(|content| Ok(content.aliases.remove(&key).is_some()))
+    }
+
     async fn put_document(
         &self,
         scope: &Scope,
@@ -292,6 +321,16 @@ impl Store for MemoryStore {
         _name: &FunctionName,
         _version: u64,
     ) -> Result<bool, StoreError> {
+        unreachable!()
+    }
+
+    async fn list_aliases(
+        &self,
+        _scope: &Scope,
+        _function: &FunctionName,
+        _after: Option<&str>,
+        _limit: usize,
+    ) -> Result<Vec<Arc<Alias>>, StoreError> {
         unreachable!()
     }
 

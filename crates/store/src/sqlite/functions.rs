@@ -29,6 +29,16 @@ fn stored_revision(
         .map_err(failed(format!("failed to read function {name}")))
 }
 
+/// Whether there is such a version.
+pub(super) fn exists(
+    connection: &Connection,
+    scope: &Scope,
+    name: &FunctionName,
+    version: VersionNumber,
+) -> Result<bool, StoreError> {
+    Ok(stored_revision(connection, &scope.key(), name, version_column(version))?.is_some())
+}
+
 fn write_version(connection: &Connection, version: &FunctionVersion, key: &Key) -> Result<(), StoreError> {
     let encoded = encode(version, key)?;
     connection
@@ -172,6 +182,10 @@ pub(super) fn delete_version(
     if version == 0 {
         // 0 is how $LATEST is stored; it goes with its function only.
         return Ok(false);
+    }
+    let aliases = super::aliases::pointing_to(connection, scope, name, version)?;
+    if !aliases.is_empty() {
+        return Err(StoreError::Referenced(aliases));
     }
     let number = version_column(VersionNumber::Published(version));
     let deleted = connection

@@ -1,8 +1,9 @@
 //! The embedded engine: one SQLite file in WAL mode, one writer with group commit, a few readers.
 //!
-//! `writer` decides when callers are answered, `functions`, `documents` and `queue` hold the statements,
+//! `writer` decides when callers are answered; `functions`, `aliases`, `documents` and `queue` hold the statements,
 //! `schema` the formats.
 
+mod aliases;
 mod cache;
 pub(crate) mod connection;
 mod documents;
@@ -18,10 +19,10 @@ use crate::lock::DataDirectoryLock;
 use crate::open::Clock;
 use crate::secret::Key;
 use async_trait::async_trait;
-use cache::VersionCache;
+use cache::Cache;
 use lamplight_model::function::FunctionMarks;
 use lamplight_model::{
-    CodeDigest, FunctionName, FunctionVersion, RequestId, Scope, Timestamp, VersionNumber,
+    Alias, CodeDigest, FunctionName, FunctionVersion, RequestId, Scope, Timestamp, VersionNumber,
 };
 use readers::Readers;
 use std::path::Path;
@@ -35,7 +36,8 @@ pub(crate) struct SqliteStore {
     readers: Readers,
     writer: Writer,
     key: Arc<Key>,
-    cache: Arc<VersionCache>,
+    cache: Arc<Cache<VersionNumber, FunctionVersion>>,
+    aliases: Arc<Cache<String, Alias>>,
     changes: watch::Receiver<u64>,
     clock: Clock,
 }
@@ -55,7 +57,8 @@ impl SqliteStore {
             readers: Readers::new(path),
             writer: Writer::start(connection, lock, sender)?,
             key,
-            cache: Arc::new(VersionCache::default()),
+            cache: Arc::default(),
+            aliases: Arc::default(),
             changes,
             clock,
         })
@@ -70,7 +73,7 @@ impl Store for SqliteStore {
         self.writer
             .write(
                 move |connection| functions::put(connection, &version, &expect, &key),
-                move |()| cache.forget(&scope, &name, number),
+                move |()| cache.forget(&scope, &name, &number),
             )
             .await
     }
@@ -87,7 +90,7 @@ impl Store for SqliteStore {
         self.writer
             .write(
                 move |connection| functions::put_marks(connection, &scope, &name, &seen, marks, &key),
-                move |()| cache.forget(&forgotten.0, &forgotten.1, VersionNumber::Latest),
+                move |()| cache.forget(&forgotten.0, &forgotten.1, &VersionNumber::Latest),
             )
             .await
     }
@@ -98,7 +101,7 @@ impl Store for SqliteStore {
         name: &FunctionName,
         version: VersionNumber,
     ) -> Result<Option<Arc<FunctionVersion>>, StoreError> {
-        let generation = match self.cache.get(scope, name, version) {
+        let generation = match self.cache.get(scope, name, &version) {
             Ok(known) => return Ok(known),
             Err(generation) => generation,
         };
@@ -150,18 +153,22 @@ impl Store for SqliteStore {
             .write(
                 move |connection| functions::publish(connection, snapshot, &latest_revision, &key),
                 // Somebody may have asked for this number before it existed.
-                move |stored| cache.forget(&stored.scope, &stored.name, stored.version),
+                move |stored| cache.forget(&stored.scope, &stored.name, &stored.version),
             )
             .await
     }
 
     async fn delete_function(&self, scope: &Scope, name: &FunctionName) -> Result<bool, StoreError> {
-        let (cache, forgotten) = (self.cache.clone(), (scope.clone(), name.clone()));
+        let (cache, aliases) = (self.cache.clone(), self.aliases.clone());
         let (scope, name) = (scope.clone(), name.clone());
+        let forgotten = (scope.clone(), name.clone());
         self.writer
             .write(
                 move |connection| functions::delete_function(connection, &scope, &name),
-                move |_| cache.forget_function(&forgotten.0, &forgotten.1),
+                move |_| {
+                    cache.forget_function(&forgotten.0, &forgotten.1);
+                    aliases.forget_function(&forgotten.0, &forgotten.1);
+                },
             )
             .await
     }
@@ -177,7 +184,7 @@ impl Store for SqliteStore {
         self.writer
             .write(
                 move |connection| functions::delete_version(connection, &scope, &name, version),
-                move |_| cache.forget(&forgotten.0, &forgotten.1, VersionNumber::Published(version)),
+                move |_| cache.forget(&forgotten.0, &forgotten.1, &VersionNumber::Published(version)),
             )
             .await
     }
@@ -190,6 +197,66 @@ impl Store for SqliteStore {
     async fn code_usage(&self, scope: &Scope) -> Result<CodeUsage, StoreError> {
         let scope = scope.clone();
         self.readers.read(move |connection| functions::code_usage(connection, &scope)).await
+    }
+
+    async fn put_alias(&self, alias: Alias, expect: Expect) -> Result<(), StoreError> {
+        let aliases = self.aliases.clone();
+        let (scope, function, name) = (alias.scope.clone(), alias.function.clone(), alias.name.clone());
+        self.writer
+            .write(
+                move |connection| aliases::put(connection, &alias, &expect),
+                move |()| aliases.forget(&scope, &function, &name),
+            )
+            .await
+    }
+
+    async fn get_alias(
+        &self,
+        scope: &Scope,
+        function: &FunctionName,
+        name: &str,
+    ) -> Result<Option<Arc<Alias>>, StoreError> {
+        let name = name.to_owned();
+        let generation = match self.aliases.get(scope, function, &name) {
+            Ok(known) => return Ok(known),
+            Err(generation) => generation,
+        };
+        let key = (scope.clone(), function.clone(), name.clone());
+        let (scope, function) = (scope.clone(), function.clone());
+        let found =
+            self.readers.read(move |connection| aliases::get(connection, &scope, &function, &name)).await?;
+        self.aliases.fill(generation, key, found.clone());
+        Ok(found)
+    }
+
+    async fn list_aliases(
+        &self,
+        scope: &Scope,
+        function: &FunctionName,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Alias>>, StoreError> {
+        let (scope, function, after) = (scope.clone(), function.clone(), after.map(str::to_owned));
+        self.readers
+            .read(move |connection| aliases::list(connection, &scope, &function, after.as_deref(), limit))
+            .await
+    }
+
+    async fn delete_alias(
+        &self,
+        scope: &Scope,
+        function: &FunctionName,
+        name: &str,
+    ) -> Result<bool, StoreError> {
+        let aliases = self.aliases.clone();
+        let (scope, function, name) = (scope.clone(), function.clone(), name.to_owned());
+        let forgotten = (scope.clone(), function.clone(), name.clone());
+        self.writer
+            .write(
+                move |connection| aliases::delete(connection, &scope, &function, &name),
+                move |_| aliases.forget(&forgotten.0, &forgotten.1, &forgotten.2),
+            )
+            .await
     }
 
     async fn put_document(
