@@ -2,6 +2,7 @@
 
 use crate::blanks::BlanksConfig;
 use crate::policy::{BlankBounds, Budget, VersionZygoteBounds};
+use lamplight_model::rate::Rate;
 use lamplight_runtime::StreamLimits;
 use std::time::Duration;
 
@@ -29,6 +30,9 @@ pub struct PoolConfig {
     pub init_limit: Duration,
     /// What all instances may take together.
     pub budget: Budget,
+    /// New instances that calls of one function may start, in so much time; more calls are refused with
+    /// `TooManyRequestsException`. What is started without a call does not count.
+    pub starts_of_a_function: Rate,
     /// Calls that may wait for room; more are refused with `TooManyRequestsException`.
     pub waiting_calls: usize,
     /// How long a call may wait for room.
@@ -72,6 +76,10 @@ impl PoolConfig {
             budget: Budget {
                 memory_bytes: memory_bytes / 10 * 8,
                 instances: lamplight_model::limits::ACCOUNT_CONCURRENCY,
+            },
+            starts_of_a_function: Rate {
+                count: lamplight_model::limits::STARTS_PER_TEN_SECONDS,
+                per: Duration::from_secs(10),
             },
             waiting_calls: 1_000,
             waiting_time: Duration::from_secs(10),

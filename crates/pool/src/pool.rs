@@ -85,6 +85,7 @@ impl Pool {
             budget: config.budget,
             waiting_calls: config.waiting_calls,
             histogram_bin: config.histogram_bin,
+            starts_of_a_function: config.starts_of_a_function,
         };
         let pool = Arc::new(Self {
             builds: Semaphore::new(config.concurrent_builds.max(1)),
@@ -114,9 +115,9 @@ impl Pool {
 
     /// Starts one invocation; the run is worked on by who waits for the answer and goes on when the answer is dropped.
     ///
-    /// Fails with `TooManyRequestsException` when the node is full beyond its bounded wait, with
-    /// `InvalidRuntimeException` when the version's runtime is not on this host, and with `ServiceException`
-    /// while the server stops. What goes wrong later is in `AnswerParts::ended`.
+    /// Fails with `TooManyRequestsException` when the node is full beyond its bounded wait or the function has started
+    /// too many instances lately, with `InvalidRuntimeException` when the version's runtime is not on this host, and with
+    /// `ServiceException` while the server stops. What goes wrong later is in `AnswerParts::ended`.
     pub async fn run(self: &Arc<Self>, invocation: Invocation) -> Result<Answer, ServiceError> {
         let called_at = Instant::now();
         if let Some(instance) = self.take_provisioned(&invocation.version) {
@@ -174,6 +175,7 @@ impl Pool {
         let receiver = match acquisition.acquired {
             Acquired::Granted(grant) => return Ok((entry, grant)),
             Acquired::Refused => return Err(full()),
+            Acquired::TooFast => return Err(too_fast()),
             Acquired::Waiting(receiver) => receiver,
         };
         let mut place = Place { pool: self, entry, receiver };
@@ -391,6 +393,11 @@ fn channels() -> (AnswerSender, AnswerParts) {
         },
         AnswerParts { body, content_type, ended, finished },
     )
+}
+
+/// AWS does not say which of its reasons it gives then; this one is that of a function's rate.
+fn too_fast() -> ServiceError {
+    ServiceError::throttled("FunctionInvocationRateLimitExceeded")
 }
 
 fn full() -> ServiceError {

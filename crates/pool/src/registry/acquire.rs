@@ -27,6 +27,8 @@ pub enum Acquired<I> {
     Waiting(oneshot::Receiver<Grant<I>>),
     /// Too many wait already.
     Refused,
+    /// Its function has started so many lately that it must not start another.
+    TooFast,
 }
 
 /// What `acquire` decided: besides the answer, instances to be stopped now.
@@ -92,13 +94,18 @@ impl<I> Registry<I> {
             return Acquired::Granted(Grant::Instance(idle.instance));
         }
         let claim = entry.claim_bytes();
-        if self.waiting.is_empty() && fits(self.bounds.budget, self.used, claim) {
-            self.take_room(entry_id, claim);
-            return Acquired::Granted(Grant::Room(claim));
-        }
-        if self.closed || self.waiting.len() >= self.bounds.waiting_calls {
+        let has_room = self.waiting.is_empty() && fits(self.bounds.budget, self.used, claim);
+        if !has_room && (self.closed || self.waiting.len() >= self.bounds.waiting_calls) {
             self.counters.refusals += 1;
             return Acquired::Refused;
+        }
+        if !self.scaling.take(&entry.version, now) {
+            self.counters.refusals += 1;
+            return Acquired::TooFast;
+        }
+        if has_room {
+            self.take_room(entry_id, claim);
+            return Acquired::Granted(Grant::Room(claim));
         }
         let (grant, receiver) = oneshot::channel();
         self.waiting.push_back(Waiting { entry: entry_id, claim_bytes: claim, grant });

@@ -15,6 +15,7 @@ mod acquire;
 mod history;
 mod idle;
 mod phase;
+mod scaling;
 #[cfg(test)]
 mod tests;
 mod versions;
@@ -24,6 +25,8 @@ pub use phase::{Counters, Phase, PhaseCounts};
 
 use crate::policy::{Budget, Use, claim_bytes};
 use acquire::Waiting;
+use lamplight_model::rate::Rate;
+use scaling::Scaling;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 use versions::Entry;
@@ -42,6 +45,8 @@ pub struct Bounds {
     pub waiting_calls: usize,
     /// Step in which times without calls are counted.
     pub histogram_bin: Duration,
+    /// New instances that calls of one function may start.
+    pub starts_of_a_function: Rate,
 }
 
 /// The state of the pool.
@@ -51,6 +56,7 @@ pub struct Registry<I> {
     entries: BTreeMap<EntryId, Entry<I>>,
     by_revision: HashMap<String, Vec<EntryId>>,
     waiting: VecDeque<Waiting<I>>,
+    scaling: Scaling,
     used: Use,
     stopping: Use,
     next_id: u64,
@@ -68,6 +74,7 @@ impl<I> Registry<I> {
             entries: BTreeMap::new(),
             by_revision: HashMap::new(),
             waiting: VecDeque::new(),
+            scaling: Scaling::new(bounds.starts_of_a_function),
             used: Use::default(),
             stopping: Use::default(),
             next_id: 0,

@@ -4,6 +4,7 @@ use super::*;
 use crate::policy::HISTOGRAM_BIN;
 use crate::testing::version;
 use lamplight_model::FunctionVersion;
+use lamplight_model::rate::Rate;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -19,11 +20,18 @@ struct Node {
 impl Node {
     /// Room for so many instances.
     fn with_room_for(instances: usize) -> Self {
-        let budget = Budget { memory_bytes: 1_000_000 * MIB, instances };
-        Self {
-            registry: Registry::new(Bounds { budget, waiting_calls: 2, histogram_bin: HISTOGRAM_BIN }),
-            now: Instant::now(),
-        }
+        Self::with_rate(instances, 0)
+    }
+
+    /// Besides, so many new instances of a function in ten seconds; 0: as many as are asked for.
+    fn with_rate(instances: usize, count: u64) -> Self {
+        let bounds = Bounds {
+            budget: Budget { memory_bytes: 1_000_000 * MIB, instances },
+            waiting_calls: 2,
+            histogram_bin: HISTOGRAM_BIN,
+            starts_of_a_function: Rate { count, per: Duration::from_secs(10) },
+        };
+        Self { registry: Registry::new(bounds), now: Instant::now() }
     }
 
     fn later(&mut self, seconds: u64) {
@@ -70,6 +78,31 @@ fn waiting(acquired: Acquired<&'static str>) -> oneshot::Receiver<Grant<&'static
         Acquired::Waiting(receiver) => receiver,
         other => panic!("expected to wait, got {other:?}"),
     }
+}
+
+#[test]
+fn a_function_gets_so_many_new_instances_in_ten_seconds_and_others_theirs() {
+    let mut node = Node::with_rate(10, 2);
+    let (hello, other) = (Arc::new(version("hello", "python3.13")), Arc::new(version("other", "python3.13")));
+    let entry = node.start(&hello);
+    node.start(&hello);
+    assert!(matches!(node.acquire(&hello).acquired, Acquired::TooFast));
+    assert_eq!(node.registry.totals().0.refusals, 1);
+    // What is there already may be used, and other functions start theirs.
+    assert_eq!(node.finish(entry, "first"), None);
+    assert_eq!(instance_of(node.acquire(&hello).acquired), Some("first"));
+    node.start(&other);
+    node.later(4);
+    assert!(matches!(node.acquire(&hello).acquired, Acquired::TooFast));
+    node.later(1);
+    node.start(&hello);
+    assert!(matches!(node.acquire(&hello).acquired, Acquired::TooFast));
+    // Nothing adds up, also when it was forgotten.
+    node.later(10_000);
+    node.registry.forget_unused(Duration::from_secs(600), node.now);
+    node.start(&hello);
+    node.start(&hello);
+    assert!(matches!(node.acquire(&hello).acquired, Acquired::TooFast));
 }
 
 #[test]

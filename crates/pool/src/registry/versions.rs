@@ -67,6 +67,7 @@ impl<I> Registry<I> {
 
     /// Forgets versions that have no instance, were not called for `unused_for`, and of which no call is predicted.
     pub fn forget_unused(&mut self, unused_for: Duration, now: Instant) {
+        self.scaling.forget_unused(now);
         let waited_for: Vec<EntryId> = self.waiting.iter().map(|waiting| waiting.entry).collect();
         self.entries.retain(|id, entry| {
             entry.counts.total() > 0
