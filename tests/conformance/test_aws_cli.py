@@ -73,10 +73,6 @@ def test_create_invoke_and_tail(aws, tmp_path):
         finally:
             follower.kill()
             follower.communicate()
-        refused = aws("lambda", "create-alias", "--function-name", name, "--name", "a", "--function-version", "1", check=False)
-        assert refused.returncode == 254
-        assert "An error occurred (NotImplementedException) when calling the CreateAlias operation" in refused.stderr
-        assert refused.stderr.rstrip().endswith(": Lamplight does not support lambda:CreateAlias yet.")
     finally:
         aws("lambda", "delete-function", "--function-name", name)
 
@@ -101,3 +97,20 @@ def test_what_is_configured_beside_a_function(aws, deploy):
     resource = f"arn:aws:lambda:us-east-1:000000000000:function:{name}"
     aws("lambda", "tag-resource", "--resource", resource, "--tags", "team=blue")
     assert json.loads(aws("lambda", "list-tags", "--resource", resource).stdout) == {"Tags": {"team": "blue"}}
+
+
+@pytest.mark.covers("operation:CreateAlias", client="aws-cli 2")
+@pytest.mark.covers("operation:GetAlias", client="aws-cli 2")
+@pytest.mark.covers("operation:PutFunctionConcurrency", client="aws-cli 2")
+@pytest.mark.covers("operation:GetFunctionConcurrency", client="aws-cli 2")
+def test_aliases_and_reserved_concurrency(aws, deploy):
+    name = deploy({"app.py": "def handler(event, context): return event"}).name
+    aws("lambda", "publish-version", "--function-name", name)
+    created = json.loads(aws("lambda", "create-alias", "--function-name", name, "--name", "live", "--function-version", "1").stdout)
+    assert created == json.loads(aws("lambda", "get-alias", "--function-name", name, "--name", "live").stdout)
+    refused = aws("lambda", "create-alias", "--function-name", name, "--name", "live", "--function-version", "1", check=False)
+    assert refused.returncode == 254
+    assert "An error occurred (ResourceConflictException) when calling the CreateAlias operation" in refused.stderr
+    assert refused.stderr.rstrip().endswith(f": Alias already exists: {created['AliasArn']}")
+    put = json.loads(aws("lambda", "put-function-concurrency", "--function-name", name, "--reserved-concurrent-executions", "4").stdout)
+    assert put == json.loads(aws("lambda", "get-function-concurrency", "--function-name", name).stdout) == {"ReservedConcurrentExecutions": 4}

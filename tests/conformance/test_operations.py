@@ -23,6 +23,7 @@ SERVED = {
     "CreateEventSourceMapping", "GetEventSourceMapping", "UpdateEventSourceMapping", "DeleteEventSourceMapping", "ListEventSourceMappings",
     "ListCapacityProviders", "GetCapacityProvider", "UpdateCapacityProvider", "DeleteCapacityProvider", "ListFunctionVersionsByCapacityProvider",
     "PutFunctionScalingConfig", "GetFunctionScalingConfig",
+    "CreateAlias", "GetAlias", "ListAliases", "UpdateAlias", "DeleteAlias", "PutFunctionConcurrency", "DeleteFunctionConcurrency",
     "PutProvisionedConcurrencyConfig", "GetProvisionedConcurrencyConfig", "ListProvisionedConcurrencyConfigs", "DeleteProvisionedConcurrencyConfig",
     "PublishLayerVersion", "GetLayerVersion", "GetLayerVersionByArn", "ListLayers", "ListLayerVersions", "DeleteLayerVersion",
     "AddLayerVersionPermission", "GetLayerVersionPolicy", "RemoveLayerVersionPermission",

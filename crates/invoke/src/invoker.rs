@@ -1,6 +1,6 @@
 //! The funnel itself. Front doors call `invoke`, `enqueue` and `dry_run`; the queue's worker takes the same path.
 
-use crate::admission::{Admission, Permit};
+use crate::admission::{Admission, AdmissionLimits, Permit};
 use crate::asynchronous::AsynchronousConfig;
 use crate::asynchronous::worker::{QueueWorker, Wakeup};
 use crate::metrics::{Metrics, MetricsSnapshot};
@@ -9,7 +9,7 @@ use crate::request::{InvokeRequest, Running};
 use crate::resolve::{check_state, resolve};
 use crate::starts::Starts;
 use crate::workers::{InstanceCounts, Workers};
-use lamplight_model::limits::{ACCOUNT_CONCURRENCY, ASYNC_PAYLOAD_BYTES};
+use lamplight_model::limits::{ACCOUNT_CONCURRENCY, ASYNC_PAYLOAD_BYTES, CALLS_PER_SECOND_AND_CONCURRENCY};
 use lamplight_model::{
     ErrorCode, FunctionName, FunctionVersion, Invocation, InvocationReport, Outcome, OutcomeStatus,
     Qualifier, Scope, ServiceError, StartKind, Timestamp,
@@ -32,14 +32,30 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 pub struct InvokerConfig {
     /// Concurrent invocations per account and region, synchronous and asynchronous together.
     pub account_concurrency: usize,
+    /// Synchronous invocations a second for each of them, and for each that a function has reserved. 0: no bound.
+    pub calls_per_second_each: u64,
     /// The queue's worker.
     pub asynchronous: AsynchronousConfig,
 }
 
 impl Default for InvokerConfig {
     fn default() -> Self {
-        Self { account_concurrency: ACCOUNT_CONCURRENCY, asynchronous: AsynchronousConfig::default() }
+        Self {
+            account_concurrency: ACCOUNT_CONCURRENCY,
+            calls_per_second_each: CALLS_PER_SECOND_AND_CONCURRENCY,
+            asynchronous: AsynchronousConfig::default(),
+        }
     }
+}
+
+/// Where an invocation comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Somebody waits for the answer.
+    Caller,
+    /// The queue of events: as many in a second as there are places. Source: Lambda quotas page, "Invocation requests per
+    /// function per Region (asynchronous)".
+    Queue,
 }
 
 /// Resolves, admits, dispatches, retries and reports. One per node.
@@ -69,7 +85,10 @@ impl Invoker {
         ledger: Arc<dyn Ledger>,
         clock: Clock,
     ) -> Arc<Self> {
-        let admission = Admission::new(config.account_concurrency);
+        let admission = Admission::new(AdmissionLimits {
+            concurrency: config.account_concurrency,
+            calls_per_second_each: config.calls_per_second_each,
+        });
         let provisioning = Arc::new(Provisioning::new(
             Arc::clone(&store),
             Arc::clone(&workers),
@@ -109,7 +128,7 @@ impl Invoker {
         self.workers.instances()
     }
 
-    /// Provisioned concurrency: what is wanted, and how it stands.
+    /// Provisioned and reserved concurrency: what is wanted, and how it stands.
     pub fn provisioning(&self) -> &Arc<Provisioning> {
         &self.provisioning
     }
@@ -124,7 +143,7 @@ impl Invoker {
         if self.draining.load(Ordering::Acquire) {
             return Err(ServiceError::internal("The server is shutting down; try again when it is back."));
         }
-        self.run(request).await
+        self.run(request, Origin::Caller).await
     }
 
     /// Accepts an event: durable when it returns `Ok`, run later, at least once.
@@ -170,7 +189,7 @@ impl Invoker {
         name: &FunctionName,
         qualifier: Option<&Qualifier>,
     ) -> Result<Arc<FunctionVersion>, ServiceError> {
-        resolve(&*self.store, scope, name, qualifier).await
+        resolve(&*self.store, scope, name, qualifier, rand::random).await
     }
 
     /// Makes the queue's worker look again at the clock and the queue: after a manual clock was moved.
@@ -210,13 +229,22 @@ impl Invoker {
     }
 
     /// The path every invocation takes.
-    pub(crate) async fn run(self: &Arc<Self>, request: InvokeRequest) -> Result<Running, ServiceError> {
+    pub(crate) async fn run(
+        self: &Arc<Self>,
+        request: InvokeRequest,
+        origin: Origin,
+    ) -> Result<Running, ServiceError> {
         let arrived_at = (self.clock)();
         let version = self.resolve(&request.scope, &request.name, request.qualifier.as_ref()).await?;
         check_state(&version)?;
+        if !self.provisioning.is_told() {
+            // In a box: it happens once.
+            Box::pin(self.provisioning.tell()).await?;
+        }
+        let called_at = (origin == Origin::Caller).then_some(arrived_at);
         let permit = self
             .admission
-            .admit(&request.scope, &request.name, version.version)
+            .admit(&request.scope, &request.name, version.version, called_at)
             .inspect_err(|_| self.metrics.throttled(&request.scope, &request.name))?;
         self.dispatch(invocation(request, version, arrived_at), permit).await
     }

@@ -16,16 +16,20 @@ pub mod lifecycle;
 pub mod metrics;
 pub mod provisioned;
 pub mod request;
+pub mod reserved;
 pub mod resolve;
 pub mod starts;
 pub mod workers;
 
+pub use admission::AdmissionLimits;
 pub use asynchronous::{AsynchronousConfig, EventInvokeOptions, FunctionDestination};
 pub use invoker::{Clock, Invoker, InvokerConfig};
 pub use lamplight_pool::{AnswerParts, Ended};
 pub use lifecycle::{GetReady, converge_functions};
 pub use metrics::{FunctionMetrics, MetricsSnapshot};
-pub use provisioned::{Provisioned, ProvisionedConfig, ProvisionedStatus, Provisioning};
+pub use provisioned::{
+    Provisioned, ProvisionedConfig, ProvisionedQualifier, ProvisionedStatus, Provisioning,
+};
 pub use request::{InvokeRequest, Running};
 pub use workers::Workers;
 pub use workers::node::NodeWorkers;

@@ -1,7 +1,7 @@
 //! Name and qualifier to the version that runs.
 //!
-//! Keeps nothing itself: `Store::get_version` answers from a cache that every acknowledged write has passed
-//! first, so an update acknowledged before a call is always seen by it.
+//! Keeps nothing itself: `Store::get_version` and `Store::get_alias` answer from caches that every acknowledged write has
+//! passed first, so an update acknowledged before a call is always seen by it.
 
 use crate::invoker::service_error;
 use lamplight_model::function::FunctionState;
@@ -14,19 +14,26 @@ use std::sync::Arc;
 
 /// The version that `qualifier` means now, whatever its state (`None` is `$LATEST`).
 ///
-/// Fails with `ResourceNotFoundException` naming the ARN as asked for. Aliases do not exist yet, so every
-/// alias is not found.
+/// `draw` decides between the two versions of a weighted alias, see `Alias::route`; it is asked for aliases only.
+///
+/// Fails with `ResourceNotFoundException` naming the ARN as asked for.
 pub async fn resolve(
     store: &dyn Store,
     scope: &Scope,
     name: &FunctionName,
     qualifier: Option<&Qualifier>,
+    draw: impl FnOnce() -> f64,
 ) -> Result<Arc<FunctionVersion>, ServiceError> {
     let not_found = || ServiceError::function_not_found(&function_arn(scope, name, qualifier));
     let version = match qualifier {
         None | Some(Qualifier::Latest) => VersionNumber::Latest,
         Some(Qualifier::Version(number)) => VersionNumber::Published(*number),
-        Some(Qualifier::Alias(_)) => return Err(not_found()),
+        Some(Qualifier::Alias(alias)) => store
+            .get_alias(scope, name, alias)
+            .await
+            .map_err(|error| service_error("read the alias", &error))?
+            .ok_or_else(not_found)?
+            .route(draw()),
     };
     store
         .get_version(scope, name, version)

@@ -80,6 +80,11 @@ impl<'a> Members<'a> {
         self.typed(name, "A map of strings")
     }
 
+    /// A map of strings to numbers.
+    pub fn number_map(&self, name: &str) -> Result<Option<BTreeMap<String, f64>>, ApiError> {
+        self.typed(name, "A map of numbers")
+    }
+
     /// A structure.
     pub fn object(&self, name: &str) -> Result<Option<Members<'a>>, ApiError> {
         Ok(self.typed(name, "An object")?.map(Members))

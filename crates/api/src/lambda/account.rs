@@ -1,7 +1,6 @@
-//! Account settings, and the reserved concurrency of a function, which can have none yet.
+//! GetAccountSettings: what an account may use in a region, and what it uses.
 
 use crate::http::{ApiError, Context, Response, reply};
-use crate::lambda::reference::Target;
 use crate::state::ApiState;
 use http::StatusCode;
 use lamplight_model::limits;
@@ -26,14 +25,4 @@ pub async fn settings(state: &ApiState, context: &Context) -> Result<Response, A
             "AccountUsage": {"TotalCodeSize": usage.code_bytes, "FunctionCount": usage.functions},
         }),
     ))
-}
-
-/// GetFunctionConcurrency: nothing is reserved.
-pub async fn function_concurrency(
-    state: &ApiState,
-    context: &Context,
-    label: &str,
-) -> Result<Response, ApiError> {
-    Target::from_path(context, label)?.load_latest(state).await?;
-    Ok(reply::json(StatusCode::OK, &json!({})))
 }

@@ -1,10 +1,10 @@
-//! Which handler serves which operation on what is configured beside a function: permissions, tags, events, URLs, code
-//! signing, runtime management, event sources, capacity.
+//! Which handler serves which operation on what is configured beside a function: aliases, reserved concurrency, permissions,
+//! tags, events, URLs, code signing, runtime management, event sources, capacity.
 
 use crate::http::{ApiError, Context, Response};
 use crate::lambda::{
-    SMALL_REQUEST_BYTES, account, capacity, code_signing, event_invoke, event_sources, permissions, read,
-    resource_policies, runtime_management, tags, urls,
+    SMALL_REQUEST_BYTES, account, aliases, capacity, code_signing, concurrency, event_invoke, event_sources,
+    permissions, read, resource_policies, runtime_management, tags, urls,
 };
 use crate::state::ApiState;
 use axum::body::Body;
@@ -12,21 +12,26 @@ use axum::body::Body;
 /// The operations that `serve` serves.
 pub const SERVED: &[&str] = &[
     "AddPermission",
+    "CreateAlias",
     "CreateCodeSigningConfig",
     "CreateEventSourceMapping",
     "CreateFunctionUrlConfig",
+    "DeleteAlias",
     "DeleteCapacityProvider",
     "DeleteCodeSigningConfig",
     "DeleteEventSourceMapping",
     "DeleteFunctionCodeSigningConfig",
+    "DeleteFunctionConcurrency",
     "DeleteFunctionEventInvokeConfig",
     "DeleteFunctionUrlConfig",
     "DeleteResourcePolicy",
     "GetAccountSettings",
+    "GetAlias",
     "GetCapacityProvider",
     "GetCodeSigningConfig",
     "GetEventSourceMapping",
     "GetFunctionCodeSigningConfig",
+    "GetFunctionConcurrency",
     "GetFunctionEventInvokeConfig",
     "GetFunctionRecursionConfig",
     "GetFunctionScalingConfig",
@@ -34,6 +39,7 @@ pub const SERVED: &[&str] = &[
     "GetPolicy",
     "GetResourcePolicy",
     "GetRuntimeManagementConfig",
+    "ListAliases",
     "ListCapacityProviders",
     "ListCodeSigningConfigs",
     "ListEventSourceMappings",
@@ -43,6 +49,7 @@ pub const SERVED: &[&str] = &[
     "ListFunctionsByCodeSigningConfig",
     "ListTags",
     "PutFunctionCodeSigningConfig",
+    "PutFunctionConcurrency",
     "PutFunctionEventInvokeConfig",
     "PutFunctionRecursionConfig",
     "PutFunctionScalingConfig",
@@ -51,6 +58,7 @@ pub const SERVED: &[&str] = &[
     "RemovePermission",
     "TagResource",
     "UntagResource",
+    "UpdateAlias",
     "UpdateCapacityProvider",
     "UpdateCodeSigningConfig",
     "UpdateEventSourceMapping",
@@ -70,6 +78,16 @@ pub async fn serve(
     let second = labels.get(1).copied().unwrap_or_default();
     let body = &read(body, SMALL_REQUEST_BYTES, name).await?;
     match name {
+        "CreateAlias" => aliases::create(state, context, label, body).await,
+        "GetAlias" => aliases::get(state, context, label, second).await,
+        "ListAliases" => aliases::list(state, context, label).await,
+        "UpdateAlias" => aliases::update(state, context, label, second, body).await,
+        "DeleteAlias" => aliases::delete(state, context, label, second).await,
+
+        "PutFunctionConcurrency" => concurrency::put(state, context, label, body).await,
+        "GetFunctionConcurrency" => concurrency::get(state, context, label).await,
+        "DeleteFunctionConcurrency" => concurrency::delete(state, context, label).await,
+
         "AddPermission" => permissions::add(state, context, label, body).await,
         "RemovePermission" => permissions::remove(state, context, label, second).await,
         "GetPolicy" => permissions::get(state, context, label).await,

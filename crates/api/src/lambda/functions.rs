@@ -148,8 +148,7 @@ pub async fn get(state: &ApiState, context: &Context, label: &str) -> Result<Res
     let target = Target::from_path(context, label)?;
     let version = target.load(state).await?;
     let mut answer = Map::new();
-    let shown = configuration(&version, Form { qualified: target.qualifier.is_some(), status: true });
-    answer.insert("Configuration".to_owned(), Value::Object(shown));
+    answer.insert("Configuration".to_owned(), Value::Object(configuration_of(&target, &version)));
     answer.insert(
         "Code".to_owned(),
         json!({"RepositoryType": "S3", "Location": code::location(state, context, &version.code)}),
@@ -164,6 +163,9 @@ pub async fn get(state: &ApiState, context: &Context, label: &str) -> Result<Res
     if let Some(latest) = latest.filter(|latest| !latest.tags.is_empty()) {
         answer.insert("Tags".to_owned(), json!(latest.tags));
     }
+    if let Some(reserved) = state.invoker.provisioning().reserved(&target.scope, &target.name).await? {
+        answer.insert("Concurrency".to_owned(), json!({"ReservedConcurrentExecutions": reserved}));
+    }
     Ok(reply::json(StatusCode::OK, &Value::Object(answer)))
 }
 
@@ -175,8 +177,14 @@ pub async fn get_configuration(
 ) -> Result<Response, ApiError> {
     let target = Target::from_path(context, label)?;
     let version = target.load(state).await?;
-    let shown = configuration(&version, Form { qualified: target.qualifier.is_some(), status: true });
-    Ok(reply::json(StatusCode::OK, &Value::Object(shown)))
+    Ok(reply::json(StatusCode::OK, &Value::Object(configuration_of(&target, &version))))
+}
+
+/// The configuration of a version under the ARN it was asked for by: that of an alias stays the alias's.
+fn configuration_of(target: &Target, version: &FunctionVersion) -> Map<String, Value> {
+    let mut shown = configuration(version, Form { qualified: target.qualifier.is_some(), status: true });
+    shown.insert("FunctionArn".to_owned(), target.arn().into());
+    shown
 }
 
 /// ListFunctions: `$LATEST` of each function in name order, or all versions with `FunctionVersion=ALL`.
@@ -233,14 +241,27 @@ async fn all_versions(state: &ApiState, context: &Context, limit: usize) -> Resu
 pub async fn delete(state: &ApiState, context: &Context, label: &str) -> Result<Response, ApiError> {
     let target = Target::from_path(context, label)?;
     let deleted = match target.qualifier {
-        None => state.store.delete_function(&target.scope, &target.name).await?,
+        None => {
+            let deleted = state.store.delete_function(&target.scope, &target.name).await?;
+            if deleted {
+                state.invoker.provisioning().forget_deleted().await?;
+            }
+            deleted
+        }
         Some(Qualifier::Latest) => {
             return Err(ApiError::invalid_parameter(
                 "$LATEST version cannot be deleted without deleting the function.",
             ));
         }
         Some(Qualifier::Version(number)) => {
-            state.store.delete_version(&target.scope, &target.name, number).await?
+            let deleted = state.store.delete_version(&target.scope, &target.name, number).await;
+            deleted.map_err(|error| match error {
+                StoreError::Referenced(aliases) => ApiError::conflict(format!(
+                    "Unable to delete version because the following aliases reference it: [{}]",
+                    aliases.join(", ")
+                )),
+                other => other.into(),
+            })?
         }
         Some(Qualifier::Alias(_)) => {
             return Err(ApiError::invalid_parameter("Deletion of aliases is not currently supported."));

@@ -3,9 +3,11 @@
 //! Source of fields, absence, codes and texts: the Lambda API reference and answers recorded from the service.
 
 pub mod account;
+pub mod aliases;
 pub mod capacity;
 pub mod code;
 pub mod code_signing;
+pub mod concurrency;
 pub mod configuration;
 pub mod configurations;
 pub mod event_invoke;
@@ -58,7 +60,6 @@ const FUNCTIONS: &[&str] = &[
     "DeleteFunction",
     "PublishVersion",
     "ListVersionsByFunction",
-    "GetFunctionConcurrency",
     "PutProvisionedConcurrencyConfig",
     "GetProvisionedConcurrencyConfig",
     "ListProvisionedConcurrencyConfigs",
@@ -151,7 +152,6 @@ async fn serve_rare(
         "ListFunctions" => functions::list(state, context).await,
         "DeleteFunction" => functions::delete(state, context, label).await,
         "ListVersionsByFunction" => versions::list(state, context, label).await,
-        "GetFunctionConcurrency" => account::function_concurrency(state, context, label).await,
         "PutProvisionedConcurrencyConfig" => {
             provisioned::put(state, context, label, &read(body, SMALL_REQUEST_BYTES, name).await?).await
         }

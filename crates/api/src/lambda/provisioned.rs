@@ -1,7 +1,7 @@
 //! Provisioned concurrency: Put-, Get-, List- and DeleteProvisionedConcurrencyConfig.
 //!
-//! What is asked for is stored; what is answered about it is what the workers have ready at that moment. There are
-//! no aliases yet, so the qualifier is a version number.
+//! What is asked for is stored; what is answered about it is what the workers have ready at that moment. The qualifier
+//! is a version's number or an alias.
 
 use crate::http::{ApiError, Context, Members, Response, page, reply};
 use crate::lambda::functions::marker;
@@ -11,9 +11,8 @@ use crate::state::ApiState;
 use bytes::Bytes;
 use http::StatusCode;
 use lamplight_invoke::provisioned::unpublished;
-use lamplight_invoke::{Provisioned, ProvisionedStatus};
-use lamplight_model::name::function_arn;
-use lamplight_model::{Qualifier, VersionNumber};
+use lamplight_invoke::{Provisioned, ProvisionedQualifier, ProvisionedStatus};
+use lamplight_model::Qualifier;
 use serde_json::{Map, Value, json};
 
 /// Rows of a page, and the greatest `MaxItems`.
@@ -38,21 +37,19 @@ pub async fn put(
         None => violations.missing("provisionedConcurrentExecutions"),
     }
     let target = target(context, label, violations)?;
-    let version = match target.qualifier {
-        Some(Qualifier::Version(_)) => target.load(state).await?,
-        Some(Qualifier::Alias(_)) => return Err(no_alias(&target)),
-        None | Some(Qualifier::Latest) => return Err(unpublished().into()),
-    };
+    let Some(qualifier) = provisionable(&target) else { return Err(unpublished().into()) };
+    check_exists(state, &target).await?;
     let executions = executions.and_then(|executions| usize::try_from(executions).ok()).unwrap_or(usize::MAX);
-    let provisioned = state.invoker.provisioning().put(&version, executions).await?;
+    let provisioning = state.invoker.provisioning();
+    let provisioned = provisioning.put(&target.scope, &target.name, qualifier, executions).await?;
     Ok(reply::json(StatusCode::ACCEPTED, &Value::Object(shown(&provisioned))))
 }
 
 /// GetProvisionedConcurrencyConfig.
 pub async fn get(state: &ApiState, context: &Context, label: &str) -> Result<Response, ApiError> {
     let target = target(context, label, Violations::default())?;
-    let version = published(state, &target).await?;
-    match state.invoker.provisioning().get(&target.scope, &target.name, version).await? {
+    let qualifier = existing(state, &target).await?;
+    match state.invoker.provisioning().get(&target.scope, &target.name, &qualifier).await? {
         Some(provisioned) => Ok(reply::json(StatusCode::OK, &Value::Object(shown(&provisioned)))),
         None => Err(ApiError::new(
             StatusCode::NOT_FOUND,
@@ -65,35 +62,38 @@ pub async fn get(state: &ApiState, context: &Context, label: &str) -> Result<Res
 /// DeleteProvisionedConcurrencyConfig. One that is not there is deleted, too.
 pub async fn delete(state: &ApiState, context: &Context, label: &str) -> Result<Response, ApiError> {
     let target = target(context, label, Violations::default())?;
-    let version = published(state, &target).await?;
-    state.invoker.provisioning().delete(&target.scope, &target.name, version).await?;
+    let qualifier = existing(state, &target).await?;
+    state.invoker.provisioning().delete(&target.scope, &target.name, &qualifier).await?;
     Ok(reply::empty(StatusCode::NO_CONTENT))
 }
 
-/// ListProvisionedConcurrencyConfigs: those of one function by version.
+/// ListProvisionedConcurrencyConfigs: those of one function, versions by number and then aliases by name.
 pub async fn list(state: &ApiState, context: &Context, label: &str) -> Result<Response, ApiError> {
     const LIST: &str = "provisioned-concurrency";
     let target = Target::from_path(context, label)?;
     let mut violations = Violations::default();
     let limit = page_rows(context, &mut violations);
     violations.finish()?;
-    let after: Option<u64> = marker(context, LIST)?;
+    let after: Option<ProvisionedQualifier> = marker(context, LIST)?;
     target.load_latest(state).await?;
     let provisioning = state.invoker.provisioning();
-    let mut rows = provisioning.list(&target.scope, &target.name, after, limit + 1).await?;
+    let mut rows = provisioning.list(&target.scope, &target.name, after.as_ref(), limit + 1).await?;
     let more = rows.len() > limit;
     rows.truncate(limit);
-    let next = rows.last().filter(|_| more).map(|last| page::token(LIST, &last.config.version));
+    let next = rows.last().filter(|_| more).map(|last| page::token(LIST, &last.config.qualifier));
     let mut configs = Vec::new();
     for row in rows {
-        let number = VersionNumber::Published(row.config.version);
-        // One of a version that was just deleted is on its way out.
-        if state.store.get_version(&target.scope, &target.name, number).await?.is_some() {
-            let qualifier = Qualifier::Version(row.config.version);
-            let mut config = shown(&row);
-            let arn = function_arn(&target.scope, &target.name, Some(&qualifier));
-            config.insert("FunctionArn".to_owned(), arn.into());
-            configs.push(Value::Object(config));
+        let qualifier = row.config.qualifier.clone().into();
+        let target = Target { qualifier: Some(qualifier), ..target.clone() };
+        // One of a version or alias that was just deleted is on its way out.
+        match target.load(state).await {
+            Ok(_) => {
+                let mut config = shown(&row);
+                config.insert("FunctionArn".to_owned(), target.arn().into());
+                configs.push(Value::Object(config));
+            }
+            Err(error) if error.status == StatusCode::NOT_FOUND => {}
+            Err(error) => return Err(error),
         }
     }
     let mut answer = json!({ "ProvisionedConcurrencyConfigs": configs });
@@ -113,20 +113,27 @@ fn target(context: &Context, label: &str, mut violations: Violations) -> Result<
     Ok(target)
 }
 
-/// The number of the version that is meant. Fails when it does not exist, and for what is no version.
-async fn published(state: &ApiState, target: &Target) -> Result<u64, ApiError> {
-    match target.qualifier {
-        Some(Qualifier::Version(number)) => {
-            target.load(state).await?;
-            Ok(number)
-        }
-        Some(Qualifier::Alias(_)) => Err(no_alias(target)),
-        None | Some(Qualifier::Latest) => Err(ApiError::invalid_parameter(NOT_A_VERSION)),
-    }
+/// The version or alias that is meant; `None` for `$LATEST`.
+fn provisionable(target: &Target) -> Option<ProvisionedQualifier> {
+    target.qualifier.as_ref().and_then(ProvisionedQualifier::of)
 }
 
-fn no_alias(target: &Target) -> ApiError {
-    ApiError::not_found(format!("Cannot find alias arn: {}", target.arn()))
+/// The version or alias that is meant. Fails when it does not exist, and for `$LATEST`.
+async fn existing(state: &ApiState, target: &Target) -> Result<ProvisionedQualifier, ApiError> {
+    let qualifier = provisionable(target).ok_or_else(|| ApiError::invalid_parameter(NOT_A_VERSION))?;
+    check_exists(state, target).await?;
+    Ok(qualifier)
+}
+
+/// Fails with AWS's texts: another one for an alias than for a version.
+async fn check_exists(state: &ApiState, target: &Target) -> Result<(), ApiError> {
+    let loaded = target.load(state).await;
+    loaded.map(drop).map_err(|error| match target.qualifier {
+        Some(Qualifier::Alias(_)) if error.status == StatusCode::NOT_FOUND => {
+            ApiError::not_found(format!("Cannot find alias arn: {}", target.arn()))
+        }
+        _ => error,
+    })
 }
 
 fn shown(provisioned: &Provisioned) -> Map<String, Value> {

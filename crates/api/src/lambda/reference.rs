@@ -99,19 +99,27 @@ impl Target {
         function_arn(&self.scope, &self.name, None)
     }
 
+    /// An alias of the same function.
+    pub fn with_alias(&self, name: &str) -> Self {
+        Self { qualifier: Some(Qualifier::Alias(name.to_owned())), ..self.clone() }
+    }
+
     /// 404 with AWS's text.
     pub fn not_found(&self) -> ApiError {
         ServiceError::function_not_found(&self.arn()).into()
     }
 
-    /// The version that is meant; `$LATEST` without a qualifier.
+    /// The version that is meant; `$LATEST` without a qualifier, of an alias the version it points to first of all.
     ///
-    /// Fails with `ResourceNotFoundException`. There are no aliases yet, so none is ever found.
+    /// Fails with `ResourceNotFoundException`.
     pub async fn load(&self, state: &ApiState) -> Result<Arc<FunctionVersion>, ApiError> {
         let version = match &self.qualifier {
             None | Some(Qualifier::Latest) => VersionNumber::Latest,
             Some(Qualifier::Version(number)) => VersionNumber::Published(*number),
-            Some(Qualifier::Alias(_)) => return Err(self.not_found()),
+            Some(Qualifier::Alias(alias)) => {
+                let alias = state.store.get_alias(&self.scope, &self.name, alias).await?;
+                alias.ok_or_else(|| self.not_found())?.version
+            }
         };
         state.store.get_version(&self.scope, &self.name, version).await?.ok_or_else(|| self.not_found())
     }

@@ -122,14 +122,19 @@ fn answer(version: &FunctionVersion, qualified: bool) -> Response {
 /// Fails with 412 `PreconditionFailedException` when a revision is given and is not the stored one.
 pub fn check_revision(given: Option<&str>, latest: &FunctionVersion) -> Result<(), ApiError> {
     match given {
-        Some(given) if given != latest.revision_id => Err(ServiceError::new(
-            ErrorCode::PreconditionFailedException,
-            "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to \
-             retrieve the latest Revision Id",
-        )
-        .into()),
+        Some(given) if given != latest.revision_id => Err(stale_revision()),
         _ => Ok(()),
     }
+}
+
+/// 412 `PreconditionFailedException`: the revision given is not the stored one.
+pub fn stale_revision() -> ApiError {
+    ServiceError::new(
+        ErrorCode::PreconditionFailedException,
+        "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to \
+         retrieve the latest Revision Id",
+    )
+    .into()
 }
 
 /// Fails with 409 `ResourceConflictException` while the function is being created or updated.

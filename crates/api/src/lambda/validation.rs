@@ -12,6 +12,10 @@ use std::fmt::{Display, Write as _};
 pub const FUNCTION_NAME_PATTERN: &str = r"(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\$LATEST|[a-zA-Z0-9-_]+))?";
 /// Pattern of `Qualifier`.
 pub const QUALIFIER_PATTERN: &str = "(|[a-zA-Z0-9$_-]+)";
+/// Pattern of the names of aliases.
+pub const ALIAS_PATTERN: &str = "(?!^[0-9]+$)([a-zA-Z0-9-_]+)";
+/// Pattern of `FunctionVersion` of aliases.
+pub const VERSION_PATTERN: &str = r"(\$LATEST(\.PUBLISHED)?|[0-9]+)";
 /// Pattern of `Role`.
 pub const ROLE_PATTERN: &str = r"arn:(aws[a-zA-Z-]*)?:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+";
 /// Pattern of `Handler`.

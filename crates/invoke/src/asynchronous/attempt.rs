@@ -3,7 +3,7 @@
 use crate::asynchronous::destination::{self, Response};
 use crate::asynchronous::options::{self, FunctionDestination};
 use crate::asynchronous::retry::{self, Attempt, Standing};
-use crate::invoker::{ErrorChain, Invoker, service_error};
+use crate::invoker::{ErrorChain, Invoker, Origin, service_error};
 use crate::request::{InvokeRequest, Running};
 use lamplight_model::limits::ASYNC_PAYLOAD_BYTES;
 use lamplight_model::{ErrorCode, RequestId, ServiceError};
@@ -61,7 +61,7 @@ async fn run(invoker: &Arc<Invoker>, event: &QueuedEvent, keeps_answer: bool) ->
         request_id: event.request_id,
         log_tail: false,
     };
-    let (executed_version, mut answer) = match invoker.run(request).await {
+    let (executed_version, mut answer) = match invoker.run(request, Origin::Queue).await {
         Ok(Running { executed_version, answer }) => (executed_version, answer.detach()),
         Err(error) => return (refused(&error), None),
     };

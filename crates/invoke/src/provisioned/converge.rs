@@ -3,14 +3,16 @@
 //! Woken by the store's watch, and at start for what is there already. Instances that end are the workers' own
 //! business: they know at once.
 
-use super::Provisioning;
-use super::config::{self, KIND, ProvisionedConfig};
-use crate::admission::Held;
+use super::config::{self, ProvisionedConfig, ProvisionedQualifier};
+use super::{Provisioning, shares};
+use crate::admission::{Held, Reserved};
 use crate::invoker::ErrorChain;
+use crate::reserved;
 use lamplight_model::function::FunctionState;
-use lamplight_model::{Scope, VersionNumber};
+use lamplight_model::{FunctionName, Scope, VersionNumber};
 use lamplight_pool::ProvisionedTarget;
 use lamplight_store::StoreError;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -38,7 +40,7 @@ impl Provisioning {
                     TOGETHER
                 }
                 Err(error) => {
-                    warn!(error = %ErrorChain(&error), "failed to read the provisioned concurrency, trying again");
+                    warn!(error = %ErrorChain(&error), "failed to read what concurrency is set aside, trying again");
                     let longer = (retry_delay * 2).min(RETRY_DELAYS.1);
                     std::mem::replace(&mut retry_delay, longer)
                 }
@@ -50,39 +52,65 @@ impl Provisioning {
         }
     }
 
-    async fn converge_once(&self) -> Result<(), StoreError> {
-        let (mut held, mut targets) = (Vec::new(), Vec::new());
-        for (scope, document) in self.store.documents_in_all_scopes(KIND).await? {
+    pub(super) async fn converge_once(&self) -> Result<(), StoreError> {
+        // What is read here must not be told after something newer.
+        let _write = self.writes.lock().await;
+        let mut wanted: BTreeMap<(Scope, FunctionName, u64), usize> = BTreeMap::new();
+        for (scope, document) in self.store.documents_in_all_scopes(config::KIND).await? {
             let Some(config) = ProvisionedConfig::parse(&document) else { continue };
-            let number = VersionNumber::Published(config.version);
-            let Some(version) = self.store.get_version(&scope, &config.function, number).await? else {
-                self.forget(&scope, &config).await?;
-                continue;
-            };
-            held.push(Held {
-                scope,
-                function: config.function,
-                version: number,
-                executions: config.executions,
-            });
-            // One that is not active yet has no code; its change of state wakes us.
-            if matches!(version.lifecycle.state, FunctionState::Active | FunctionState::Inactive) {
-                targets.push(ProvisionedTarget { version, instances: config.executions });
+            match shares(&*self.store, &scope, &config).await? {
+                Some(shares) => {
+                    for (number, executions) in shares {
+                        let key = (scope.clone(), config.function.clone(), number);
+                        *wanted.entry(key).or_default() += executions;
+                    }
+                }
+                None => self.forget(&scope, &config).await?,
             }
         }
-        self.admission.hold(&held);
+        let (mut held, mut targets) = (Vec::new(), Vec::new());
+        for ((scope, function, number), executions) in wanted {
+            let version = VersionNumber::Published(number);
+            let Some(stored) = self.store.get_version(&scope, &function, version).await? else {
+                // Nobody's but the version's own: those that aliases point to are not deleted.
+                self.forget_version(&scope, &function, number).await?;
+                continue;
+            };
+            held.push(Held { scope, function, version, executions });
+            // One that is not active yet has no code; its change of state wakes us.
+            if matches!(stored.lifecycle.state, FunctionState::Active | FunctionState::Inactive) {
+                targets.push(ProvisionedTarget { version: stored, instances: executions });
+            }
+        }
+        let reserved = self.store.documents_in_all_scopes(reserved::KIND).await?;
+        let reserved = reserved.into_iter().filter_map(|(scope, document)| {
+            let (function, executions) = reserved::parse(&document)?;
+            Some(Reserved { scope, function, executions })
+        });
+        self.admission.set_aside(&held, &reserved.collect::<Vec<_>>());
         self.workers.provision(&targets);
         Ok(())
     }
 
     /// Deletes the configuration of a version that was deleted. Numbers are never given twice, so no later version
     /// can be meant.
+    async fn forget_version(
+        &self,
+        scope: &Scope,
+        function: &FunctionName,
+        number: u64,
+    ) -> Result<(), StoreError> {
+        let version = ProvisionedQualifier::Version(number);
+        if config::delete(&*self.store, scope, function, &version).await? {
+            info!(%function, version = number, "deleted the provisioned concurrency of a deleted version");
+        }
+        Ok(())
+    }
+
+    /// Deletes the configuration of an alias that was deleted.
     async fn forget(&self, scope: &Scope, config: &ProvisionedConfig) -> Result<(), StoreError> {
-        if config::delete(&*self.store, scope, &config.function, config.version).await? {
-            info!(
-                function = %config.function, version = config.version,
-                "deleted the provisioned concurrency of a deleted version"
-            );
+        if config::delete(&*self.store, scope, &config.function, &config.qualifier).await? {
+            info!(function = %config.function, "deleted the provisioned concurrency of a deleted alias");
         }
         Ok(())
     }

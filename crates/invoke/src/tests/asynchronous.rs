@@ -295,3 +295,65 @@ async fn draining_gives_unfinished_events_back_at_no_cost() {
     let_everything_run().await;
     assert_eq!(funnel.store.counts(), counts(2, 0, 0, 2));
 }
+
+#[tokio::test]
+async fn an_event_of_a_stopped_function_waits_and_costs_no_retry() {
+    let funnel = Funnel::new(FakeWorkers::echo());
+    funnel.create(function("hello")).await;
+    let (scope, hello) = (lamplight_model::Scope::default(), name("hello"));
+    funnel.invoker.provisioning().reserve(&scope, &hello, 0).await.unwrap();
+    let event = request("hello", None, "{}");
+    let request_id = event.request_id;
+    funnel.invoker.enqueue(event).await.unwrap();
+    funnel.invoker.start();
+    // More attempts than an error would get: after one second, two, four, eight.
+    for claims in 1..=4 {
+        funnel
+            .until(|store| store.claims_of(request_id) == claims && store.lease_of(request_id).is_none())
+            .await;
+        assert_eq!(funnel.store.attempts_of(request_id), Some(0));
+        funnel.advance(Duration::from_secs(1 << (claims - 1)));
+    }
+    assert!(funnel.workers.begun().is_empty(), "it ran");
+    funnel.invoker.provisioning().reserve(&scope, &hello, 1).await.unwrap();
+    funnel.advance(Duration::from_secs(60));
+    funnel.until(|store| store.counts() == counts(1, 1, 0, 0)).await;
+    assert_eq!(funnel.workers.begun().len(), 1);
+    assert!(funnel.invoker.metrics().functions[0].metrics.throttles >= 4);
+}
+
+#[tokio::test]
+async fn the_version_of_an_event_to_an_alias_is_chosen_when_it_is_run() {
+    let funnel = Funnel::new(FakeWorkers::echo());
+    funnel.create(function("hello")).await;
+    for number in [1, 2] {
+        funnel
+            .create(FunctionVersion { version: VersionNumber::Published(number), ..function("hello") })
+            .await;
+    }
+    let point = async |number| {
+        let alias = lamplight_model::Alias {
+            scope: Scope::default(),
+            function: name("hello"),
+            name: "live".to_owned(),
+            version: VersionNumber::Published(number),
+            additional: None,
+            description: String::new(),
+            revision_id: "r".to_owned(),
+        };
+        funnel.store.put_alias(alias, Expect::Anything).await.unwrap();
+    };
+    point(1).await;
+    funnel.invoker.enqueue(request("hello", Some(Qualifier::Alias("live".to_owned())), "{}")).await.unwrap();
+    point(2).await;
+    funnel.invoker.start();
+    funnel.until(|store| store.counts() == counts(1, 1, 0, 0)).await;
+    let begun = funnel.workers.begun();
+    assert_eq!(begun[0].version.version, VersionNumber::Published(2));
+    assert_eq!(begun[0].invoked_arn, "arn:aws:lambda:us-east-1:000000000000:function:hello:live");
+    // An alias that is gone ends its events.
+    funnel.store.delete_alias(&Scope::default(), &name("hello"), "live").await.unwrap();
+    let refused =
+        funnel.invoker.enqueue(request("hello", Some(Qualifier::Alias("live".to_owned())), "{}")).await;
+    assert_eq!(refused.unwrap_err().code, ErrorCode::ResourceNotFoundException);
+}

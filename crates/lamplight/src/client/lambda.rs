@@ -141,19 +141,29 @@ impl Client {
 
     /// All functions of the region, in name order.
     pub async fn list_functions(&self) -> Result<Vec<Value>, Failure> {
-        let mut functions = Vec::new();
+        self.pages(&format!("{FUNCTIONS}/"), "Functions").await
+    }
+
+    /// `ListAliases`: all of one function.
+    pub async fn list_aliases(&self, name: &str) -> Result<Vec<Value>, Failure> {
+        self.pages(&format!("{FUNCTIONS}/{}/aliases", segment(name)), "Aliases").await
+    }
+
+    /// What is in `member` of all pages of a list.
+    async fn pages(&self, path: &str, member: &str) -> Result<Vec<Value>, Failure> {
+        let mut rows = Vec::new();
         let mut marker: Option<String> = None;
         loop {
             let path = match &marker {
-                Some(marker) => format!("{FUNCTIONS}/?Marker={}", segment(marker)),
-                None => format!("{FUNCTIONS}/"),
+                Some(marker) => format!("{path}?Marker={}", segment(marker)),
+                None => path.to_owned(),
             };
             let page = self.json(Method::GET, &path, None).await?;
-            functions.extend(page.get("Functions").and_then(Value::as_array).cloned().unwrap_or_default());
+            rows.extend(page.get(member).and_then(Value::as_array).cloned().unwrap_or_default());
             marker =
                 page.get("NextMarker").and_then(Value::as_str).filter(|m| !m.is_empty()).map(str::to_owned);
             if marker.is_none() {
-                return Ok(functions);
+                return Ok(rows);
             }
         }
     }

@@ -71,10 +71,27 @@ pub async fn get(global: &Global, client: &Client, flags: &Named) -> Result<u8, 
         let directory = text(file_system, "Arn").rsplit('/').next().unwrap_or_default().to_owned();
         rows.push(("file system", format!("{directory} at {}", text(file_system, "LocalMountPath"))));
     }
+    if let Some(reserved) = function.pointer("/Concurrency/ReservedConcurrentExecutions") {
+        rows.push(("concurrency", format!("{reserved} reserved")));
+    }
+    for alias in client.list_aliases(&flags.name).await? {
+        rows.push(("alias", alias_text(&alias)));
+    }
     for (key, value) in rows.iter().filter(|(_, value)| !value.is_empty()) {
         output::line(format!("{key:<12} {value}"));
     }
     Ok(0)
+}
+
+/// `live: version 1, 25 % of calls version 2`.
+fn alias_text(alias: &Value) -> String {
+    let mut shown = format!("{}: version {}", text(alias, "Name"), text(alias, "FunctionVersion"));
+    let weights = alias.pointer("/RoutingConfig/AdditionalVersionWeights").and_then(Value::as_object);
+    for (version, weight) in weights.into_iter().flatten() {
+        let percent = weight.as_f64().unwrap_or_default() * 100.0;
+        shown.push_str(&format!(", {percent} % of calls version {version}"));
+    }
+    shown
 }
 
 /// Deletes.

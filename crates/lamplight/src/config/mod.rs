@@ -53,6 +53,10 @@ pub struct Instances {
     pub most: usize,
     /// Most invocations at once, per region.
     pub concurrency: usize,
+    /// Synchronous invocations a second for each of `concurrency`, and for each a function has reserved; 0: no bound.
+    pub calls_per_second_each: u64,
+    /// New instances that calls of one function may start in ten seconds; 0: no bound.
+    pub starts_per_ten_seconds: u64,
     /// Memory all instances together may use, MiB; 0 is 80 % of the host's.
     pub memory_mib: u64,
     /// How long an idle instance is kept at most, seconds; when memory is short, those worth least go before.
@@ -128,6 +132,8 @@ impl Default for Config {
             instances: Instances {
                 most: lamplight_model::limits::ACCOUNT_CONCURRENCY,
                 concurrency: lamplight_model::limits::ACCOUNT_CONCURRENCY,
+                calls_per_second_each: lamplight_model::limits::CALLS_PER_SECOND_AND_CONCURRENCY,
+                starts_per_ten_seconds: lamplight_model::limits::STARTS_PER_TEN_SECONDS,
                 memory_mib: 0,
                 keep_alive_seconds: 3_600,
                 ready: 6,

@@ -63,7 +63,11 @@ pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> 
         Arc::clone(&clock),
     );
     let invoker = Invoker::new(
-        InvokerConfig { account_concurrency: config.instances.concurrency, ..InvokerConfig::default() },
+        InvokerConfig {
+            account_concurrency: config.instances.concurrency,
+            calls_per_second_each: config.instances.calls_per_second_each,
+            ..InvokerConfig::default()
+        },
         Arc::clone(&opened.store),
         Arc::new(NodeWorkers(Arc::clone(&pool))),
         Arc::clone(&opened.ledger),
@@ -169,6 +173,7 @@ fn pool_config(config: &Config) -> PoolConfig {
     pool.keep_alive = Duration::from_secs(config.instances.keep_alive_seconds);
     pool.budget.memory_bytes = super::memory_bytes(config);
     pool.budget.instances = config.instances.most;
+    pool.starts_of_a_function.count = config.instances.starts_per_ten_seconds;
     pool.billing_granularity_ms = config.prices.granularity_ms;
     pool.egress_by_default = config.instances.egress;
     pool.blanks.most = config.instances.blanks;
