@@ -10,6 +10,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+/// AWS's rates would bound what is measured: 10,000 calls a second, and 100 new instances of a function. Not switched off, so
+/// that counting is measured, too.
+const RATES: [(&str, &str); 2] = [
+    ("LAMPLIGHT_INSTANCES_CALLS_PER_SECOND_EACH", "1000000"),
+    ("LAMPLIGHT_INSTANCES_STARTS_PER_TEN_SECONDS", "1000000"),
+];
+
 const ROLE: &str = "arn:aws:iam::000000000000:role/bench";
 /// One whole processor. Source: AWS Lambda quotas, 1,769 MB.
 const MEMORY_MIB: u32 = 1769;
@@ -131,6 +138,7 @@ impl Server {
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data)
             .env("LAMPLIGHT_LOG", "warn")
+            .envs(RATES)
             .envs(settings.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
