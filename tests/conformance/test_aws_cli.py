@@ -101,10 +101,14 @@ def test_what_is_configured_beside_a_function(aws, deploy):
 
 @pytest.mark.covers("operation:CreateAlias", client="aws-cli 2")
 @pytest.mark.covers("operation:GetAlias", client="aws-cli 2")
+@pytest.mark.covers("operation:UpdateAlias", client="aws-cli 2")
 @pytest.mark.covers("operation:PutFunctionConcurrency", client="aws-cli 2")
 @pytest.mark.covers("operation:GetFunctionConcurrency", client="aws-cli 2")
 def test_aliases_and_reserved_concurrency(aws, deploy):
-    name = deploy({"app.py": "def handler(event, context): return event"}).name
+    function = deploy({"app.py": "def handler(event, context): return event"})
+    name = function.name
+    aws("lambda", "publish-version", "--function-name", name)
+    function.update(Timeout=11)
     aws("lambda", "publish-version", "--function-name", name)
     created = json.loads(aws("lambda", "create-alias", "--function-name", name, "--name", "live", "--function-version", "1").stdout)
     assert created == json.loads(aws("lambda", "get-alias", "--function-name", name, "--name", "live").stdout)
@@ -112,5 +116,8 @@ def test_aliases_and_reserved_concurrency(aws, deploy):
     assert refused.returncode == 254
     assert "An error occurred (ResourceConflictException) when calling the CreateAlias operation" in refused.stderr
     assert refused.stderr.rstrip().endswith(f": Alias already exists: {created['AliasArn']}")
+    update = ("lambda", "update-alias", "--function-name", name, "--name", "live", "--routing-config")
+    assert json.loads(aws(*update, "AdditionalVersionWeights={2=0.1}").stdout)["RoutingConfig"] == {"AdditionalVersionWeights": {"2": 0.1}}
+    assert "RoutingConfig" not in json.loads(aws(*update, "{}", "--function-version", "2").stdout)
     put = json.loads(aws("lambda", "put-function-concurrency", "--function-name", name, "--reserved-concurrent-executions", "4").stdout)
     assert put == json.loads(aws("lambda", "get-function-concurrency", "--function-name", name).stdout) == {"ReservedConcurrentExecutions": 4}
