@@ -86,6 +86,7 @@ fn prepare_host(data: &Path, table: &ManagedRuntimes) -> HostConfig {
         spawners: 2,
         cgroup_name: format!("lamplight-pool-{unique}"),
         memory_bytes: None,
+        templates: true,
         egress: None,
     }
 }

@@ -7,6 +7,7 @@
 
 #![allow(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::io;
 
 mod calls;
@@ -89,12 +90,18 @@ const NEW_NAMESPACES: u32 = (libc::CLONE_NEWNS
 
 /// Compiles the filter for this architecture. Done once; installing it is cheap to repeat.
 pub fn compile() -> Filter {
-    Filter { program: assemble(&segments(&[])) }
+    Filter { program: assemble(&segments(&actions(&[]))) }
 }
 
 /// The filter of a zygote: its children enter namespaces prepared for them, then install [`closing`].
 pub fn compile_for_zygote() -> Filter {
-    Filter { program: assemble(&segments(&[libc::SYS_setns])) }
+    Filter { program: assemble(&segments(&actions(&[libc::SYS_setns]))) }
+}
+
+/// The filter of a nest's init, which starts nothing: the calls it needs and no more. Everything else is unknown.
+pub fn compile_for_init() -> Filter {
+    let needed = calls::OF_AN_INIT.iter().filter_map(|number| u32::try_from(*number).ok());
+    Filter { program: assemble(&segments(&needed.map(|number| (number, Action::Allow)).collect())) }
 }
 
 /// The program that makes of the zygote's filter the common one, as the kernel takes it: `sock_filter`s in native order.
@@ -139,9 +146,9 @@ pub fn install(filter: &Filter) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// The number line cut where the action changes: `(first number, action)`, ascending from 0.
-fn segments(also_allowed: &[libc::c_long]) -> Vec<(u32, Action)> {
-    let mut actions = std::collections::BTreeMap::new();
+/// What happens to each call that is not unknown, in what runs for functions.
+fn actions(also_allowed: &[libc::c_long]) -> BTreeMap<u32, Action> {
+    let mut actions = BTreeMap::new();
     let mut set = |numbers: &[libc::c_long], action: Action| {
         for number in numbers {
             if let Ok(number) = u32::try_from(*number) {
@@ -159,9 +166,14 @@ fn segments(also_allowed: &[libc::c_long]) -> Vec<(u32, Action)> {
     set(&[libc::SYS_ioctl], Action::Ioctl);
     // The C library falls back to clone, whose flags a filter can see.
     set(&[libc::SYS_clone3], Action::Unknown);
+    actions
+}
+
+/// The number line cut where the action changes: `(first number, action)`, ascending from 0.
+fn segments(actions: &BTreeMap<u32, Action>) -> Vec<(u32, Action)> {
     let mut segments = vec![(0, actions.get(&0).copied().unwrap_or(Action::Unknown))];
     let mut last = 0;
-    for (number, action) in actions {
+    for (&number, &action) in actions {
         if number > last + 1 {
             segments.push((last + 1, Action::Unknown));
         }
@@ -278,7 +290,7 @@ fn assemble(segments: &[(u32, Action)]) -> Vec<Instruction> {
     let mut nodes = Vec::new();
     plant(segments, &mut nodes);
     let first_node = program.len();
-    let mut places = std::collections::BTreeMap::new();
+    let mut places = BTreeMap::new();
     let mut tail = Vec::new();
     for action in [
         Action::Allow,
@@ -289,7 +301,10 @@ fn assemble(segments: &[(u32, Action)]) -> Vec<Instruction> {
         Action::SocketPair,
         Action::Personality,
         Action::Ioctl,
-    ] {
+    ]
+    .into_iter()
+    .filter(|action| segments.iter().any(|(_, used)| used == action))
+    {
         places.insert(action, first_node + nodes.len() + tail.len());
         tail.extend(code_of(action));
     }
@@ -378,6 +393,25 @@ mod tests {
         }
         assert_eq!(decide(&program, 0x4000_0003, 1, [0; 3]), errno(libc::ENOSYS));
         assert_eq!(decide(&program, ARCHITECTURE, X32 + 1, [0; 3]), errno(libc::ENOSYS));
+    }
+
+    #[test]
+    fn an_init_has_the_calls_it_needs_and_no_more() {
+        let program = compile_for_init().program;
+        assert!(program.len() < 60, "{} instructions: what is long takes long to install", program.len());
+        let common = compile().program;
+        for number in 0..1000_u32 {
+            let allowed = calls::OF_AN_INIT.contains(&libc::c_long::from(number as i32));
+            let expected = if allowed { RETURN_ALLOW } else { RETURN_ERRNO | libc::ENOSYS.unsigned_abs() };
+            assert_eq!(decide(&program, ARCHITECTURE, number, [0; 3]), expected, "call {number}");
+            // Nothing that functions have not.
+            assert!(!allowed || decide(&common, ARCHITECTURE, number, [0; 3]) == RETURN_ALLOW, "{number}");
+        }
+        assert_eq!(
+            decide(&program, 0x4000_0003, 1, [0; 3]),
+            RETURN_ERRNO | libc::ENOSYS.unsigned_abs(),
+            "another architecture"
+        );
     }
 
     #[test]

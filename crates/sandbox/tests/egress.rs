@@ -135,6 +135,7 @@ fn prepare_host(data: &Path, configured: bool) -> HostConfig {
         spawners: 2,
         cgroup_name: format!("lamplight-egress-{unique}"),
         memory_bytes: None,
+        templates: true,
         egress: configured.then_some(egress),
     }
 }

@@ -71,6 +71,9 @@ pub struct Instances {
     /// Most function versions kept imported, whose instances are forked after their imports when these take long (Python);
     /// the least recently used gives way. 0: every instance imports for itself.
     pub version_zygotes: usize,
+    /// Whether what the file trees of a runtime have in common is made once and copied; otherwise each is built from the beginning,
+    /// which looks the same inside and takes longer.
+    pub templates: bool,
     /// Whether functions that do not say so reach the public internet.
     pub egress: bool,
 }
@@ -140,6 +143,7 @@ impl Default for Config {
                 blanks: 32,
                 zygotes: true,
                 version_zygotes: 16,
+                templates: true,
                 egress: false,
             },
             streaming: Streaming {

@@ -57,6 +57,7 @@ pub fn serve(config: Config) -> Result<u8, Failure> {
         spawners: SPAWNERS,
         cgroup_name: data.cgroup_name.clone(),
         memory_bytes: Some(memory_bytes(&config)),
+        templates: config.instances.templates,
         egress: egress(&config, &data.cgroup_name)?,
     };
     let status = keeper::run(host, |sockets| daemon::run(&config, listener, sockets));

@@ -66,7 +66,16 @@ fn receive_with<Message: DeserializeOwned>(
     socket: BorrowedFd<'_>,
     flags: RecvFlags,
 ) -> io::Result<Option<(Message, Vec<OwnedFd>)>> {
-    let mut bytes = vec![0_u8; MESSAGE_BYTES];
+    // As long as what comes: the largest buffer is 32 pages, which a process that was just forked would have to copy.
+    let length = loop {
+        let look = RecvFlags::PEEK | RecvFlags::TRUNC | (flags & RecvFlags::DONTWAIT);
+        match rustix::net::recv(socket, &mut [0_u8; 1], look) {
+            Ok((_, length)) => break length,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    };
+    let mut bytes = vec![0_u8; length.clamp(1, MESSAGE_BYTES)];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MESSAGE_DESCRIPTORS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let received = loop {

@@ -3,7 +3,7 @@
 use super::mounts::{Doing, Failure};
 use super::sys::{self, Forked};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::process::{Signal, WaitOptions};
+use rustix::process::{Pid, Signal, WaitOptions};
 
 /// The user every program runs as inside (`sbx_user1051` in AWS Lambda).
 pub const INSIDE_USER: u32 = 993;
@@ -17,17 +17,15 @@ pub const INSIDE_GROUP: u32 = 990;
 /// sandboxes, root, would let one of them use up everybody's share. Source: kernel/ucount.c, user_namespaces(7).
 ///
 /// A short-lived child holds it while its maps are written by this process, which is root outside.
-///
-/// `owner` is `host_id`, or the user of the zygote whose child will live in the namespace: whoever is its owner, outside it,
-/// may enter it. Source: user_namespaces(7).
-pub fn make_user_namespace(host_id: u32, owner: u32) -> Result<OwnedFd, Failure> {
+pub fn make_user_namespace(host_id: u32) -> Result<OwnedFd, Failure> {
     let (made_reader, made_writer) =
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).doing(|| "make a pipe".to_owned())?;
     match sys::fork_into(0).doing(|| "start a process".to_owned())? {
         Forked::Child => {
             drop(made_reader);
-            let failure =
-                own_user_namespace(owner).err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EIO));
+            let failure = own_user_namespace(host_id)
+                .err()
+                .map_or(0, |error| error.raw_os_error().unwrap_or(libc::EIO));
             if rustix::io::write(&made_writer, &failure.to_ne_bytes()).is_err() {
                 sys::exit_now(1); // The parent ended before its death could signal us.
             }
@@ -38,25 +36,35 @@ pub fn make_user_namespace(host_id: u32, owner: u32) -> Result<OwnedFd, Failure>
         }
         Forked::Parent(pid, _pidfd) => {
             drop(made_writer);
-            let process = pid.as_raw_nonzero();
             let mut failure = [0_u8; 4];
             let made = match rustix::io::read(&made_reader, &mut failure) {
                 Ok(4) if failure == [0; 4] => Ok(()),
                 Ok(4) => Err(std::io::Error::from_raw_os_error(i32::from_ne_bytes(failure))),
                 _ => Err(std::io::Error::other("its process ended early")),
             }
-            .and_then(|()| {
-                std::fs::write(format!("/proc/{process}/uid_map"), format!("{INSIDE_USER} {host_id} 1\n"))
-            })
-            .and_then(|()| {
-                std::fs::write(format!("/proc/{process}/gid_map"), format!("{INSIDE_GROUP} {host_id} 1\n"))
-            })
-            .and_then(|()| std::fs::File::open(format!("/proc/{process}/ns/user")));
+            .and_then(|()| map_user(pid, host_id))
+            .and_then(|()| std::fs::File::open(format!("/proc/{}/ns/user", pid.as_raw_nonzero())));
             let _ = rustix::process::kill_process(pid, Signal::KILL);
             let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
             made.map(OwnedFd::from).doing(|| format!("make a user namespace for user {host_id}"))
         }
     }
+}
+
+/// Maps the inside user and group of the user namespace `process` is in to `host_id`.
+pub fn map_user(process: Pid, host_id: u32) -> std::io::Result<()> {
+    let process = process.as_raw_nonzero();
+    std::fs::write(format!("/proc/{process}/uid_map"), format!("{INSIDE_USER} {host_id} 1\n"))?;
+    std::fs::write(format!("/proc/{process}/gid_map"), format!("{INSIDE_GROUP} {host_id} 1\n"))
+}
+
+/// Makes `user` the owner of user namespaces that this process, root, makes from now on; 0 is itself again. It keeps all its
+/// capabilities and stays out of `user`'s reach, because its real user is root. Whoever is the owner of a user namespace, outside it,
+/// may enter it. Source: user_namespaces(7).
+pub fn act_as(user: u32) -> Result<(), Failure> {
+    sys::keep_capabilities_over_user_changes()
+        .and_then(|()| sys::take_effective_user(user, user))
+        .doing(|| format!("act as user {user}"))
 }
 
 /// In the child: becomes `owner`, then makes the namespace that so belongs to it. The capabilities stay, because hosts

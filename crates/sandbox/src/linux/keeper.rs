@@ -8,18 +8,27 @@
 //! ```
 
 use super::message::{KeeperNotice, id_prefix};
-use super::spawner::{self, Directories, SpawnerContext};
+use super::mounts::Failure;
+use super::root::{Making, Root, Template};
+use super::spawner::{self, Directories, SpawnerContext, Templates};
 use super::sys::{self, Forked};
 use super::{channel, shell};
 use crate::cgroup;
 use crate::network::{Egress, EgressConfig};
+use crate::spec::RootEntry;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
 use rustix::mount::MountPropagationFlags;
 use rustix::process::{Pid, Signal};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
+
+/// Beneath the data directory: an empty directory to build roots on.
+const STAGING: &str = "host/staging";
+/// Another one, that stays empty.
+const EMPTY: &str = "host/empty";
 
 /// What the privileged side needs to know. Read by root from root's configuration.
 #[derive(Debug, Clone)]
@@ -36,6 +45,8 @@ pub struct HostConfig {
     pub cgroup_name: String,
     /// Memory all sandboxes together may use, bytes; `None` for no limit but the host's.
     pub memory_bytes: Option<u64>,
+    /// Whether what the file trees of a root have in common is made once; otherwise each sandbox's is built from the beginning.
+    pub templates: bool,
     /// Lets sandboxes that ask for it out to the public internet; `None` refuses them.
     pub egress: Option<EgressConfig>,
 }
@@ -53,6 +64,7 @@ struct Keeper {
     config: HostConfig,
     parent: cgroup::Parent,
     egress: Option<Rc<Egress>>,
+    templates: Rc<Templates>,
     daemon: Option<Pid>,
     spawners: Vec<Option<Pid>>,
     notices: OwnedFd,
@@ -94,19 +106,18 @@ pub fn run(config: HostConfig, daemon: impl FnOnce(DaemonSockets) -> i32) -> io:
         .map_err(|error| context("become the reaper", error.into()))?;
     let signals = sys::signal_descriptor(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
         .map_err(|error| context("prepare signals", error))?;
-
     let (notices, daemon_notices) = channel::pair()?;
     let spawner_count = config.spawners.max(1);
+    let pairs = (0..spawner_count).map(|_| channel::pair()).collect::<io::Result<Vec<_>>>()?;
+    let (sockets, spawner_ends): (Vec<OwnedFd>, Vec<OwnedFd>) = pairs.into_iter().unzip();
+    let spawners = vec![None; spawner_count];
     let mut keeper =
-        Keeper { config, parent, egress, daemon: None, spawners: vec![None; spawner_count], notices };
-    let mut sockets = Vec::new();
-    for index in 0..spawner_count {
-        sockets.push(keeper.start_spawner(index).map_err(|error| context("start a spawner", error))?);
-    }
+        Keeper { config, parent, egress, templates: Rc::default(), daemon: None, spawners, notices };
     let our_pid = rustix::process::getpid();
+    // First the daemon, which has the longest way to its first answer.
     match sys::fork_into(0)? {
         Forked::Child => {
-            drop(signals);
+            drop((signals, spawner_ends));
             let uid = keeper.config.first_uid;
             drop(keeper);
             let sockets = DaemonSockets { spawners: sockets, keeper: daemon_notices };
@@ -123,6 +134,16 @@ pub fn run(config: HostConfig, daemon: impl FnOnce(DaemonSockets) -> i32) -> io:
             keeper.daemon = Some(pid);
             drop((sockets, daemon_notices));
         }
+    }
+    keeper.templates = Rc::new(finish_templates(begin_templates(&keeper.config)));
+    let started = spawner_ends
+        .into_iter()
+        .enumerate()
+        .try_for_each(|(index, socket)| keeper.fork_spawner(index, socket));
+    if let Err(error) = started {
+        keeper.daemon.into_iter().for_each(spawner::kill);
+        keeper.end();
+        return Err(context("start a spawner", error));
     }
     sys::set_process_name(c"lamplight-keep");
     let status = keeper.watch(signals.as_fd());
@@ -153,33 +174,84 @@ fn prepare_directories(config: &HostConfig) -> io::Result<()> {
     for (name, mode) in [("code", 0o755), ("code/unpacked", 0o755)] {
         make_directory(&data.join(name), mode, Some(config.first_uid))?;
     }
-    for (name, mode) in [
-        ("file-systems", 0o711),
-        ("temporary", 0o700),
-        ("host", 0o711),
-        ("host/staging", 0o711),
-        ("host/empty", 0o755),
-    ] {
+    for (name, mode) in
+        [("file-systems", 0o711), ("temporary", 0o700), ("host", 0o711), (STAGING, 0o711), (EMPTY, 0o755)]
+    {
         make_directory(&data.join(name), mode, None)?;
     }
     Ok(())
 }
 
-fn make_directory(path: &std::path::Path, mode: u32, owner: Option<u32>) -> io::Result<()> {
+fn make_directory(path: &Path, mode: u32, owner: Option<u32>) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::create_dir_all(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     std::os::unix::fs::chown(path, Some(owner.unwrap_or(0)), Some(owner.unwrap_or(0)))
 }
 
+/// Names of roots, and whether with egress, whose trees are being made.
+type Begun = Vec<((String, bool), Result<Making, Failure>)>;
+
+/// Begins the trees of all roots that are registered now.
+fn begin_templates(config: &HostConfig) -> Begun {
+    let roots = config.templates.then(|| shell::read_roots(&config.data_directory.join("roots.json")));
+    // A file that cannot be read is reported by the spawners, who need it.
+    let Some(Ok(roots)) = roots else { return Vec::new() };
+    let (staging, empty) = (config.data_directory.join(STAGING), config.data_directory.join(EMPTY));
+    let resolver = resolver(config);
+    let ways = if config.egress.is_some() { &[false, true][..] } else { &[false][..] };
+    let begin = |name: &String, entries: &Vec<RootEntry>, egress: bool| {
+        let resolver = if egress { &resolver } else { "" };
+        let begun = Making::begin(&Root { staging: &staging, empty: &empty, entries, resolver });
+        ((name.clone(), egress), begun)
+    };
+    roots
+        .iter()
+        .flat_map(|(name, entries)| ways.iter().map(move |egress| (name, entries, *egress)))
+        .map(|(name, entries, egress)| begin(name, entries, egress))
+        .collect()
+}
+
+/// One that cannot be made is left out: whoever wants it fails in the same way, and says so.
+fn finish_templates(begun: Begun) -> Templates {
+    let finished = begun.into_iter().map(|(key, making)| (key, making.and_then(Making::finish)));
+    finished
+        .filter_map(|(key, made)| match made {
+            Ok(template) => Some((key, template)),
+            Err(failure) => {
+                eprintln!("lamplight: root {} is not made ahead: {failure}", key.0);
+                None
+            }
+        })
+        .collect()
+}
+
+/// `/etc/resolv.conf` of a sandbox with egress.
+fn resolver(config: &HostConfig) -> String {
+    config.egress.as_ref().map(|egress| egress.resolver.content()).unwrap_or_default()
+}
+
+/// The namespace of this kind this process is in.
+fn own_namespace(kind: &str) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(format!("/proc/self/ns/{kind}"), flags, Mode::empty())?)
+}
+
+fn open(directory: &Path) -> io::Result<OwnedFd> {
+    rustix::fs::open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(
+        |error| {
+            let error = io::Error::from(error);
+            io::Error::new(error.kind(), format!("failed to open {}: {error}", directory.display()))
+        },
+    )
+}
+
 impl Keeper {
-    /// Forks spawner `index`. Gives the daemon's end of its socket.
-    fn start_spawner(&mut self, index: usize) -> io::Result<OwnedFd> {
-        let (daemon_end, spawner_end) = channel::pair()?;
+    /// Forks spawner `index`, whose end of the socket to the daemon is `socket`.
+    fn fork_spawner(&mut self, index: usize, socket: OwnedFd) -> io::Result<()> {
         match sys::fork_into(0)? {
             Forked::Child => {
-                drop(daemon_end);
-                let status = match self.spawner_context(index, spawner_end) {
+                let status = match self.spawner_context(index, socket) {
                     Ok(context) => spawner::run(&context),
                     Err(error) => {
                         eprintln!("lamplight: failed to prepare a spawner: {error}");
@@ -190,15 +262,23 @@ impl Keeper {
             }
             Forked::Parent(pid, _pidfd) => {
                 self.spawners[index] = Some(pid);
-                Ok(daemon_end)
+                Ok(())
             }
         }
+    }
+
+    /// Forks spawner `index` again. Gives the daemon's end of its socket.
+    fn start_spawner(&mut self, index: usize) -> io::Result<OwnedFd> {
+        let (daemon_end, spawner_end) = channel::pair()?;
+        self.fork_spawner(index, spawner_end)?;
+        Ok(daemon_end)
     }
 
     fn spawner_context(&self, index: usize, socket: OwnedFd) -> io::Result<SpawnerContext> {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         let mut kept = vec![0, 1, 2, socket.as_raw_fd()];
         kept.extend(self.egress.as_ref().map(|egress| egress.host_namespace()));
+        kept.extend(self.templates.values().map(Template::descriptor));
         sys::close_all_except(&kept)?;
         // What a predecessor of this spawner left: its processes died with it.
         self.parent.remove_matching(&id_prefix(index))?;
@@ -208,23 +288,28 @@ impl Keeper {
         Ok(SpawnerContext {
             parent: self.parent.clone(),
             directories: Directories {
-                code: data.join("code/unpacked"),
-                file_systems: data.join("file-systems"),
+                code: open(&data.join("code/unpacked"))?,
+                file_systems: open(&data.join("file-systems"))?,
                 temporary: data.join("temporary"),
-                staging: data.join("host/staging"),
-                empty: data.join("host/empty"),
+                staging: data.join(STAGING),
+                empty: open(&data.join(EMPTY))?,
+                empty_path: data.join(EMPTY),
+                home: own_namespace("mnt")?,
             },
+            templates: Rc::clone(&self.templates),
             roots: shell::read_roots(&roots_file).map_err(|error| {
                 io::Error::other(format!("failed to read {}: {error}", roots_file.display()))
             })?,
             roots_file,
             egress: self.egress.clone(),
-            resolver: self.config.egress.as_ref().map(|egress| egress.resolver.content()).unwrap_or_default(),
+            resolver: resolver(&self.config),
             seccomp: crate::seccomp::compile(),
             zygote_seccomp: crate::seccomp::compile_for_zygote(),
+            init_seccomp: crate::seccomp::compile_for_init(),
             range_first_uid: self.config.first_uid,
             first_uid: self.config.first_uid + 1 + share * u32::try_from(index).unwrap_or(0),
             uid_count: share,
+            process_ids: own_namespace("pid")?,
             daemon: socket,
         })
     }

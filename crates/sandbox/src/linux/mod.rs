@@ -10,6 +10,7 @@ pub mod keeper;
 mod message;
 mod mounts;
 mod nest;
+mod root;
 mod sandbox;
 mod shell;
 mod spawner;

@@ -1,22 +1,24 @@
 //! A shell: a process that already lives in its own namespaces and cgroups and waits to become a sandbox.
 //!
 //! ```text
-//! forked by the spawner ─► attach to cgroups ─► listeners ─► Ready ─► (waits, mounts its /tmp) ─► Build
+//! forked by the spawner ─► attach to cgroups ─► listeners ─► Ready ─► (waits, mounts its /tmp, detached) ─► Build
 //!      ─► file tree ─► identity ─► Landlock, seccomp ─► start the command ─► Built ─► init loop
 //! ```
+//!
+//! Until `Build` it shares the spawner's mount namespace, in which it attaches nothing: its own is a copy of its root's template.
 //!
 //! Everything that is slow when it happens alone (a cgroup attach waits for a kernel grace period, a network
 //! namespace costs a quarter of a millisecond, a file system is read in several steps that each wait for another thread)
 //! happens before `Build`, off the request path.
 
 use super::message::{Build, Role, ShellNotice, ShellRequest};
-use super::mounts::{self, Doing, Failure, Tree, invalid};
+use super::mounts::{self, Detached, Doing, Failure, Own, invalid};
+use super::root::{self, Root, Standing};
 use super::spawner::SpawnerContext;
 use super::{channel, identity, init, sys};
 use crate::cgroup;
 use crate::spec::{Protocol, RootEntry};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -135,8 +137,13 @@ fn become_sandbox(
     let command = Command::from(build)?;
     // Out-of-memory kills of the host should take sandboxes before the platform.
     let _ = std::fs::write("/proc/self/oom_score_adj", "100");
-    build_tree(context, build, volume.as_fd(), birth.user_namespace.as_fd(), birth.uid)?;
-    drop(volume);
+    if build.egress {
+        let_out(context, birth.uid)?;
+    }
+    let processes = mounts::begin_processes()?;
+    let own = prepare_own(context, build, processes, volume, birth.user_namespace.as_fd())?;
+    enter_root(context, build)?.copy()?;
+    own.attach()?;
     sys::set_process_name(c"lamplight-init");
     if build.role == Role::Zygote {
         // No Landlock: its children inherit it, and it would hold for this tree, not for theirs.
@@ -165,40 +172,46 @@ fn become_sandbox(
     Ok(init::reap_until_the_end(birth.control.as_fd(), signals.as_fd(), Some(child)))
 }
 
-/// Links this network namespace out if asked for, and makes the file tree the root of this mount namespace. `temporary` is the
-/// mounted volume.
-pub(super) fn build_tree(
+/// Everything this sandbox has for itself in its file tree. `processes` is its `/proc`, begun; `temporary` the mounted volume.
+pub(super) fn prepare_own(
     context: &SpawnerContext,
     build: &Build,
-    temporary: BorrowedFd<'_>,
+    processes: OwnedFd,
+    temporary: OwnedFd,
     user_namespace: BorrowedFd<'_>,
-    uid: u32,
-) -> Result<(), Failure> {
-    let entries = root_entries(context, &build.root)?;
-    if build.egress {
-        let_out(context, uid)?;
-    }
+) -> Result<Detached, Failure> {
     let directories = &context.directories;
-    let (empty, code, file_systems) =
-        (open(&directories.empty)?, open(&directories.code)?, open(&directories.file_systems)?);
-    mounts::enter(&Tree {
-        staging: &directories.staging,
-        empty: empty.as_fd(),
-        entries: &entries,
-        code_directory: code.as_fd(),
+    Own {
+        empty: directories.empty.as_fd(),
+        code_directory: directories.code.as_fd(),
         code: build.code.as_ref(),
-        file_system_directory: file_systems.as_fd(),
+        file_system_directory: directories.file_systems.as_fd(),
         file_systems: &build.file_systems,
+        processes,
         temporary,
         user_namespace,
+    }
+    .prepare()
+}
+
+/// Puts this process, which is in the spawner's mount namespace, into the tree of its root: the template, or, when there is none or
+/// the host's files are others by now, one made for it alone.
+pub(super) fn enter_root(context: &SpawnerContext, build: &Build) -> Result<Standing, Failure> {
+    let template = context.templates.get(&(build.root.clone(), build.egress));
+    if let Some(template) = template.filter(|template| template.is_current()) {
+        return template.enter();
+    }
+    let directories = &context.directories;
+    root::build_here(&Root {
+        staging: &directories.staging,
+        empty: &directories.empty_path,
+        entries: &root_entries(context, &build.root)?,
         resolver: if build.egress { &context.resolver } else { "" },
-        user: identity::INSIDE_USER,
-        group: identity::INSIDE_GROUP,
     })
 }
 
-/// Links this sandbox to the public internet.
-fn let_out(context: &SpawnerContext, uid: u32) -> Result<(), Failure> {
+/// Links this network namespace to the public internet.
+pub(super) fn let_out(context: &SpawnerContext, uid: u32) -> Result<(), Failure> {
     let egress = context.egress.as_ref().ok_or_else(|| {
         invalid(
             "let a sandbox out",
@@ -209,11 +222,6 @@ fn let_out(context: &SpawnerContext, uid: u32) -> Result<(), Failure> {
     let number = u16::try_from(uid - context.range_first_uid)
         .map_err(|_| invalid("let a sandbox out", "the range of user ids is larger than 65,536"))?;
     egress.connect(number).doing(|| "link a sandbox to the public internet".to_owned())
-}
-
-pub(super) fn open(directory: &Path) -> Result<OwnedFd, Failure> {
-    rustix::fs::open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .doing(|| format!("open {}", directory.display()))
 }
 
 /// The command as C strings, made before anything is changed.

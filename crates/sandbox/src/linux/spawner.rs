@@ -4,8 +4,9 @@
 //! directories it opened itself. When it dies, everything it made dies with it (parent-death signals).
 
 use super::message::{NestInit, SpawnerReply, SpawnerRequest};
-use super::mounts::{self, BindFailure, Binding, Doing as _, Failure, invalid};
+use super::mounts::{self, BindFailure, Binding, Failure, invalid};
 use super::nest::{self, NestBirth};
+use super::root::Template;
 use super::shell::{self, ShellBirth};
 use super::sys::{self, Forked};
 use super::{channel, identity};
@@ -14,7 +15,6 @@ use crate::network::Egress;
 use crate::spec::{Code, RootEntry};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -25,12 +25,17 @@ use std::rc::Rc;
 /// How long a removal that found its cgroup still busy waits before it is tried again.
 const REMOVAL_RETRY: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
 
+/// The finished trees of roots, by name and whether with egress.
+pub type Templates = BTreeMap<(String, bool), Template>;
+
 /// What a spawner and its shells share, opened before the first request.
 pub struct SpawnerContext {
     /// Where the cgroups of this platform live.
     pub parent: cgroup::Parent,
     /// Where everything below is found.
     pub directories: Directories,
+    /// Finished trees of the roots that were registered when the server started, by name and whether with egress.
+    pub templates: Rc<Templates>,
     /// Roots as registered when the spawner started.
     pub roots: BTreeMap<String, Vec<RootEntry>>,
     /// Where roots registered later are found.
@@ -43,29 +48,37 @@ pub struct SpawnerContext {
     pub seccomp: crate::seccomp::Filter,
     /// That of zygotes.
     pub zygote_seccomp: crate::seccomp::Filter,
+    /// That of the inits of nests.
+    pub init_seccomp: crate::seccomp::Filter,
     /// First host uid of the server's range.
     pub range_first_uid: u32,
     /// First host uid this spawner may hand out.
     pub first_uid: u32,
     /// How many it may hand out.
     pub uid_count: u32,
+    /// The spawner's own pid namespace.
+    pub process_ids: OwnedFd,
     /// Our end of the socket to the daemon.
     pub daemon: OwnedFd,
 }
 
-/// Directories of the privileged side, opened by each shell in its own mount namespace: the kernel lets a
-/// process clone or overlay only mounts of the namespace it is in.
+/// Directories of the privileged side, opened in the mount namespace of spawner and shells: the kernel lets a process clone or
+/// overlay only mounts of the namespace it is in.
 pub struct Directories {
     /// Unpacked code.
-    pub code: PathBuf,
+    pub code: OwnedFd,
     /// Durable directories.
-    pub file_systems: PathBuf,
+    pub file_systems: OwnedFd,
     /// Volume templates.
     pub temporary: PathBuf,
     /// An empty directory to build roots on.
     pub staging: PathBuf,
     /// Another empty directory.
-    pub empty: PathBuf,
+    pub empty: OwnedFd,
+    /// Its path, for whoever is in another mount namespace.
+    pub empty_path: PathBuf,
+    /// That mount namespace.
+    pub home: OwnedFd,
 }
 
 struct Shell {
@@ -82,7 +95,6 @@ struct Shell {
 
 /// What every sandbox has before its first process.
 struct Prepared {
-    user_namespace: OwnedFd,
     cgroups: cgroup::Set,
     files: Vec<OwnedFd>,
     daemon_end: OwnedFd,
@@ -101,21 +113,6 @@ impl Shell {
     }
 }
 
-/// What binding code late needs, opened in the spawner's own mount namespace.
-struct BindSources {
-    home: OwnedFd,
-    code: OwnedFd,
-    empty: OwnedFd,
-}
-
-impl BindSources {
-    fn open(directories: &Directories) -> Result<Self, Failure> {
-        let home = rustix::fs::open("/proc/self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .doing(|| "open the mount namespace".to_owned())?;
-        Ok(Self { home, code: shell::open(&directories.code)?, empty: shell::open(&directories.empty)? })
-    }
-}
-
 /// The life of a spawner. Gives its exit status.
 pub fn run(context: &SpawnerContext) -> i32 {
     sys::set_process_name(c"lamplight-spawn");
@@ -123,13 +120,8 @@ pub fn run(context: &SpawnerContext) -> i32 {
         Ok(signals) => signals,
         Err(_) => return 1,
     };
-    let sources = match BindSources::open(&context.directories) {
-        Ok(sources) => sources,
-        Err(_) => return 1,
-    };
     let mut spawner = Spawner {
         context,
-        sources,
         shells: HashMap::new(),
         ended: Vec::new(),
         next_uid: 0,
@@ -161,7 +153,6 @@ pub fn run(context: &SpawnerContext) -> i32 {
 
 struct Spawner<'a> {
     context: &'a SpawnerContext,
-    sources: BindSources,
     shells: HashMap<Pid, Shell>,
     /// Ended, but their cgroups could not be removed yet.
     ended: Vec<Shell>,
@@ -209,12 +200,13 @@ impl Spawner<'_> {
         let unknown = || BindFailure::Failed(invalid("bind code", "this spawner has no sandbox of that id"));
         let shell = self.shells.values_mut().find(|shell| shell.id == id).ok_or_else(unknown)?;
         shell.learn_init();
+        let directories = &self.context.directories;
         mounts::bind_code(&Binding {
             process: shell.pidfd.as_ref().ok_or_else(unknown)?.as_fd(),
-            home: self.sources.home.as_fd(),
-            code_directory: self.sources.code.as_fd(),
+            home: directories.home.as_fd(),
+            code_directory: directories.code.as_fd(),
             code,
-            empty: self.sources.empty.as_fd(),
+            empty: directories.empty.as_fd(),
         })
     }
 
@@ -277,9 +269,7 @@ impl Spawner<'_> {
         Ok(self.take_uid().ok_or("all user ids of the configured range are in use")?)
     }
 
-    fn prepare(&self, id: &str, uid: u32, owner: u32) -> Result<Prepared, String> {
-        let user_namespace = identity::make_user_namespace(uid, owner)
-            .map_err(|failure| format!("failed to {}: {}", failure.step, failure.message))?;
+    fn prepare(&self, id: &str) -> Result<Prepared, String> {
         let cgroups = self
             .context
             .parent
@@ -292,7 +282,7 @@ impl Spawner<'_> {
         };
         match made() {
             Ok((files, daemon_end, control)) => {
-                Ok(Prepared { user_namespace, cgroups, files: files.into_fds(), daemon_end, control })
+                Ok(Prepared { cgroups, files: files.into_fds(), daemon_end, control })
             }
             Err(error) => {
                 let _ = cgroups.remove();
@@ -302,13 +292,10 @@ impl Spawner<'_> {
     }
 
     fn fork_shell(&mut self, id: &str, uid: u32) -> Result<(), String> {
-        let Prepared { user_namespace, cgroups, files, daemon_end, control } = self.prepare(id, uid, uid)?;
+        let user_namespace = identity::make_user_namespace(uid).map_err(|failure| failure.to_string())?;
+        let Prepared { cgroups, files, daemon_end, control } = self.prepare(id)?;
         let mut birth = ShellBirth { control, user_namespace, cgroups, born_inside: false, uid };
-        let namespaces = libc::CLONE_NEWPID
-            | libc::CLONE_NEWNS
-            | libc::CLONE_NEWIPC
-            | libc::CLONE_NEWUTS
-            | libc::CLONE_NEWNET;
+        let namespaces = libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWNET;
         match fork_member(namespaces as u64, &birth.cgroups, &mut birth.born_inside) {
             Ok(Forked::Child) => {
                 drop(daemon_end);
@@ -331,11 +318,17 @@ impl Spawner<'_> {
     fn fork_nest(&mut self, id: &str, uid: u32, owner: u32, zygote: OwnedFd) -> Result<(), String> {
         let (ours, report) =
             channel::pair().map_err(|error| format!("failed to make a socket pair: {error}"))?;
-        let Prepared { user_namespace, cgroups, files, daemon_end, control } =
-            self.prepare(id, uid, owner)?;
-        let mut birth =
-            NestBirth { control, report, user_namespace, cgroups, born_inside: false, uid, zygote };
-        match fork_member(0, &birth.cgroups, &mut birth.born_inside) {
+        let Prepared { cgroups, files, daemon_end, control } = self.prepare(id)?;
+        let mut birth = NestBirth { control, report, owner, cgroups, born_inside: false, uid };
+        let forked = sys::enter_namespace(&zygote, libc::CLONE_NEWPID)
+            .and_then(|()| fork_member(0, &birth.cgroups, &mut birth.born_inside));
+        // What it forks next is not for there. The keeper starts another spawner when this one cannot come back.
+        if !matches!(forked, Ok(Forked::Child))
+            && sys::enter_namespace(&self.context.process_ids, libc::CLONE_NEWPID).is_err()
+        {
+            sys::exit_now(1);
+        }
+        match forked {
             Ok(Forked::Child) => {
                 drop((daemon_end, ours));
                 nest::run(self.context, &birth)

@@ -33,10 +33,10 @@ pub fn fork_into_cgroup(namespaces: u64, cgroup: BorrowedFd<'_>) -> io::Result<F
     clone_with(namespaces, libc::SIGCHLD, Some(cgroup))
 }
 
-/// As [`fork_into`] without namespaces, but the child is this process's sibling: its parent is this one's. Source: clone3(2),
-/// CLONE_PARENT, with which the exit signal must be 0 and is the caller's own.
-pub fn fork_sibling() -> io::Result<Forked> {
-    clone_with(libc::CLONE_PARENT as u64, 0, None)
+/// As [`fork_into`], but the child is this process's sibling: its parent is this one's. Source: clone3(2), CLONE_PARENT, with which
+/// the exit signal must be 0 and is the caller's own.
+pub fn fork_sibling_into(namespaces: i32) -> io::Result<Forked> {
+    clone_with((libc::CLONE_PARENT | namespaces) as u64, 0, None)
 }
 
 /// Beyond the 32 bits of the others. Source: linux/sched.h.
@@ -273,6 +273,16 @@ pub fn become_user(user: u32, group: u32, clear_groups: bool) -> io::Result<()> 
         if libc::setresgid(group, group, group) != 0 || libc::setresuid(user, user, user) != 0 {
             return Err(io::Error::last_os_error());
         }
+    }
+    Ok(())
+}
+
+/// Takes effective group and user id for a while; the real and the saved ones stay.
+pub fn take_effective_user(user: u32, group: u32) -> io::Result<()> {
+    const KEEP: u32 = u32::MAX;
+    // SAFETY: these calls take integers; the process is single-threaded, see above.
+    if unsafe { libc::setresgid(KEEP, group, KEEP) != 0 || libc::setresuid(KEEP, user, KEEP) != 0 } {
+        return Err(io::Error::last_os_error());
     }
     Ok(())
 }

@@ -1,9 +1,10 @@
 /* The limit for sustained cold starts: makes and ends sandboxes with the system calls the platform makes, and nothing else.
  *
- *   sandbox COUNT CODE_DIRECTORY     prints the seconds that COUNT sandboxes took, create to destroy
+ *   sandbox COUNT CODE_DIRECTORY [each]     prints the seconds that COUNT sandboxes took, create to destroy
  *
  * Each: a user namespace of its own, cgroups (v1 hybrid or v2), pid, mount, ipc, uts, network and cgroup namespaces,
- * two listeners, a file tree of binds and overlays, an ext4 volume in a loop device for /tmp, pivot_root, one uid without
+ * two listeners, a file tree of binds and overlays (a copy of one made once; with `each`, built from the beginning with
+ * binds and pivot_root), an ext4 volume in a loop device for /tmp, one uid without
  * capabilities, Landlock, a system call filter of the platform's length, the exec of CODE_DIRECTORY/bootstrap (which ends
  * at once), and the way back. Two makers, as the platform has spawners, with several sandboxes under way each.
  * Compiled by the harness: cc -O2. Needs root, Linux 6.8 or later. */
@@ -48,7 +49,7 @@ int umount2(const char *, int);
 
 static char code[4096], work[64], staging[96], empty[96];
 static char parents[4][256];
-static int hierarchies, version_two, template_image, maker;
+static int hierarchies, version_two, template_image, root_namespace = -1, maker;
 static off_t template_bytes;
 
 static void fail(const char *what) {
@@ -218,14 +219,22 @@ static int mount_volume(int device, int user_namespace) {
   return mounted;
 }
 
-static void mount_code(void) {
+static int make_code(void) {
   int source = open(code, O_PATH | O_CLOEXEC), second = open(empty, O_PATH | O_CLOEXEC);
   int context = (int)syscall(SYS_fsopen, "overlay", FSOPEN_CLOEXEC);
   TRY(context, "open an overlay");
   setting(context, "source", "limit");
   setting(context, "lowerdir", at("/proc/self/fd/%d:/proc/self/fd/%d", source, second));
-  move(create(context, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV), at("%s/var/task", staging));
+  int mounted = create(context, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
   close(source), close(second);
+  return mounted;
+}
+
+static int make_proc(void) {
+  int context = (int)syscall(SYS_fsopen, "proc", FSOPEN_CLOEXEC);
+  TRY(context, "open proc");
+  setting(context, "source", "proc");
+  return create(context, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
 }
 
 static void listen_on(int port) {
@@ -236,7 +245,8 @@ static void listen_on(int port) {
   TRY(listen(listener, 128), "listen");
 }
 
-static void build_tree(int device, int user_namespace) {
+/* What is the same in all of them. */
+static void build_root(void) {
   static const char *directories[] = {"proc", "dev", "etc", "tmp", "opt", "var", "var/task", "var/runtime", "var/lang", "mnt", "usr", "run"};
   static const char *links[] = {"bin", "sbin", "lib", "lib64", "lib32"};
   static const char *binds[] = {"usr/bin", "usr/sbin", "usr/lib", "usr/lib32", "usr/lib64", "usr/libexec",
@@ -245,7 +255,6 @@ static void build_tree(int device, int user_namespace) {
   static const char *files[][2] = {{"passwd", "root:x:0:0:root:/root:/sbin/nologin\n"}, {"group", "root:x:0:\n"},
     {"hosts", "127.0.0.1 localhost\n"}, {"resolv.conf", ""}, {"nsswitch.conf", "hosts: files dns\n"}, {"hostname", "sandbox\n"}};
   static const struct { const char *name; int number; } devices[] = {{"null", 3}, {"zero", 5}, {"full", 7}, {"random", 8}, {"urandom", 9}};
-  int temporary = mount_volume(device, user_namespace);
   TRY(mount("limit", staging, "tmpfs", MS_NOSUID_ | MS_NODEV_, "size=1m,nr_inodes=1024,mode=0755"), "mount the root");
   for (unsigned each = 0; each < sizeof directories / sizeof *directories; each++) mkdir(at("%s/%s", staging, directories[each]), 0755);
   for (unsigned each = 0; each < sizeof links / sizeof *links; each++) {
@@ -260,8 +269,6 @@ static void build_tree(int device, int user_namespace) {
     snprintf(target, sizeof target, "%s/%s", staging, binds[each]);
     bind_tree(host, target);
   }
-  mount_code();
-  move(temporary, at("%s/tmp", staging));
   TRY(mount("limit", at("%s/dev", staging), "tmpfs", MS_NOSUID_ | MS_NOEXEC_, "size=4k,nr_inodes=32,mode=0755"), "mount /dev");
   for (unsigned each = 0; each < sizeof devices / sizeof *devices; each++) {
     char *path = at("%s/dev/%s", staging, devices[each].name);
@@ -270,7 +277,6 @@ static void build_tree(int device, int user_namespace) {
   }
   static const char *streams[][2] = {{"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"}, {"/proc/self/fd/2", "stderr"}};
   for (int each = 0; each < 4; each++) (void)!symlink(streams[each][0], at("%s/dev/%s", staging, streams[each][1]));
-  TRY(mount("proc", at("%s/proc", staging), "proc", MS_NOSUID_ | MS_NODEV_ | MS_NOEXEC_, NULL), "mount /proc");
   int sealed = open(at("%s/dev", staging), O_PATH | O_CLOEXEC);
   seal(sealed, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, -1);
   close(sealed);
@@ -281,6 +287,35 @@ static void build_tree(int device, int user_namespace) {
   sealed = open("/", O_PATH | O_CLOEXEC);
   seal(sealed, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, -1);
   close(sealed);
+}
+
+static void build_tree(int device, int user_namespace) {
+  int temporary = mount_volume(device, user_namespace), task = make_code(), processes = make_proc();
+  if (root_namespace >= 0) TRY(setns(root_namespace, CLONE_NEWNS), "enter the root");
+  TRY(unshare(CLONE_NEWNS), "make a mount namespace");
+  if (root_namespace < 0) build_root();
+  move(processes, "/proc");
+  move(task, "/var/task");
+  move(temporary, "/tmp");
+}
+
+static void make_root(void) {
+  int ready[2], done[2];
+  char byte = 0;
+  TRY(pipe2(ready, O_CLOEXEC), "make a pipe");
+  TRY(pipe2(done, O_CLOEXEC), "make a pipe");
+  pid_t child = fork();
+  if (child == 0) {
+    TRY(unshare(CLONE_NEWNS), "make a mount namespace");
+    build_root();
+    if (write(ready[1], &byte, 1) != 1 || close(done[1]) || read(done[0], &byte, 1) < 0) _exit(1);
+    _exit(0);
+  }
+  close(ready[1]);
+  if (read(ready[0], &byte, 1) != 1) fail("make the root");
+  TRY(root_namespace = open(at("/proc/%d/ns/mnt", child), O_RDONLY | O_CLOEXEC), "keep the root");
+  close(ready[0]), close(done[0]), close(done[1]);
+  waitpid(child, NULL, 0);
 }
 
 static void restrict_files(void) {
@@ -320,7 +355,6 @@ static void live(const char *name, int device, int user_namespace) {
   close(any);
   listen_on(9001);
   listen_on(9002);
-  TRY(mount(NULL, "/", NULL, MS_REC_ | MS_PRIVATE_, NULL), "make the mounts private");
   build_tree(device, user_namespace);
   close(device);
   setgroups(0, NULL);
@@ -377,7 +411,7 @@ static void start(struct running *running, int number) {
   }
   int device = make_volume();
   struct clone_args arguments = {
-    .flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET | CLONE_PIDFD,
+    .flags = CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET | CLONE_PIDFD,
     .pidfd = (uintptr_t)&running->pidfd, .exit_signal = SIGCHLD};
   running->pid = (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
   TRY(running->pid, "clone");
@@ -413,7 +447,7 @@ static int make(int count) {
 }
 
 int main(int argc, char **argv) {
-  if (argc != 3) return 2;
+  if (argc < 3) return 2;
   int count = atoi(argv[1]), failed = 0;
   if (!realpath(argv[2], code)) fail("find the code");
   snprintf(work, sizeof work, "/var/tmp/limit-%d", getpid());
@@ -422,6 +456,9 @@ int main(int argc, char **argv) {
   if (mkdir(work, 0755) || mkdir(staging, 0755) || mkdir(empty, 0755)) fail("make the working directory");
   find_hierarchies();
   make_template();
+  TRY(unshare(CLONE_NEWNS), "make a mount namespace");
+  TRY(mount(NULL, "/", NULL, MS_REC_ | MS_PRIVATE_, NULL), "make the mounts private");
+  if (argc == 3) make_root();
   struct timespec begun, ended;
   clock_gettime(CLOCK_MONOTONIC, &begun);
   for (maker = 0; maker < MAKERS; maker++)

@@ -4,8 +4,9 @@
 use super::warm::custom;
 use super::{Aim, Bench, EVENT, Row};
 use crate::bench::cpu::Group;
+use crate::bench::http::Connection;
 use crate::bench::load;
-use crate::bench::pairing::{Sample, interleave};
+use crate::bench::pairing::{Measured, Sample, interleave};
 use crate::bench::server::{Function, Process, Server, invocations};
 use crate::bench::statistics::Ratio;
 use crate::bench::wait_for;
@@ -50,39 +51,11 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     };
     let before = saturated()?;
     let mut starts = 0;
-    let mut last = server.cpu_seconds()?;
-    let measured = interleave(
-        groups,
-        bench.effort.attempts,
-        &mut || {
-            let seconds = load::closed(&mut connections, &path, EVENT.as_bytes(), calls)?.as_secs_f64();
-            starts += block;
-            std::thread::sleep(REST);
-            let now = server.cpu_seconds()?;
-            let cpu_seconds = (now - last) / block as f64;
-            last = now;
-            Ok(Sample { seconds: seconds / block as f64, cpu_seconds })
-        },
-        &mut || limit(&program, &empty, block),
-    )?;
-    let mut row = Row::of(
-        "sustained cold starts, create to destroy: time of one",
-        "a C program making the same system calls",
-        Aim::RatioAtLeast(0.6),
-        &measured,
-        (1e3, "ms"),
-    );
-    // The aim is on the rate, which is the inverse.
-    row.ratio = Some(Ratio::of(
-        &measured.seconds().into_iter().map(|(ours, limit)| (limit, ours)).collect::<Vec<_>>(),
-    ));
-    row.start = "from nothing".to_owned();
-    let rate = |milliseconds: f64| 1e3 / milliseconds;
-    let note = format!(
-        "{:.0}/s (limit {:.0}/s); the ratio is that of the rates",
-        rate(row.ours),
-        rate(row.limit.unwrap_or(f64::NAN))
-    );
+    let measured = measure(bench, &server, &mut connections, (calls, groups), &mut starts, &mut || {
+        limit(&program, &empty, block, &[])
+    })?;
+    let row =
+        rate_row("sustained cold starts, create to destroy: time of one", Aim::RatioAtLeast(0.6), &measured);
     let after = saturated()?;
     starts += 2 * SATURATING;
     let grown = before.grown_to(&after);
@@ -95,7 +68,69 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     );
     let there = after.0.iter().map(|(what, count)| format!("{count} {what}")).collect::<Vec<_>>().join(", ");
     let remark = format!("after {starts} starts there are, of the server at rest, {there}");
-    Ok(vec![row.noting(&note), leak.noting(&remark).noting(&text)])
+    drop(server);
+    let each = built_each(bench, &function, (&program, &empty), (calls, groups))?;
+    Ok(vec![row, leak.noting(&remark).noting(&text), each])
+}
+
+/// The rate without templates: every file tree is built from the beginning, by the C program too.
+fn built_each(
+    bench: &Bench,
+    function: &Function,
+    (program, empty): (&Path, &Path),
+    (calls, groups): (usize, usize),
+) -> anyhow::Result<Row> {
+    let server = Server::start(&bench.binary, &[("LAMPLIGHT_INSTANCES_TEMPLATES", "false")])?;
+    server.create("once", function)?;
+    let mut connections = (0..CLIENTS).map(|_| server.connect()).collect::<anyhow::Result<Vec<_>>>()?;
+    load::closed(&mut connections, &invocations("once"), EVENT.as_bytes(), calls)?;
+    let measured = measure(bench, &server, &mut connections, (calls, groups), &mut 0, &mut || {
+        limit(program, empty, CLIENTS * calls, &["each"])
+    })?;
+    Ok(rate_row("sustained cold starts, create to destroy, classic binds: time of one", Aim::None, &measured))
+}
+
+/// Blocks of calls of each of these connections, alternately with `limit`; `starts` is raised by what was started.
+fn measure(
+    bench: &Bench,
+    server: &Server,
+    connections: &mut [Connection],
+    (calls, groups): (usize, usize),
+    starts: &mut usize,
+    limit: &mut dyn FnMut() -> anyhow::Result<Sample>,
+) -> anyhow::Result<Measured> {
+    let (path, block) = (invocations("once"), connections.len() * calls);
+    let mut last = server.cpu_seconds()?;
+    interleave(
+        groups,
+        bench.effort.attempts,
+        &mut || {
+            let seconds = load::closed(connections, &path, EVENT.as_bytes(), calls)?.as_secs_f64();
+            *starts += block;
+            std::thread::sleep(REST);
+            let now = server.cpu_seconds()?;
+            let cpu_seconds = (now - last) / block as f64;
+            last = now;
+            Ok(Sample { seconds: seconds / block as f64, cpu_seconds })
+        },
+        limit,
+    )
+}
+
+fn rate_row(title: &str, aim: Aim, measured: &Measured) -> Row {
+    let mut row = Row::of(title, "a C program making the same system calls", aim, measured, (1e3, "ms"));
+    // The aim is on the rate, which is the inverse.
+    row.ratio = Some(Ratio::of(
+        &measured.seconds().into_iter().map(|(ours, limit)| (limit, ours)).collect::<Vec<_>>(),
+    ));
+    row.start = "from nothing".to_owned();
+    let rate = |milliseconds: f64| 1e3 / milliseconds;
+    let note = format!(
+        "{:.0}/s (limit {:.0}/s); the ratio is that of the rates",
+        rate(row.ours),
+        rate(row.limit.unwrap_or(f64::NAN))
+    );
+    row.noting(&note)
 }
 
 fn compile() -> anyhow::Result<PathBuf> {
@@ -117,9 +152,11 @@ fn true_function() -> anyhow::Result<PathBuf> {
     Ok(folder)
 }
 
-fn limit(program: &Path, code: &Path, count: usize) -> anyhow::Result<Sample> {
+fn limit(program: &Path, code: &Path, count: usize, how: &[&str]) -> anyhow::Result<Sample> {
     let group = Group::create("sandboxes")?;
-    let output = group.command(program).arg(count.to_string()).arg(code).stderr(Stdio::inherit()).output()?;
+    let mut command = group.command(program);
+    command.arg(count.to_string()).arg(code).args(how).stderr(Stdio::inherit());
+    let output = command.output()?;
     anyhow::ensure!(output.status.success(), "the C program failed");
     let seconds: f64 = String::from_utf8_lossy(&output.stdout).trim().parse()?;
     Ok(Sample { seconds: seconds / count as f64, cpu_seconds: group.cpu_seconds()? / count as f64 })
