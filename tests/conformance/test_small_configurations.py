@@ -202,3 +202,37 @@ def test_configurations_survive_kill_9_and_go_with_their_function(new_server):
     for call in reads[:3]:
         assert refused(getattr(server.client(), call), FunctionName="kept")[:2] == NOT_FOUND
     assert server.client().get_function_recursion_config(FunctionName="kept")["RecursiveLoop"] == "Terminate"
+
+
+@pytest.fixture
+def alias(deploy, client):
+    """Name of a function whose alias `live` points to its version 1."""
+    function = deploy(SOURCE)
+    client.publish_version(FunctionName=function.name)
+    client.create_alias(FunctionName=function.name, Name="live", FunctionVersion="1")
+    return function.name
+
+
+@pytest.mark.covers("operation:AddPermission")
+@pytest.mark.covers("operation:CreateFunctionUrlConfig")
+@pytest.mark.covers("operation:PutFunctionEventInvokeConfig")
+@pytest.mark.covers("operation:DeleteAlias")
+def test_what_is_configured_for_an_alias_is_its_own_and_goes_with_it(client, alias):
+    live = {"FunctionName": alias, "Qualifier": "live"}
+    revision = client.get_alias(FunctionName=alias, Name="live")["RevisionId"]
+    client.add_permission(**live, StatementId="s", Action="lambda:InvokeFunction", Principal="s3.amazonaws.com", RevisionId=revision)
+    assert f'"Resource":"{arn(alias, "live")}"' in client.get_policy(**live)["Policy"]
+    url = client.create_function_url_config(**live, AuthType="NONE")
+    assert url["FunctionArn"] == arn(alias, "live")
+    own = client.create_function_url_config(FunctionName=alias, AuthType="NONE")
+    listed = client.list_function_url_configs(FunctionName=alias)["FunctionUrlConfigs"]
+    assert {row["FunctionArn"]: row["FunctionUrl"] for row in listed} == {arn(alias, "live"): url["FunctionUrl"], arn(alias): own["FunctionUrl"]}
+    assert client.put_function_event_invoke_config(**live, MaximumRetryAttempts=0)["FunctionArn"] == arn(alias, "live")
+    assert refused(client.get_policy, FunctionName=alias) == ABSENT
+    # AWS's text is not published: a runtime is the version's.
+    assert refused(client.put_runtime_management_config, **live, UpdateRuntimeOn="Auto")[:2] == INVALID
+    client.delete_alias(FunctionName=alias, Name="live")
+    client.create_alias(FunctionName=alias, Name="live", FunctionVersion="1")
+    for call in (client.get_policy, client.get_function_url_config, client.get_function_event_invoke_config):
+        assert refused(call, **live)[:2] == NOT_FOUND
+    assert client.get_function_url_config(FunctionName=alias)["FunctionUrl"] == own["FunctionUrl"]

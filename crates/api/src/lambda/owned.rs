@@ -45,6 +45,20 @@ pub async fn existing(state: &ApiState, target: &Target) -> Result<Arc<FunctionV
     }
 }
 
+/// The revision of the alias that was named, else that of the version that was found.
+pub async fn revision(
+    state: &ApiState,
+    target: &Target,
+    found: &FunctionVersion,
+) -> Result<String, ApiError> {
+    if let Some(Qualifier::Alias(name)) = &target.qualifier
+        && let Some(alias) = state.store.get_alias(&target.scope, &target.name, name).await?
+    {
+        return Ok(alias.revision_id.clone());
+    }
+    Ok(found.revision_id.clone())
+}
+
 fn owner(target: &Target) -> Owner<'_> {
     Owner { scope: &target.scope, function: &target.name, qualifier: target.qualifier.as_ref() }
 }

@@ -13,7 +13,7 @@ use crate::lambda::validation::Violations;
 use crate::state::ApiState;
 use bytes::Bytes;
 use http::StatusCode;
-use lamplight_model::{ErrorCode, FunctionVersion, Qualifier, ServiceError};
+use lamplight_model::{ErrorCode, Qualifier, ServiceError};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -224,10 +224,11 @@ pub async fn add(
     let revision = members.string("RevisionId")?;
     refuse_latest(&target)?;
     let version = owned::existing(state, &target).await?;
+    let owner_revision = owned::revision(state, &target, &version).await?;
     let statement = permission.statement(target.arn())?;
     let _write = state.configuration_writes.lock().await;
     let stored = load(state, &target).await?;
-    check_revision(revision.as_deref(), stored.as_ref(), Some(&version))?;
+    check_revision(revision.as_deref(), stored.as_ref(), Some(&owner_revision))?;
     let policy = with_statement(stored.as_ref(), &permission.statement_id, statement.clone())?;
     store(state, &target, &policy).await?;
     Ok(reply::json(StatusCode::CREATED, &json!({"Statement": statement.get()})))
@@ -249,6 +250,7 @@ pub async fn remove(
     let Some(version) = owned::find(state, &target).await? else {
         return Err(ApiError::not_found(format!("No policy found for: {}", target.arn())));
     };
+    let owner_revision = owned::revision(state, &target, &version).await?;
     let _write = state.configuration_writes.lock().await;
     let Some(stored) = load(state, &target).await? else {
         return Err(ApiError::not_found("No policy is associated with the given resource."));
@@ -260,7 +262,7 @@ pub async fn remove(
         let message = format!("Statement {statement_id} is not found in resource policy.");
         return Err(ApiError::not_found(message));
     }
-    check_revision(context.parameter("RevisionId"), Some(&stored), Some(&version))?;
+    check_revision(context.parameter("RevisionId"), Some(&stored), Some(&owner_revision))?;
     if statements.is_empty() {
         delete(state, &target).await?;
     } else {
@@ -299,17 +301,15 @@ pub async fn store(state: &ApiState, target: &Target, policy: &StoredPolicy) -> 
     owned::put(state, KIND, target, policy).await
 }
 
-/// Fails with 412 `PreconditionFailedException` when a revision is given that is not the policy's. The function's is good,
-/// too: that is the one a client knows before there is a policy.
+/// Fails with 412 `PreconditionFailedException` when a revision is given that is not the policy's. That of the function or alias is
+/// good, too: that is the one a client knows before there is a policy.
 pub fn check_revision(
     given: Option<&str>,
     stored: Option<&StoredPolicy>,
-    version: Option<&FunctionVersion>,
+    owner_revision: Option<&str>,
 ) -> Result<(), ApiError> {
-    let is_newest = |given| {
-        stored.is_some_and(|stored| stored.revision_id == given)
-            || version.is_some_and(|version| version.revision_id == given)
-    };
+    let is_newest =
+        |given| stored.is_some_and(|stored| stored.revision_id == given) || owner_revision == Some(given);
     match given {
         Some(given) if !is_newest(given) => Err(ServiceError::new(
             ErrorCode::PreconditionFailedException,
