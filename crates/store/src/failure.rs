@@ -5,7 +5,7 @@ use std::error::Error;
 
 impl StoreError {
     /// A failure of the file system. A full or read-only disk becomes `Unwritable`.
-    pub(crate) fn io(doing: impl Into<String>, error: std::io::Error) -> Self {
+    pub fn io(doing: impl Into<String>, error: std::io::Error) -> Self {
         use std::io::ErrorKind;
         let doing = doing.into();
         match error.kind() {
@@ -20,7 +20,7 @@ impl StoreError {
     }
 
     /// A failure of SQLite. A full or read-only disk, and one that fails to write, become `Unwritable`.
-    pub(crate) fn sqlite(doing: impl Into<String>, error: rusqlite::Error) -> Self {
+    pub fn sqlite(doing: impl Into<String>, error: rusqlite::Error) -> Self {
         use rusqlite::ErrorCode;
         let doing = doing.into();
         match error.sqlite_error_code() {
@@ -38,7 +38,7 @@ impl StoreError {
     }
 
     /// Anything else.
-    pub(crate) fn failed(doing: impl Into<String>, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+    pub fn failed(doing: impl Into<String>, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Failed { doing: doing.into(), source: source.into() }
     }
 

@@ -7,6 +7,7 @@
 
 pub mod code;
 pub mod contract;
+mod database;
 mod failure;
 pub mod function_documents;
 pub mod ledger;
@@ -21,6 +22,7 @@ pub use contract::{
     ClaimedEvent, CodeUsage, DeadLetter, Document, EventCounts, Expect, QueuedEvent, Release, Store,
     StoreError,
 };
+pub use database::{DataDirectory, Database};
 pub use ledger::{Ledger, UsageQuery, UsageRow};
 pub use logs::{LogEvent, LogQuery, LogStreamInfo, Logs};
 pub use open::{Clock, LedgerBounds, LogBounds, Opened, Options, open, system_clock};

@@ -5,8 +5,8 @@
 
 use crate::code::directory::DirectoryCodeStore;
 use crate::contract::StoreError;
+use crate::database::DataDirectory;
 use crate::ledger::sqlite::SqliteLedger;
-use crate::lock::DataDirectoryLock;
 use crate::logs::segments::SegmentLogs;
 use crate::secret::Key;
 use crate::sqlite::SqliteStore;
@@ -95,10 +95,12 @@ impl Options {
     }
 }
 
-/// The four parts of an open store. They share the lock of the data directory: it is free again when
+/// The parts of an open store. They share the lock of the data directory: it is free again when
 /// the last of them is dropped and its threads have ended.
 #[derive(Clone)]
 pub struct Opened {
+    /// The data directory, for what the services keep beside these.
+    pub directory: DataDirectory,
     /// Metadata and queue.
     pub store: Arc<dyn Store>,
     /// Code packages.
@@ -122,9 +124,8 @@ impl Opened {
 /// Fails with `Locked` when another process has it, `NewerFormat` when a newer release wrote it,
 /// `Unwritable` when the disk is full or read-only.
 pub fn open(options: Options) -> Result<Opened, StoreError> {
-    let directory = &options.data_directory;
-    make_directory(directory)?;
-    let lock = Arc::new(DataDirectoryLock::take(directory)?);
+    let held = DataDirectory::take(&options.data_directory)?;
+    let (directory, lock) = (held.path(), held.lock());
     let key = Arc::new(Key::read_or_create(&directory.join("key"))?);
     let store =
         SqliteStore::open(&directory.join("metadata.sqlite"), key, lock.clone(), options.clock.clone())?;
@@ -142,6 +143,7 @@ pub fn open(options: Options) -> Result<Opened, StoreError> {
     )?;
     let logs = SegmentLogs::open(&directory.join("logs"), options.logs.clone(), lock, options.clock.clone())?;
     Ok(Opened {
+        directory: held.clone(),
         store: Arc::new(store),
         code: Arc::new(code),
         ledger: Arc::new(ledger),

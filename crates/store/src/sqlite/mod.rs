@@ -12,7 +12,7 @@ mod queue;
 pub(crate) mod readers;
 mod record;
 pub(crate) mod schema;
-mod writer;
+pub(crate) mod writer;
 
 use crate::contract::*;
 use crate::lock::DataDirectoryLock;
