@@ -8,6 +8,7 @@ use lamplight_invoke::lifecycle::converge_functions;
 use lamplight_invoke::workers::fake::{FakeRun, FakeWorkers};
 use lamplight_invoke::{Invoker, InvokerConfig};
 use lamplight_model::{Invocation, Timestamp};
+use lamplight_services::objects::{Bounds, ObjectStore};
 use lamplight_store::Logs;
 use lamplight_store::{Options, open, system_clock};
 use std::sync::Arc;
@@ -49,6 +50,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         invoker,
         opened.logs,
         opened.ledger,
+        ObjectStore::open(&opened.directory, Bounds::default(), Arc::clone(&clock))?,
         ApiConfig::default(),
         clock,
     );

@@ -5,13 +5,14 @@
 //! | REST-JSON | path with a date | Lambda |
 //! | JSON 1.1 | `X-Amz-Target` | CloudWatch Logs |
 //! | query | `Action=` in a form body or query string | STS, IAM |
+//! | REST-XML | signed for `s3`, host `<bucket>.s3.<region>.localhost`, or else unknown and unsigned | S3 |
 //! | our own | `/lamplight/`, `/health` | the command line |
 //!
 //! Whatever is meant for a service that is not here gets that protocol's error, by name, at once.
 
 use crate::http::{ApiError, Context, Response, body, guard, reply};
 use crate::state::ApiState;
-use crate::{iam, lambda, lamplight, logs, sts};
+use crate::{iam, lambda, lamplight, logs, s3, sts};
 use ::http::{HeaderValue, Method, Request, StatusCode, header};
 use axum::body::Body;
 use lamplight_model::{Caller, RequestId};
@@ -71,6 +72,10 @@ async fn answer(state: &ApiState, caller: Arc<Caller>, request: Request<Body>) -
 }
 
 async fn route(state: &ApiState, context: &Context, body: Body) -> Response {
+    // Before all others: a bucket may be called as any path begins.
+    if s3::addressing::is_s3(context) {
+        return s3::handle(state, context, body).await;
+    }
     if let Some(found) = lambda::operations::find(&context.method, &context.path, &context.query) {
         return lambda::handle(state, context, found, body).await;
     }
@@ -82,6 +87,9 @@ async fn route(state: &ApiState, context: &Context, body: Body) -> Response {
     }
     if is_query(context) {
         return query(state, context, body).await;
+    }
+    if s3::addressing::may_be_s3(context) {
+        return s3::handle(state, context, body).await;
     }
     body::discard(body).await;
     unknown(context)
@@ -142,10 +150,6 @@ async fn query(state: &ApiState, context: &Context, body: Body) -> Response {
 
 fn unknown(context: &Context) -> Response {
     match context.signed_service.as_deref() {
-        Some("s3") => {
-            let error = not_served(context, "s3", "s3", context.method.as_str());
-            reply::s3_xml_error(&error, context.request_id)
-        }
         Some(service) if service != "lambda" => reply::rest_json_error(&not_served(
             context,
             service,

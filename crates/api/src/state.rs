@@ -1,16 +1,18 @@
 //! What the front door works with; made by the program's wiring, shared by all listeners.
 
 use crate::iam::RoleWrites;
+use crate::s3::S3;
 use hmac::{Hmac, KeyInit as _};
 use lamplight_invoke::Invoker;
 use lamplight_model::{PriceBook, Timestamp};
+use lamplight_services::objects::ObjectStore;
 use lamplight_store::{CodeStore, Ledger, Logs, Store};
 use sha2::Sha256;
 use std::sync::Arc;
 use tokio::sync::{Mutex, Semaphore};
 
 /// How many uploads (CreateFunction, UpdateFunctionCode) are read and unpacked at once; more wait. Each may
-/// hold 120 MB: the request and the ZIP decoded from it.
+/// hold 120 MB, the request and the ZIP decoded from it, or a ZIP of 250 MB from the object store.
 const CONCURRENT_UPLOADS: usize = 4;
 
 /// Gives the present moment.
@@ -74,10 +76,13 @@ pub struct ApiState {
     pub logs: Arc<dyn Logs>,
     /// Invocation records.
     pub ledger: Arc<dyn Ledger>,
+    /// Objects.
+    pub objects: ObjectStore,
     /// Settings.
     pub config: ApiConfig,
     /// The clock.
     pub clock: Clock,
+    pub(crate) s3: S3,
     pub(crate) uploads: Semaphore,
     pub(crate) role_writes: RoleWrites,
     /// Held from reading a configuration until its change is written.
@@ -86,12 +91,14 @@ pub struct ApiState {
 
 impl ApiState {
     /// Puts the parts together.
+    #[allow(clippy::too_many_arguments)] // Each is a part, and they are named at the one place that calls this.
     pub fn new(
         store: Arc<dyn Store>,
         code: Arc<dyn CodeStore>,
         invoker: Arc<Invoker>,
         logs: Arc<dyn Logs>,
         ledger: Arc<dyn Ledger>,
+        objects: ObjectStore,
         config: ApiConfig,
         clock: Clock,
     ) -> Arc<Self> {
@@ -101,6 +108,8 @@ impl ApiState {
             invoker,
             logs,
             ledger,
+            s3: S3::new(objects.clone()),
+            objects,
             config,
             clock,
             uploads: Semaphore::new(CONCURRENT_UPLOADS),

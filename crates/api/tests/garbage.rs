@@ -87,7 +87,7 @@ fn request() -> impl Strategy<Value = (usize, String, String, Vec<u8>)> {
         prop::collection::vec(any::<u8>(), 0..200),
         Just(Vec::new()),
     ];
-    (0..lamplight_api::lambda::operations::OPERATIONS.len() + 6, text(), text(), body)
+    (0..lamplight_api::lambda::operations::OPERATIONS.len() + 8, text(), text(), body)
 }
 
 fn build((which, label, value, body): (usize, String, String, Vec<u8>)) -> Request<Body> {
@@ -123,6 +123,47 @@ fn build((which, label, value, body): (usize, String, String, Vec<u8>)) -> Reque
             format!("/?Action=CreateRole&RoleName={0}&AssumeRolePolicyDocument={0}&Path={0}", encode(&value)),
         ),
         Some(4) => (http::Method::GET, format!("/lamplight/v1/{}", encode(&label))),
+        Some(kind @ (5 | 6)) => {
+            let kinds = ["GET", "PUT", "POST", "DELETE", "HEAD"];
+            let resources = [
+                "",
+                "delete",
+                "uploads",
+                "uploadId=a&partNumber=1",
+                "tagging",
+                "acl",
+                "list-type=2",
+                "versions",
+                "location",
+            ];
+            let pick = |list: &[&'static str], by: usize| list[by % list.len()];
+            let (method, resource) = (pick(&kinds, value.len()), pick(&resources, label.len()));
+            for name in [
+                "range",
+                "x-amz-copy-source",
+                "x-amz-tagging",
+                "if-match",
+                "x-amz-checksum-crc32",
+                "content-md5",
+            ] {
+                if value.len() % 3 > 0 {
+                    builder = builder.header(name, header(&value));
+                }
+            }
+            if kind == 6 {
+                builder = builder
+                    .header("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER")
+                    .header("x-amz-trailer", "x-amz-checksum-crc32")
+                    .header("x-amz-decoded-content-length", body.len());
+            }
+            let (label, value) = (encode(&label), encode(&value));
+            let list =
+                format!("prefix={value}&delimiter={label}&marker={value}&max-keys={label}&versionId={label}");
+            let path = format!(
+                "/garbage-bucket/{label}?AWSAccessKeyId=a&Signature=a&Expires=9999999999&{resource}&{list}"
+            );
+            (method.parse().unwrap(), path)
+        }
         Some(_) => (
             http::Method::GET,
             format!("/lamplight/v1/code/{}?Expires={1}&Signature={1}", encode(&label), encode(&value)),
@@ -136,6 +177,8 @@ fn garbage_is_answered_in_the_form_of_a_protocol() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let door = runtime.block_on(FrontDoor::echo());
     runtime.block_on(door.create("hello"));
+    let objects = &door.state.objects;
+    runtime.block_on(objects.create_bucket(&lamplight_model::Scope::default(), "garbage-bucket")).unwrap();
     let router = lamplight_api::router(door.state.clone());
     let cases = if std::env::var_os("LAMPLIGHT_LONG").is_some() { 100_000 } else { 2_000 };
     let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });

@@ -69,7 +69,11 @@ pub fn host_and_port(authority: &str) -> Option<(&str, Option<&str>)> {
 }
 
 fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost")
+    // Names beneath localhost are this machine everywhere (RFC 6761, 6.3); nobody can give them to another. S3 clients
+    // put the bucket there.
+    let name = host.to_ascii_lowercase();
+    name == "localhost"
+        || name.ends_with(".localhost")
         || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
@@ -97,6 +101,8 @@ mod tests {
         check_request(&[("host", "LocalHost:9000")], true);
         check_request(&[("host", "[::1]:9000")], true);
         check_request(&[("host", "Lamplight.example:80")], true);
+        check_request(&[("host", "bucket.s3.us-east-1.LOCALHOST:9000")], true);
+        check_request(&[("host", "notlocalhost:9000")], false);
         check_request(&[("host", "evil.example:9000")], false);
         check_request(&[("host", "127.0.0.1.evil.example")], false);
         check_request(&[("host", "localhost.evil.example")], false);

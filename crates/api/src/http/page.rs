@@ -6,8 +6,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Largest token accepted, bytes: no key of ours makes a longer one.
-const TOKEN_BYTES: usize = 4_096;
+/// Largest token accepted, bytes: no key of ours makes a longer one. An object's key has 1,024 bytes, of which JSON and
+/// base64 make eight times as many at worst.
+const TOKEN_BYTES: usize = 16 * 1_024;
 
 /// A token for the page after `key`. `list` names the list it belongs to; another list refuses it.
 pub fn token<K: Serialize>(list: &str, key: &K) -> String {

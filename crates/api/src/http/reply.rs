@@ -100,17 +100,6 @@ pub fn query_xml_error(namespace: &str, error: &ApiError, request_id: RequestId)
     with_body(error.status, "text/xml", body)
 }
 
-/// An error as S3 writes it.
-pub fn s3_xml_error(error: &ApiError, request_id: RequestId) -> Response {
-    let body = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error>{}{}{}</Error>",
-        element("Code", error.code.strip_suffix("Exception").unwrap_or(&error.code)),
-        element("Message", &error.message),
-        element("RequestId", &request_id.to_string())
-    );
-    with_body(error.status, "application/xml", body)
-}
-
 fn set_error_type(response: &mut Response, error: &ApiError) {
     if let Ok(value) = HeaderValue::from_str(&error.code) {
         response.headers_mut().insert(ERROR_TYPE, value);

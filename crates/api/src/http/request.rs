@@ -2,6 +2,7 @@
 
 use crate::http::ApiError;
 use crate::http::signature::{self, CredentialScope};
+use crate::s3::addressing;
 use http::header::AsHeaderName;
 use http::{HeaderMap, Method, request::Parts};
 use lamplight_model::{Action, Caller, Region, RequestId, Scope, identity};
@@ -9,7 +10,7 @@ use percent_encoding::percent_decode_str;
 use std::sync::Arc;
 
 /// Everything about a request except its body.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Context {
     /// In the answer's `x-amzn-RequestId`; the id of the invocation when this is one.
     pub request_id: RequestId,
@@ -39,7 +40,8 @@ impl Context {
         let signed = signature::credential_scope(&parts.headers, &query);
         let (region, signed_service) = match signed {
             Some(CredentialScope { region, service }) => (Some(region), Some(service)),
-            None => (None, None),
+            // Other ways to sign name no region, but the host may.
+            None => (addressing::parse(&authority).and_then(|host| host.region), None),
         };
         let scope = match caller.as_ref() {
             Caller::Loopback => Scope { region: region.unwrap_or_default(), ..Scope::default() },

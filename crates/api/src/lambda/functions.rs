@@ -81,7 +81,7 @@ pub async fn create(state: &ApiState, context: &Context, body: &Bytes) -> Result
         code_signing::check_deployment(&config, &target.unqualified_arn())?;
     }
     let layers = attach::resolve(state, context, settings.layers.as_deref().unwrap_or_default()).await?;
-    let zip = code::zip_file(&source.unwrap_or_default(), "code.")?;
+    let zip = code::package(state, context, &source.unwrap_or_default(), "code.").await?;
     let code_size_bytes = zip.len() as u64;
 
     let mut version = FunctionVersion {

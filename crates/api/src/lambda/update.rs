@@ -44,7 +44,7 @@ pub async fn code(
     {
         code_signing::check_deployment(&config, &latest.unqualified_arn())?;
     }
-    let zip = code::zip_file(&members, "")?;
+    let zip = code::package(state, context, &members, "").await?;
     let mut changed = FunctionVersion::clone(&latest);
     if architecture.is_some() {
         changed.architecture = check_architecture(state, architecture)?.to_owned();

@@ -14,6 +14,7 @@ use lamplight_api::{ApiConfig, ApiState, ServeLimits};
 use lamplight_invoke::workers::fake::{FakeRun, FakeWorkers};
 use lamplight_invoke::{Invoker, InvokerConfig, converge_functions};
 use lamplight_model::{Caller, Invocation, Timestamp};
+use lamplight_services::objects::{Bounds, ObjectStore};
 use lamplight_store::{Opened, Options, open};
 use serde_json::{Value, json};
 use std::io::Write as _;
@@ -115,6 +116,7 @@ impl FrontDoor {
             invoker,
             Arc::clone(&opened.logs),
             Arc::clone(&opened.ledger),
+            ObjectStore::open(&opened.directory, Bounds::default(), Arc::clone(&clock)).unwrap(),
             config,
             clock,
         );

@@ -41,6 +41,8 @@ pub struct Config {
     pub network: Networking,
     /// How long and how much is kept.
     pub keep: Keep,
+    /// The object store.
+    pub objects: Objects,
     /// The price book.
     pub prices: PriceBook,
 }
@@ -122,6 +124,18 @@ pub struct Keep {
     pub code_mib: u64,
 }
 
+/// The object store.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Objects {
+    /// All objects and parts of uploads together, MiB.
+    pub mib: u64,
+    /// One body: an object put at once, or a part of an upload, MiB.
+    pub body_mib: u64,
+    /// Bodies received at once; more wait.
+    pub uploads: usize,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -160,6 +174,7 @@ impl Default for Config {
                 ledger_records: 5_000_000,
                 code_mib: 76_800,
             },
+            objects: Objects { mib: 1_048_576, body_mib: 5_120, uploads: 128 },
             prices: PriceBook::default(),
         }
     }
@@ -186,6 +201,9 @@ impl Config {
             if value == 0 {
                 return Err(Failure::usage(format!("{key} is 0, so nothing could ever run")));
             }
+        }
+        if self.objects.uploads == 0 {
+            return Err(Failure::usage("objects.uploads is 0, so no object could ever be stored"));
         }
         if !(self.prices.per_gb_second.is_finite() && self.prices.per_request.is_finite()) {
             return Err(Failure::usage("a price is not a number"));

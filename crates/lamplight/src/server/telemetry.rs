@@ -16,7 +16,9 @@ pub fn check(config: &Config) -> Result<(), Failure> {
 
 /// Begins to write. Once per process.
 pub fn start(config: &Config) {
-    let filter = EnvFilter::try_new(&config.log).unwrap_or_else(|_| EnvFilter::new("info"));
+    // s3s writes an error for every answer such as 404; what is the server's fault is logged by the server itself.
+    let text = format!("s3s=off,{}", config.log);
+    let filter = EnvFilter::try_new(text).unwrap_or_else(|_| EnvFilter::new("info"));
     // A span that the filter lets pass, such as that of a cold start, is one line when it is over.
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -8,6 +8,7 @@ use lamplight_api::{ApiConfig, ApiState, ServeLimits};
 use lamplight_invoke::{Invoker, InvokerConfig, NodeWorkers, converge_functions};
 use lamplight_pool::{PlatformEndpoint, Pool, PoolConfig, StreamLimits};
 use lamplight_sandbox::linux::{DaemonSockets, LinuxBackend, Readiness};
+use lamplight_services::objects::{self, ObjectStore};
 use lamplight_store::{Opened, Options, StoreError, system_clock};
 use std::net::TcpListener;
 use std::sync::{Arc, OnceLock, Weak};
@@ -35,6 +36,8 @@ pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> 
     let clock = system_clock();
     let opened =
         lamplight_store::open(store_options(config)).map_err(|error| store_failure(config, &error))?;
+    let objects = ObjectStore::open(&opened.directory, object_bounds(config), Arc::clone(&clock))
+        .map_err(|error| store_failure(config, &error))?;
     let readiness = Readiness {
         shells: config.instances.ready,
         volumes: config.instances.ready,
@@ -79,6 +82,7 @@ pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> 
         Arc::clone(&invoker),
         Arc::clone(&opened.logs),
         Arc::clone(&opened.ledger),
+        objects,
         ApiConfig {
             allowed_hosts: config.hosts.clone(),
             account_concurrency: config.instances.concurrency,
@@ -166,6 +170,14 @@ fn store_options(config: &Config) -> Options {
     options.ledger.rows = keep.ledger_records;
     options.code_bytes = keep.code_mib << 20;
     options
+}
+
+fn object_bounds(config: &Config) -> objects::Bounds {
+    objects::Bounds {
+        body_bytes: config.objects.body_mib << 20,
+        bytes_in_all: config.objects.mib << 20,
+        concurrent_uploads: config.objects.uploads,
+    }
 }
 
 fn pool_config(config: &Config) -> PoolConfig {

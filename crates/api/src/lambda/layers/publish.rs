@@ -39,7 +39,7 @@ pub async fn publish(
     }
     let layer = layer(context, labels.first().copied().unwrap_or_default(), violations)?;
     check_owner(context, "PublishLayerVersion", &layer)?;
-    let zip = code::zip_file(&content.unwrap_or_default(), "content.")?;
+    let zip = code::package(state, context, &content.unwrap_or_default(), "content.").await?;
     let code_size_bytes = zip.len() as u64;
     let code_digest = state.code.put(zip).await?;
     let arn = LayerVersionArn { version: stored::next_number(state, &layer).await?, layer };
