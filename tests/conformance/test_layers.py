@@ -122,8 +122,7 @@ RUNTIMES = ["python3.11"] * 16
         ({"LayerName": "arn:aws:lambda:us-east-1:123456789012:layer:x"}, "AccessDeniedException", 403, "is not authorized to perform: lambda:PublishLayerVersion"),
         ({"Content": {"ZipFile": b"no zip"}}, "InvalidParameterValueException", 400, "Could not unzip uploaded file. Please check your file, then try to upload again."),
         ({"Content": {"ZipFile": b""}}, "InvalidParameterValueException", 400, "Uploaded file must be a non-empty zip"),
-        # The text is Lamplight's: there is no object store yet.
-        ({"Content": {"S3Bucket": "bucket", "S3Key": "key"}}, "InvalidParameterValueException", 400, "S3Bucket and S3Key is not supported by Lamplight yet."),
+        ({"Content": {"S3Bucket": "bucket", "S3Key": "key"}}, "InvalidParameterValueException", 400, "Error occurred while GetObject. S3 Error Code: NoSuchBucket. S3 Error Message: The specified bucket does not exist"),
         # A guess: nobody recorded what AWS says to content without a source.
         ({"Content": {}}, "InvalidParameterValueException", 400, "Please provide a source"),
     ],
