@@ -11,10 +11,9 @@ mod mount;
 
 use common::*;
 use lamplight_services::objects::*;
-use mount::{Mount, can_mount, make_image};
+use mount::{Mount, can_mount, make_image, stop_and_copy};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
-use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -191,19 +190,6 @@ async fn kill_loses_nothing_that_was_acknowledged() {
     assert!(said.done > 100);
 }
 
-/// The image as the device holds it: copied until two copies agree, so that no block changed meanwhile.
-fn copy_settled(image: &Path, copy: &Path) {
-    let mut last = Vec::new();
-    for _ in 0..100 {
-        let now = std::fs::read(image).unwrap();
-        if now == last {
-            return std::fs::write(copy, now).unwrap();
-        }
-        last = now;
-    }
-    panic!("the image never came to rest");
-}
-
 #[tokio::test]
 async fn power_loss_loses_nothing_that_was_acknowledged() {
     if !can_mount() {
@@ -219,12 +205,7 @@ async fn power_loss_loses_nothing_that_was_acknowledged() {
             let mount = Mount::image(&image);
             let (mut child, mut output) = start_child(&mount.path);
             hear_lines(&mut output, &mut said, 30 + round * 61 % 200);
-            let pid = rustix::process::Pid::from_child(&child);
-            let handle = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
-            rustix::process::pidfd_send_signal(&handle, rustix::process::Signal::STOP).unwrap();
-            let stopped = rustix::process::WaitIdOptions::STOPPED;
-            rustix::process::waitid(rustix::process::WaitId::PidFd(handle.as_fd()), stopped).unwrap();
-            copy_settled(&image, &copy);
+            stop_and_copy(&child, &image, &copy);
             child.kill().unwrap();
             hear_rest(&mut output, &mut said);
             child.wait().unwrap();

@@ -28,7 +28,7 @@ pub use multipart::{CompletedPart, PART_BYTES, PARTS};
 pub use object::{Bucket, Description, Object, Part, Upload};
 pub use operations::{Integrity, OpenObject};
 
-use content::{Contents, shards};
+use content::{Arrived, Contents, shards};
 use lamplight_store::{Clock, DataDirectory, Database, StoreError};
 use object::{Removed, failed, unsigned};
 use rusqlite::Connection;
@@ -94,6 +94,28 @@ impl ObjectStore {
             Ok(value)
         });
         changing.await.map_err(|error| StoreError::failed("failed to change the object store", error))?
+    }
+
+    /// Ends a write whose file has arrived, as the change of its row did: `Ok` gives `value`.
+    async fn settle<T>(
+        &self,
+        arrived: Arrived,
+        change: Result<Result<Removed, ObjectError>, StoreError>,
+        value: T,
+    ) -> Result<T, ObjectError> {
+        match change {
+            Ok(Ok(removed)) => {
+                arrived.keep();
+                self.remove(removed).await;
+                Ok(value)
+            }
+            Ok(Err(refused)) => Err(refused),
+            Err(error) => {
+                // Whether the row is there is only known after the next start, which sweeps the file if not.
+                arrived.keep();
+                Err(error.into())
+            }
+        }
     }
 
     async fn remove(&self, removed: Removed) {

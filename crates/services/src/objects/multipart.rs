@@ -136,18 +136,7 @@ impl ObjectStore {
                 put_segment(connection, &upload.id, &stored).map_err(&doing)?;
                 Ok(Ok(removed))
             });
-            match change.await {
-                Ok(Ok(removed)) => {
-                    arrived.keep();
-                    store.remove(removed).await;
-                    Ok(part)
-                }
-                Ok(Err(refused)) => Err(refused),
-                Err(error) => {
-                    arrived.keep();
-                    Err(error.into())
-                }
-            }
+            store.settle(arrived, change.await, part).await
         });
         storing.await.map_err(|error| StoreError::failed("failed to store a part", error))?
     }

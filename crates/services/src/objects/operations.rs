@@ -190,19 +190,7 @@ impl ObjectStore {
                     put_segment(connection, &stored.content, &segment)
                 })
             });
-            match change.await {
-                Ok(Ok(removed)) => {
-                    arrived.keep();
-                    store.remove(removed).await;
-                    Ok(object)
-                }
-                Ok(Err(refused)) => Err(refused),
-                Err(error) => {
-                    // Whether the row is there is only known after the next start, which sweeps the file if not.
-                    arrived.keep();
-                    Err(error.into())
-                }
-            }
+            store.settle(arrived, change.await, object).await
         });
         storing.await.map_err(|error| StoreError::failed("failed to store an object", error))?
     }

@@ -2,8 +2,9 @@
 #![allow(dead_code)] // Each test program uses its part.
 #![allow(clippy::unwrap_used)] // A helper that fails is a failed test.
 
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 
 /// Whether the test can run here. With CI=true a skip is a failure.
 pub fn can_mount() -> bool {
@@ -54,4 +55,27 @@ impl Drop for Mount {
 pub fn make_image(path: &Path) {
     std::fs::File::create(path).unwrap().set_len(192 << 20).unwrap();
     run("mkfs.ext4", &["-q", "-F", path.to_str().unwrap()]);
+}
+
+/// Stops `child` for good and takes the image it writes to as the device holds it.
+pub fn stop_and_copy(child: &Child, image: &Path, copy: &Path) {
+    let pid = rustix::process::Pid::from_child(child);
+    let handle = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+    rustix::process::pidfd_send_signal(&handle, rustix::process::Signal::STOP).unwrap();
+    let stopped = rustix::process::WaitIdOptions::STOPPED;
+    rustix::process::waitid(rustix::process::WaitId::PidFd(handle.as_fd()), stopped).unwrap();
+    copy_settled(image, copy);
+}
+
+/// The image as the device holds it: copied until two copies agree, so that no block changed meanwhile.
+fn copy_settled(image: &Path, copy: &Path) {
+    let mut last = Vec::new();
+    for _ in 0..100 {
+        let now = std::fs::read(image).unwrap();
+        if now == last {
+            return std::fs::write(copy, now).unwrap();
+        }
+        last = now;
+    }
+    panic!("the image never came to rest");
 }
