@@ -38,11 +38,13 @@ impl CarriedVolumes {
         sender
     }
 
-    /// The latest volume of this version, if there is one; waits for one that is on its way.
+    /// The latest volume of this version that has come; when none has, waits for the latest that is on its way.
     pub async fn take(&self, entry: EntryId) -> Option<TemporaryVolume> {
         let volume = {
             let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-            let at = places.1.iter().rposition(|place| place.entry == entry)?;
+            let of_version = |place: &Place| place.entry == entry;
+            let come = places.1.iter().rposition(|place| of_version(place) && !place.volume.is_empty());
+            let at = come.or_else(|| places.1.iter().rposition(of_version))?;
             places.1.remove(at).volume
         };
         tokio::time::timeout(WAIT, volume).await.ok()?.ok()

@@ -508,8 +508,13 @@ impl Shared {
         self.refill();
     }
 
-    /// A ready shell; waits for one when there is none.
-    pub(super) async fn take_shell(self: &Arc<Self>) -> Result<ReadyShell, SandboxError> {
+    /// A ready shell; waits for one when there is none. Rather one that has mounted a volume when `temporary` is such a volume, rather
+    /// one without when it is not: what is not used has to be unmounted on the way of the start.
+    pub(super) async fn take_shell(
+        self: &Arc<Self>,
+        temporary: &Temporary,
+    ) -> Result<ReadyShell, SandboxError> {
+        let mounted = temporary.is_new_of(self.readiness.volume_mib);
         let deadline = tokio::time::Instant::now() + START_TIMEOUT;
         loop {
             let changed = self.changed.notified();
@@ -517,7 +522,8 @@ impl Shared {
             changed.as_mut().enable();
             {
                 let mut state = self.lock();
-                if let Some(shell) = state.shells.pop_front() {
+                let fitting = state.shells.iter().position(|shell| shell.volume.is_some() == mounted);
+                if let Some(shell) = state.shells.remove(fitting.unwrap_or(0)) {
                     return Ok(shell);
                 }
                 if state.existing.len() >= self.readiness.sandboxes {
@@ -533,6 +539,11 @@ impl Shared {
                 return Err(SandboxError::Interrupted(format!("no shell came in time: {last}")));
             }
         }
+    }
+
+    /// Takes back a volume that a shell had mounted and did not need: nobody has written to it.
+    pub(super) fn give_back(&self, volume: TemporaryVolume) {
+        self.lock().volumes.push_back(volume.device);
     }
 
     pub(super) async fn take_device(&self, temporary: Temporary) -> Result<TemporaryVolume, SandboxError> {

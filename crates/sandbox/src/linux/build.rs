@@ -84,14 +84,16 @@ impl LinuxBackend {
     ) -> Result<BuiltShell, SandboxError> {
         let asked_at = Instant::now();
         let (build, temporary) = Build::of(role, spec);
-        let shell = self.shared.take_shell().await?;
+        let shell = self.shared.take_shell(&temporary).await?;
         self.shared.refill();
         let killer = KillOnDrop(Some(shell.files));
-        let mounted = shell.volume.filter(|volume| temporary.is_new_of(volume.size_mib));
-        let mounts = mounted.is_some();
-        let volume = match mounted {
-            Some(volume) => volume,
-            None => self.shared.take_device(temporary).await?,
+        let mounts = shell.volume.as_ref().is_some_and(|volume| temporary.is_new_of(volume.size_mib));
+        let volume = match shell.volume {
+            Some(volume) if mounts => volume,
+            unused => {
+                unused.into_iter().for_each(|volume| self.shared.give_back(volume));
+                self.shared.take_device(temporary).await?
+            }
         };
         let shell_us = u64::try_from(asked_at.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.shared.refill();

@@ -83,7 +83,9 @@ fn live(context: &SpawnerContext, birth: &ShellBirth) -> Result<i32, Failure> {
             None => return Ok(0), // The daemon is gone or has no use for this shell.
             Some((ShellRequest::Mount, descriptors)) => volume = Some(mount_volume(birth, descriptors)),
             Some((ShellRequest::Build { mounted, build }, descriptors)) => {
-                let volume = volume.filter(|_| mounted);
+                let (volume, unused) = if mounted { (volume, None) } else { (None, volume) };
+                // Unmounting waits for the kernel; it is closed with everything else, when the command has started.
+                std::mem::forget(unused);
                 return become_sandbox(context, birth, &build, descriptors, volume);
             }
         }
