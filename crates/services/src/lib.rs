@@ -1,6 +1,7 @@
-//! The embedded things that events come from, without their wire protocols: objects (tables, streams, queues and mail
+//! The embedded things that events come from, without their wire protocols: objects and queues (tables, streams and mail
 //! follow).
 //!
 //! Called by the front doors. Keeps its state beside the metadata, by the means of `store`; knows no HTTP.
 
 pub mod objects;
+pub mod queues;
