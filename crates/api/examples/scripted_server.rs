@@ -9,6 +9,7 @@ use lamplight_invoke::workers::fake::{FakeRun, FakeWorkers};
 use lamplight_invoke::{Invoker, InvokerConfig};
 use lamplight_model::{Invocation, Timestamp};
 use lamplight_services::objects::{Bounds, ObjectStore};
+use lamplight_services::queues::{self, Queues};
 use lamplight_store::Logs;
 use lamplight_store::{Options, open, system_clock};
 use std::sync::Arc;
@@ -51,6 +52,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         opened.logs,
         opened.ledger,
         ObjectStore::open(&opened.directory, Bounds::default(), Arc::clone(&clock))?,
+        Queues::open(&opened.directory, queues::Bounds::default(), Arc::clone(&clock))?,
         ApiConfig::default(),
         clock,
     );

@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | REST-JSON | path with a date | Lambda |
 //! | JSON 1.1 | `X-Amz-Target` | CloudWatch Logs |
-//! | query | `Action=` in a form body or query string | STS, IAM |
+//! | JSON 1.0 | `X-Amz-Target` | SQS |
+//! | query | `Action=` in a form body or query string, also at a queue's URL | STS, IAM, SQS |
 //! | REST-XML | signed for `s3`, host `<bucket>.s3.<region>.localhost`, or else unknown and unsigned | S3 |
 //! | our own | `/lamplight/`, `/health` | the command line |
 //!
@@ -12,7 +13,7 @@
 
 use crate::http::{ApiError, Context, Response, body, guard, reply};
 use crate::state::ApiState;
-use crate::{iam, lambda, lamplight, logs, s3, sts};
+use crate::{iam, lambda, lamplight, logs, s3, sqs, sts};
 use ::http::{HeaderValue, Method, Request, StatusCode, header};
 use axum::body::Body;
 use lamplight_model::{Caller, RequestId};
@@ -83,9 +84,9 @@ async fn route(state: &ApiState, context: &Context, body: Body) -> Response {
         return lamplight::handle(state, context, body).await;
     }
     if let Some(target) = context.header("x-amz-target") {
-        return json_1_1(state, context, target, body).await;
+        return json(state, context, target, body).await;
     }
-    if is_query(context) {
+    if is_query(context) || sqs::is_query_of_queue(context) {
         return query(state, context, body).await;
     }
     if s3::addressing::may_be_s3(context) {
@@ -95,9 +96,13 @@ async fn route(state: &ApiState, context: &Context, body: Body) -> Response {
     unknown(context)
 }
 
-async fn json_1_1(state: &ApiState, context: &Context, target: &str, body: Body) -> Response {
+async fn json(state: &ApiState, context: &Context, target: &str, body: Body) -> Response {
     let (service, operation) = target.split_once('.').unwrap_or((target, ""));
-    let result = match body::read(body, SMALL_REQUEST_BYTES).await {
+    let bound = if service == sqs::TARGET { sqs::REQUEST_BYTES } else { SMALL_REQUEST_BYTES };
+    let result = match body::read(body, bound).await {
+        Ok(body) if service == sqs::TARGET => {
+            return sqs::handle_json(state, context, operation, &body).await;
+        }
         Ok(body) if service == logs::TARGET => logs::handle(state, context, operation, &body).await,
         Ok(_) => Err(not_served(context, "aws", service, operation)),
         Err(error) => Err(lambda::unreadable_body(&error)),
@@ -123,7 +128,9 @@ fn is_query(context: &Context) -> bool {
 async fn query(state: &ApiState, context: &Context, body: Body) -> Response {
     let error =
         |namespace: &str, error: ApiError| reply::query_xml_error(namespace, &error, context.request_id);
-    let form = match body::read(body, SMALL_REQUEST_BYTES).await {
+    let is_sqs = context.signed_service.as_deref() == Some("sqs") || sqs::is_query_of_queue(context);
+    let bound = if is_sqs { sqs::REQUEST_BYTES } else { SMALL_REQUEST_BYTES };
+    let form = match body::read(body, bound).await {
         Ok(form) => form,
         Err(unreadable) => return error(NO_NAMESPACE, lambda::unreadable_body(&unreadable)),
     };
@@ -134,6 +141,8 @@ async fn query(state: &ApiState, context: &Context, body: Body) -> Response {
     // Signed requests say which service they are for; the API version says it for the others.
     let service = match (context.signed_service.as_deref(), parameters.get("Version")) {
         (Some(service), _) => service.to_owned(),
+        (None, Some(sqs::VERSION)) => "sqs".to_owned(),
+        (None, _) if is_sqs => "sqs".to_owned(),
         (None, Some(sts::VERSION)) => "sts".to_owned(),
         (None, Some(iam::VERSION)) => "iam".to_owned(),
         (None, _) if action == "GetCallerIdentity" => "sts".to_owned(),
@@ -144,6 +153,7 @@ async fn query(state: &ApiState, context: &Context, body: Body) -> Response {
         "iam" => iam::handle(state, context, &action, &parameters)
             .await
             .unwrap_or_else(|refused| error(iam::NAMESPACE, refused)),
+        "sqs" => sqs::handle_query(state, context, &action, &parameters.0).await,
         other => error(NO_NAMESPACE, not_served(context, other, other, &action)),
     }
 }

@@ -5,7 +5,7 @@
 //! `pool`, `sandbox` or `runtime`.
 //!
 //! ```text
-//! connection -> serve -> guard (Host, Origin) -> dispatch -> lambda | s3 | logs | sts | iam | lamplight
+//! connection -> serve -> guard (Host, Origin) -> dispatch -> lambda | s3 | sqs | logs | sts | iam | lamplight
 //!                                                             authorize, parse, check, do, print
 //! ```
 
@@ -17,6 +17,7 @@ pub mod lamplight;
 pub mod logs;
 pub mod s3;
 pub mod serve;
+pub mod sqs;
 pub mod state;
 pub mod sts;
 

@@ -6,6 +6,7 @@ use hmac::{Hmac, KeyInit as _};
 use lamplight_invoke::Invoker;
 use lamplight_model::{PriceBook, Timestamp};
 use lamplight_services::objects::ObjectStore;
+use lamplight_services::queues::Queues;
 use lamplight_store::{CodeStore, Ledger, Logs, Store};
 use sha2::Sha256;
 use std::sync::Arc;
@@ -78,6 +79,8 @@ pub struct ApiState {
     pub ledger: Arc<dyn Ledger>,
     /// Objects.
     pub objects: ObjectStore,
+    /// Queues.
+    pub queues: Queues,
     /// Settings.
     pub config: ApiConfig,
     /// The clock.
@@ -99,6 +102,7 @@ impl ApiState {
         logs: Arc<dyn Logs>,
         ledger: Arc<dyn Ledger>,
         objects: ObjectStore,
+        queues: Queues,
         config: ApiConfig,
         clock: Clock,
     ) -> Arc<Self> {
@@ -110,6 +114,7 @@ impl ApiState {
             ledger,
             s3: S3::new(objects.clone()),
             objects,
+            queues,
             config,
             clock,
             uploads: Semaphore::new(CONCURRENT_UPLOADS),

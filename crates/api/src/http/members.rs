@@ -90,6 +90,13 @@ impl<'a> Members<'a> {
         Ok(self.typed(name, "An object")?.map(Members))
     }
 
+    /// A map of structures.
+    pub fn object_map(&self, name: &str) -> Result<Option<BTreeMap<String, Members<'a>>>, ApiError> {
+        let map: Option<BTreeMap<String, HashMap<String, &'a RawValue>>> =
+            self.typed(name, "A map of objects")?;
+        Ok(map.map(|map| map.into_iter().map(|(key, value)| (key, Members(value))).collect()))
+    }
+
     /// A list of structures.
     pub fn objects(&self, name: &str) -> Result<Option<Vec<Members<'a>>>, ApiError> {
         let list: Option<Vec<HashMap<String, &'a RawValue>>> = self.typed(name, "A list of objects")?;

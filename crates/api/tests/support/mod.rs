@@ -15,6 +15,7 @@ use lamplight_invoke::workers::fake::{FakeRun, FakeWorkers};
 use lamplight_invoke::{Invoker, InvokerConfig, converge_functions};
 use lamplight_model::{Caller, Invocation, Timestamp};
 use lamplight_services::objects::{Bounds, ObjectStore};
+use lamplight_services::queues::{self, Queues};
 use lamplight_store::{Opened, Options, open};
 use serde_json::{Value, json};
 use std::io::Write as _;
@@ -117,6 +118,7 @@ impl FrontDoor {
             Arc::clone(&opened.logs),
             Arc::clone(&opened.ledger),
             ObjectStore::open(&opened.directory, Bounds::default(), Arc::clone(&clock)).unwrap(),
+            Queues::open(&opened.directory, queues::Bounds::default(), Arc::clone(&clock)).unwrap(),
             config,
             clock,
         );

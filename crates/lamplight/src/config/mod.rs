@@ -43,6 +43,8 @@ pub struct Config {
     pub keep: Keep,
     /// The object store.
     pub objects: Objects,
+    /// The queues.
+    pub queues: Queues,
     /// The price book.
     pub prices: PriceBook,
 }
@@ -136,6 +138,14 @@ pub struct Objects {
     pub uploads: usize,
 }
 
+/// The queues.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Queues {
+    /// All messages of all queues together, as the database needs them, MiB.
+    pub mib: u64,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -174,6 +184,7 @@ impl Default for Config {
                 ledger_records: 5_000_000,
                 code_mib: 76_800,
             },
+            queues: Queues { mib: 65_536 },
             objects: Objects { mib: 1_048_576, body_mib: 5_120, uploads: 128 },
             prices: PriceBook::default(),
         }

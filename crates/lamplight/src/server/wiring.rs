@@ -9,6 +9,7 @@ use lamplight_invoke::{Invoker, InvokerConfig, NodeWorkers, converge_functions};
 use lamplight_pool::{PlatformEndpoint, Pool, PoolConfig, StreamLimits};
 use lamplight_sandbox::linux::{DaemonSockets, LinuxBackend, Readiness};
 use lamplight_services::objects::{self, ObjectStore};
+use lamplight_services::queues::{self, Queues};
 use lamplight_store::{Opened, Options, StoreError, system_clock};
 use std::net::TcpListener;
 use std::sync::{Arc, OnceLock, Weak};
@@ -27,6 +28,7 @@ pub struct Server {
     opened: Opened,
     pool: Arc<Pool>,
     invoker: Arc<Invoker>,
+    queues: Queues,
     front_door: JoinHandle<()>,
     stop: CancellationToken,
 }
@@ -37,6 +39,9 @@ pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> 
     let opened =
         lamplight_store::open(store_options(config)).map_err(|error| store_failure(config, &error))?;
     let objects = ObjectStore::open(&opened.directory, object_bounds(config), Arc::clone(&clock))
+        .map_err(|error| store_failure(config, &error))?;
+    let queue_bounds = queues::Bounds { bytes_in_all: config.queues.mib << 20, ..queues::Bounds::default() };
+    let queues = Queues::open(&opened.directory, queue_bounds, Arc::clone(&clock))
         .map_err(|error| store_failure(config, &error))?;
     let readiness = Readiness {
         shells: config.instances.ready,
@@ -83,6 +88,7 @@ pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> 
         Arc::clone(&opened.logs),
         Arc::clone(&opened.ledger),
         objects,
+        queues.clone(),
         ApiConfig {
             allowed_hosts: config.hosts.clone(),
             account_concurrency: config.instances.concurrency,
@@ -115,12 +121,13 @@ pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> 
     tokio::spawn(housekeeping::expect_calls(Arc::clone(&opened.store), Arc::clone(&pool)));
     tokio::spawn(housekeeping::collect(opened.clone(), Arc::clone(&pool), clock, stop.clone()));
     tokio::spawn(housekeeping::retire_deleted(Arc::clone(&opened.store), Arc::clone(&pool), stop.clone()));
+    tokio::spawn(queues.clone().run(stop.clone().cancelled_owned()));
     let closing = stop.clone();
     let limits = ServeLimits { grace: Duration::from_secs(config.drain_seconds), ..ServeLimits::public() };
     let front_door = tokio::spawn(async move {
         lamplight_api::serve(listener, lamplight_api::router(state), limits, closing.cancelled_owned()).await;
     });
-    Ok(Server { opened, pool, invoker, front_door, stop })
+    Ok(Server { opened, pool, invoker, queues, front_door, stop })
 }
 
 impl Server {
@@ -129,6 +136,7 @@ impl Server {
     pub async fn drain(self, patience: Duration) -> bool {
         let deadline = tokio::time::Instant::now() + patience;
         self.stop.cancel();
+        self.queues.stop_waiting();
         let finished = self.invoker.drain(patience).await;
         self.pool.drain(deadline).await;
         // Answers of finished runs are still on their way to their callers.
