@@ -60,7 +60,7 @@ pub struct Settings {
     pub redrive_policy: Option<RedrivePolicy>,
     /// Whose dead letters are taken.
     pub redrive_allow_policy: Option<RedriveAllowPolicy>,
-    /// Printed as it was set. What lies on the disk is protected by the host.
+    /// Printed as it was set. Messages are not encrypted on the disk: the host protects it.
     pub sqs_managed_sse_enabled: bool,
     /// Whether the hash of a body stands in for a deduplication id (FIFO).
     pub content_based_deduplication: bool,
@@ -82,7 +82,8 @@ impl Default for Settings {
             policy: None,
             redrive_policy: None,
             redrive_allow_policy: None,
-            sqs_managed_sse_enabled: true,
+            // AWS encrypts by default. Messages are not encrypted here, and no queue says so unasked.
+            sqs_managed_sse_enabled: false,
             content_based_deduplication: false,
             deduplication_by_group: false,
             throughput_by_group: false,
