@@ -158,7 +158,9 @@ impl Queues {
                 }
             }
             if look.messages.is_empty() {
-                look.next = next_visible(connection, &queue, now)?;
+                // Dead letters may have taken all rounds.
+                let again = look.woken.is_some().then_some(now);
+                look.next = again.or(next_visible(connection, &queue, now)?);
             } else if let Some(id) = &request.attempt_id {
                 remember(connection, &queue, id, &look.messages, now + timeout, now)?;
             }

@@ -61,7 +61,7 @@ impl Queues {
         Ok(removed)
     }
 
-    /// Removes what belongs to deleted queues.
+    /// Removes the messages of deleted queues. Their groups go with the last message, what else they have ends by itself.
     async fn remove_orphans(&self) -> Result<usize, QueueError> {
         let mut removed = 0;
         loop {
@@ -78,11 +78,6 @@ impl Queues {
                         )?
                         .query_map([], |row| row.get(0))?
                         .collect::<Result<_, _>>()?;
-                    for statement in ["fifo_groups", "deduplications", "attempts"] {
-                        let query =
-                            format!("DELETE FROM {statement} WHERE queue NOT IN (SELECT id FROM queues)");
-                        connection.prepare_cached(&query)?.execute([])?;
-                    }
                     match owners.first() {
                         Some(owner) => {
                             crate::queues::lifecycle::remove_up_to(connection, *owner, i64::MAX, CHUNK)
