@@ -244,7 +244,8 @@ pub trait Store: Send + Sync + 'static {
         name: &str,
     ) -> Result<bool, StoreError>;
 
-    /// Stores a document of `kind`. `NotFound` for one that belongs to a function that does not exist.
+    /// Stores a document of `kind`. `NotFound` for one that belongs to a function that does not exist. The content of kinds
+    /// that begin with `sealed_documents::KIND_PREFIX` is encrypted at rest.
     async fn put_document(
         &self,
         scope: &Scope,

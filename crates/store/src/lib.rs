@@ -14,6 +14,7 @@ pub mod ledger;
 mod lock;
 pub mod logs;
 mod open;
+pub mod sealed_documents;
 mod secret;
 mod sqlite;
 

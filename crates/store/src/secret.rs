@@ -1,7 +1,7 @@
-//! Encryption of environment values at rest: AES-256-GCM under one key per data directory.
+//! Encryption at rest of environment values and sealed documents: AES-256-GCM under one key per data directory.
 //!
 //! A sealed value is one format byte, a random 96-bit nonce, the ciphertext and the tag. The associated data
-//! names the function, so a value copied into another function's row does not open.
+//! names the function or document, so a value copied into another's row does not open.
 
 use crate::contract::StoreError;
 use aes_gcm::aead::{Aead, Payload};
@@ -61,7 +61,7 @@ impl Key {
         let nonce: [u8; NONCE_BYTES] = rand::random();
         let payload = Payload { msg: plaintext, aad: context.as_bytes() };
         let ciphertext = self.cipher.encrypt(&nonce.into(), payload).map_err(|_| {
-            StoreError::failed(format!("failed to encrypt the environment of {context}"), "too long")
+            StoreError::failed(format!("failed to encrypt the values of {context}"), "too long")
         })?;
         let mut sealed = Vec::with_capacity(1 + NONCE_BYTES + ciphertext.len());
         sealed.push(FORMAT);
@@ -72,7 +72,7 @@ impl Key {
 
     /// Decrypts what `seal` made with the same `context`.
     pub(crate) fn open(&self, context: &str, sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
-        let doing = || format!("failed to decrypt the environment of {context}");
+        let doing = || format!("failed to decrypt the values of {context}");
         let (nonce, ciphertext) = match sealed.split_first() {
             Some((&FORMAT, rest)) if rest.len() >= NONCE_BYTES => rest.split_at(NONCE_BYTES),
             _ => return Err(StoreError::failed(doing(), "not a sealed value of a known format")),

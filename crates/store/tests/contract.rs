@@ -265,6 +265,41 @@ async fn code_is_referenced_by_layers_of_versions_and_by_documents() {
 }
 
 #[tokio::test]
+async fn sealed_documents_are_not_on_the_disk_and_do_not_open_in_another_place() {
+    let (directory, opened) = engine();
+    let store = &opened.store;
+    let document = |key: &str, number: &str| Document {
+        key: key.to_owned(),
+        value: serde_json::json!({"number": number, "value": "xyzzy-plugh"}),
+    };
+    let kind = "sealed/test";
+    store.put_document(&scope(), kind, document("a", "1"), Expect::Absent).await.unwrap();
+    store.put_document(&scope(), kind, document("b", "1"), Expect::Absent).await.unwrap();
+    let again = store.put_document(&scope(), kind, document("a", "3"), Expect::Absent).await;
+    assert!(matches!(again, Err(StoreError::AlreadyExists(_))));
+    store.put_document(&scope(), kind, document("a", "2"), Expect::Anything).await.unwrap();
+    assert_eq!(store.get_document(&scope(), kind, "a").await.unwrap(), Some(document("a", "2")));
+    let listed = store.list_documents(&scope(), kind, Some("a"), 10).await.unwrap();
+    assert_eq!(listed, [document("b", "1")]);
+    let everywhere = store.documents_in_all_scopes(kind).await.unwrap();
+    assert_eq!(everywhere, [(scope(), document("a", "2")), (scope(), document("b", "1"))]);
+    assert!(store.referenced_code().await.unwrap().is_empty());
+    opened.flush().await.unwrap();
+    for file in std::fs::read_dir(directory.path()).unwrap() {
+        let path = file.unwrap().path();
+        if path.is_file() {
+            let bytes = std::fs::read(&path).unwrap();
+            assert!(!bytes.windows(11).any(|window| window == b"xyzzy-plugh"), "{}", path.display());
+        }
+    }
+    let connection = rusqlite::Connection::open(directory.path().join("metadata.sqlite")).unwrap();
+    let moved = "UPDATE document SET value = (SELECT value FROM document WHERE key = 'b') WHERE key = 'a'";
+    assert_eq!(connection.execute(moved, []).unwrap(), 1);
+    assert!(store.get_document(&scope(), kind, "a").await.is_err());
+    assert_eq!(store.get_document(&scope(), kind, "b").await.unwrap(), Some(document("b", "1")));
+}
+
+#[tokio::test]
 async fn documents_are_kept_by_kind_and_scope() {
     let (_directory, opened) = engine();
     let store = opened.store;

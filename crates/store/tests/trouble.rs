@@ -132,5 +132,5 @@ async fn environment_values_are_nowhere_in_the_clear() {
     std::fs::write(directory.path().join("key"), [9; 32]).unwrap();
     let opened = open(Options::new(directory.path())).unwrap();
     let error = opened.store.get_version(&scope(), &name("hello"), VersionNumber::Latest).await.unwrap_err();
-    assert!(error.to_string().contains("failed to decrypt the environment"), "{error}");
+    assert!(error.to_string().contains("failed to decrypt the values of"), "{error}");
 }

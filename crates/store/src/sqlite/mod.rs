@@ -17,6 +17,7 @@ pub(crate) mod writer;
 use crate::contract::*;
 use crate::lock::DataDirectoryLock;
 use crate::open::Clock;
+use crate::sealed_documents;
 use crate::secret::Key;
 use async_trait::async_trait;
 use cache::Cache;
@@ -266,6 +267,7 @@ impl Store for SqliteStore {
         document: Document,
         expect: Expect,
     ) -> Result<(), StoreError> {
+        let document = sealed_documents::seal(&self.key, scope, kind, document)?;
         let (scope, kind) = (scope.clone(), kind.to_owned());
         self.writer
             .write(move |connection| documents::put(connection, &scope, &kind, &document, &expect), |()| {})
@@ -278,8 +280,14 @@ impl Store for SqliteStore {
         kind: &str,
         key: &str,
     ) -> Result<Option<Document>, StoreError> {
-        let (scope, kind, key) = (scope.clone(), kind.to_owned(), key.to_owned());
-        self.readers.read(move |connection| documents::get(connection, &scope, &kind, &key)).await
+        let (secret, scope) = (self.key.clone(), scope.clone());
+        let (kind, key) = (kind.to_owned(), key.to_owned());
+        self.readers
+            .read(move |connection| {
+                let found = documents::get(connection, &scope, &kind, &key)?;
+                found.map(|document| sealed_documents::open(&secret, &scope, &kind, document)).transpose()
+            })
+            .await
     }
 
     async fn list_documents(
@@ -289,15 +297,29 @@ impl Store for SqliteStore {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Document>, StoreError> {
-        let (scope, kind, after) = (scope.clone(), kind.to_owned(), after.map(str::to_owned));
+        let (secret, scope) = (self.key.clone(), scope.clone());
+        let (kind, after) = (kind.to_owned(), after.map(str::to_owned));
         self.readers
-            .read(move |connection| documents::list(connection, &scope, &kind, after.as_deref(), limit))
+            .read(move |connection| {
+                let found = documents::list(connection, &scope, &kind, after.as_deref(), limit)?;
+                let opened = |document| sealed_documents::open(&secret, &scope, &kind, document);
+                found.into_iter().map(opened).collect()
+            })
             .await
     }
 
     async fn documents_in_all_scopes(&self, kind: &str) -> Result<Vec<(Scope, Document)>, StoreError> {
-        let kind = kind.to_owned();
-        self.readers.read(move |connection| documents::list_in_all_scopes(connection, &kind)).await
+        let (secret, kind) = (self.key.clone(), kind.to_owned());
+        self.readers
+            .read(move |connection| {
+                let found = documents::list_in_all_scopes(connection, &kind)?;
+                let opened = |(scope, document)| {
+                    let document = sealed_documents::open(&secret, &scope, &kind, document)?;
+                    Ok((scope, document))
+                };
+                found.into_iter().map(opened).collect()
+            })
+            .await
     }
 
     async fn delete_document(&self, scope: &Scope, kind: &str, key: &str) -> Result<bool, StoreError> {
