@@ -121,3 +121,28 @@ def test_aliases_and_reserved_concurrency(aws, deploy):
     assert "RoutingConfig" not in json.loads(aws(*update, "{}", "--function-version", "2").stdout)
     put = json.loads(aws("lambda", "put-function-concurrency", "--function-name", name, "--reserved-concurrent-executions", "4").stdout)
     assert put == json.loads(aws("lambda", "get-function-concurrency", "--function-name", name).stdout) == {"ReservedConcurrentExecutions": 4}
+
+
+@pytest.mark.covers("operation:PutParameter", client="aws-cli 2")
+@pytest.mark.covers("operation:GetParameter", client="aws-cli 2")
+@pytest.mark.covers("operation:GetParametersByPath", client="aws-cli 2")
+def test_parameters(aws):
+    path = f"/cli-{time.monotonic_ns() % 10**9}"
+    assert json.loads(aws("ssm", "put-parameter", "--name", f"{path}/key", "--value", "from the command line", "--type", "SecureString").stdout)["Version"] == 1
+    assert aws("ssm", "get-parameter", "--name", f"{path}/key", "--with-decryption", "--query", "Parameter.Value", "--output", "text").stdout == "from the command line\n"
+    assert len(json.loads(aws("ssm", "get-parameters-by-path", "--path", path).stdout)["Parameters"]) == 1
+    refused = aws("ssm", "get-parameter", "--name", f"{path}/absent", check=False)
+    assert refused.returncode == 254 and "An error occurred (ParameterNotFound) when calling the GetParameter operation" in refused.stderr
+
+
+@pytest.mark.covers("operation:CreateSecret", client="aws-cli 2")
+@pytest.mark.covers("operation:GetSecretValue", client="aws-cli 2")
+@pytest.mark.covers("operation:DeleteSecret", client="aws-cli 2")
+def test_secrets(aws):
+    name = f"cli/{time.monotonic_ns() % 10**9}"
+    made = json.loads(aws("secretsmanager", "create-secret", "--name", name, "--secret-string", '{"user": "ada"}').stdout)
+    assert json.loads(aws("secretsmanager", "get-secret-value", "--secret-id", made["ARN"]).stdout)["SecretString"] == '{"user": "ada"}'
+    assert name in [row["Name"] for row in json.loads(aws("secretsmanager", "list-secrets").stdout)["SecretList"]]
+    aws("secretsmanager", "delete-secret", "--secret-id", name, "--force-delete-without-recovery")
+    refused = aws("secretsmanager", "get-secret-value", "--secret-id", name, check=False)
+    assert refused.returncode == 254 and "Secrets Manager can't find the specified secret." in refused.stderr

@@ -3,7 +3,7 @@
 //! | protocol | told by | services |
 //! |---|---|---|
 //! | REST-JSON | path with a date | Lambda |
-//! | JSON 1.1 | `X-Amz-Target` | CloudWatch Logs |
+//! | JSON 1.1 | `X-Amz-Target` | CloudWatch Logs, Systems Manager (parameters), Secrets Manager |
 //! | JSON 1.0 | `X-Amz-Target` | SQS |
 //! | query | `Action=` in a form body or query string, also at a queue's URL | STS, IAM, SQS |
 //! | REST-XML | signed for `s3`, host `<bucket>.s3.<region>.localhost`, or else unknown and unsigned | S3 |
@@ -13,15 +13,15 @@
 
 use crate::http::{ApiError, Context, Response, body, guard, reply};
 use crate::state::ApiState;
-use crate::{iam, lambda, lamplight, logs, s3, sqs, sts};
+use crate::{iam, lambda, lamplight, logs, s3, secrets, sqs, ssm, sts};
 use ::http::{HeaderValue, Method, Request, StatusCode, header};
 use axum::body::Body;
 use lamplight_model::{Caller, RequestId};
 use std::sync::Arc;
 
-/// Bound of JSON 1.1 and query request bodies, bytes. Source: IAM takes policies up to 10,240 characters,
-/// percent-encoded at worst three times as long.
-const SMALL_REQUEST_BYTES: usize = 256 * 1024;
+/// Bound of JSON 1.1 and query request bodies, bytes. Source: Secrets Manager takes values of 65,536 characters, escaped at
+/// worst six times as long; IAM takes policies up to 10,240 characters, percent-encoded three times as long.
+const SMALL_REQUEST_BYTES: usize = 512 * 1024;
 /// Namespace of query errors before the service is known.
 const NO_NAMESPACE: &str = "https://lamplight.invalid/";
 
@@ -104,6 +104,11 @@ async fn json(state: &ApiState, context: &Context, target: &str, body: Body) -> 
             return sqs::handle_json(state, context, operation, &body).await;
         }
         Ok(body) if service == logs::TARGET => logs::handle(state, context, operation, &body).await,
+        Ok(body) if service == ssm::TARGET => ssm::handle(state, context, operation, &body).await,
+        Ok(body) if service == secrets::TARGET => {
+            let result = secrets::handle(state, context, operation, &body).await;
+            return result.unwrap_or_else(|error| reply::json_1_1_error_as(&error, secrets::MESSAGE));
+        }
         Ok(_) => Err(not_served(context, "aws", service, operation)),
         Err(error) => Err(lambda::unreadable_body(&error)),
     };
@@ -149,7 +154,9 @@ async fn query(state: &ApiState, context: &Context, body: Body) -> Response {
         (None, _) => "iam".to_owned(),
     };
     match service.as_str() {
-        "sts" => sts::handle(context, &action).unwrap_or_else(|refused| error(sts::NAMESPACE, refused)),
+        "sts" => sts::handle(state, context, &action, &parameters)
+            .await
+            .unwrap_or_else(|refused| error(sts::NAMESPACE, refused)),
         "iam" => iam::handle(state, context, &action, &parameters)
             .await
             .unwrap_or_else(|refused| error(iam::NAMESPACE, refused)),

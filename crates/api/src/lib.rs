@@ -5,10 +5,11 @@
 //! `pool`, `sandbox` or `runtime`.
 //!
 //! ```text
-//! connection -> serve -> guard (Host, Origin) -> dispatch -> lambda | s3 | sqs | logs | sts | iam | lamplight
+//! connection -> serve -> guard (Host, Origin) -> dispatch -> lambda | s3 | sqs | logs | ssm | secrets | sts | iam | lamplight
 //!                                                             authorize, parse, check, do, print
 //! ```
 
+mod access;
 pub mod dispatch;
 pub mod http;
 pub mod iam;
@@ -16,11 +17,18 @@ pub mod lambda;
 pub mod lamplight;
 pub mod logs;
 pub mod s3;
+pub mod secrets;
 pub mod serve;
 pub mod sqs;
+pub mod ssm;
 pub mod state;
 pub mod sts;
 
 pub use dispatch::{FrontDoor, function_endpoint, router};
 pub use serve::{ServeLimits, serve};
 pub use state::{ApiConfig, ApiState, Clock, RuntimeRow};
+
+/// Takes secrets and sessions whose time is over off the disk, in all regions. Gives back how many.
+pub async fn forget_expired(state: &ApiState) -> Result<usize, lamplight_store::StoreError> {
+    Ok(secrets::forget_expired(state).await? + sts::forget_expired(state).await?)
+}

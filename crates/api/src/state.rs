@@ -49,10 +49,12 @@ pub struct ApiConfig {
     pub price_book: PriceBook,
     /// The runtimes of this host; asked anew at every request.
     pub runtimes: Arc<dyn Fn() -> Vec<RuntimeRow> + Send + Sync>,
+    /// Why instances cannot be started now, for `/ready`; `None` when they can.
+    pub trouble: Arc<dyn Fn() -> Option<String> + Send + Sync>,
 }
 
 impl Default for ApiConfig {
-    /// Loopback only, a random key, the architecture this program was built for, and no runtimes.
+    /// Loopback only, a random key, the architecture this program was built for, no runtimes and no trouble.
     fn default() -> Self {
         Self {
             allowed_hosts: Vec::new(),
@@ -61,6 +63,7 @@ impl Default for ApiConfig {
             account_concurrency: lamplight_model::limits::ACCOUNT_CONCURRENCY,
             price_book: PriceBook::default(),
             runtimes: Arc::new(Vec::new),
+            trouble: Arc::new(|| None),
         }
     }
 }
@@ -90,6 +93,12 @@ pub struct ApiState {
     pub(crate) role_writes: RoleWrites,
     /// Held from reading a configuration until its change is written.
     pub(crate) configuration_writes: Mutex<()>,
+    /// The same for parameters.
+    pub(crate) parameter_writes: Mutex<()>,
+    /// The same for secrets.
+    pub(crate) secret_writes: Mutex<()>,
+    /// Held while a session is added or sessions are removed.
+    pub(crate) session_writes: Mutex<()>,
 }
 
 impl ApiState {
@@ -120,6 +129,9 @@ impl ApiState {
             uploads: Semaphore::new(CONCURRENT_UPLOADS),
             role_writes: RoleWrites::default(),
             configuration_writes: Mutex::default(),
+            parameter_writes: Mutex::default(),
+            secret_writes: Mutex::default(),
+            session_writes: Mutex::default(),
         })
     }
 

@@ -12,6 +12,7 @@ pub mod layer;
 pub mod limits;
 pub mod managed_runtime;
 pub mod name;
+pub mod policy;
 pub mod rate;
 pub mod scope;
 pub mod timestamp;

@@ -59,10 +59,18 @@ pub fn json_1_1(value: &Value) -> Response {
     with_body(StatusCode::OK, "application/x-amz-json-1.1", value.to_string())
 }
 
-/// An error of JSON 1.1: always 400 or 500, the code is in `__type`.
+/// An error of JSON 1.1: always 400 or 500, the code is in `__type`. An empty message is left out.
 pub fn json_1_1_error(error: &ApiError) -> Response {
+    json_1_1_error_as(error, "message")
+}
+
+/// As `json_1_1_error`, for services that name the message otherwise.
+pub fn json_1_1_error_as(error: &ApiError, member: &str) -> Response {
     let status = if error.status.is_server_error() { error.status } else { StatusCode::BAD_REQUEST };
-    let body = serde_json::json!({"__type": error.code, "message": error.message});
+    let mut body = serde_json::json!({"__type": error.code});
+    if !error.message.is_empty() {
+        body[member] = error.message.as_str().into();
+    }
     let mut response = with_body(status, "application/x-amz-json-1.1", body.to_string());
     set_error_type(&mut response, error);
     response

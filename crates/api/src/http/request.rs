@@ -112,19 +112,36 @@ impl Context {
         if identity::authorize(&self.caller, Action { service, operation }) {
             return Ok(());
         }
-        let (action, resource) = (format!("{service}:{operation}"), resource());
+        Err(self.denial(service, operation, &resource(), Denial::Implicit))
+    }
+
+    /// The refusal, in AWS's words.
+    pub fn denial(&self, service: &str, operation: &str, resource: &str, denial: Denial) -> ApiError {
+        let action = format!("{service}:{operation}");
         // The permission that guards Invoke has another name than the operation.
         let permission = if action == "lambda:Invoke" { "lambda:InvokeFunction" } else { &action };
-        Err(ApiError::new(
+        let reason = match denial {
+            Denial::Implicit => format!("because no identity-based policy allows the {permission} action"),
+            Denial::Explicit => "with an explicit deny in an identity-based policy".to_owned(),
+        };
+        ApiError::new(
             http::StatusCode::FORBIDDEN,
             "AccessDeniedException",
             format!(
-                "User: {} is not authorized to perform: {permission} on resource: {resource} because no \
-                 identity-based policy allows the {permission} action",
+                "User: {} is not authorized to perform: {permission} on resource: {resource} {reason}",
                 self.caller_arn()
             ),
-        ))
+        )
     }
+}
+
+/// Why something is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denial {
+    /// Nothing allows it.
+    Implicit,
+    /// A policy denies it.
+    Explicit,
 }
 
 /// Percent-decodes one path segment; `None` when the result is not UTF-8.

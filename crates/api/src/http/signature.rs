@@ -18,19 +18,26 @@ pub struct CredentialScope {
 ///
 /// Source: Signature Version 4, "Authorization header" and "query string".
 pub fn credential_scope(headers: &HeaderMap, query: &[(String, String)]) -> Option<CredentialScope> {
+    // The key id may hold slashes, so the parts are counted from the end.
+    let mut parts = credential(headers, query)?.rsplit('/');
+    let (_terminator, service, region, _date) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    Some(CredentialScope { region: Region::parse(region)?, service: service.to_owned() })
+}
+
+/// The access key id a request is signed with. `None` when it is not signed.
+pub fn access_key_id<'a>(headers: &'a HeaderMap, query: &'a [(String, String)]) -> Option<&'a str> {
+    credential(headers, query)?.rsplitn(5, '/').nth(4)
+}
+
+fn credential<'a>(headers: &'a HeaderMap, query: &'a [(String, String)]) -> Option<&'a str> {
     let from_header = headers
         .get(http::header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
         .filter(|value| value.starts_with("AWS4-"))
         .and_then(|value| value.split_once("Credential="))
         .and_then(|(_, rest)| rest.split([',', ' ']).next());
-    let credential = from_header.or_else(|| {
-        query.iter().find(|(key, _)| key == "X-Amz-Credential").map(|(_, value)| value.as_str())
-    })?;
-    // The key id may hold slashes, so the parts are counted from the end.
-    let mut parts = credential.rsplit('/');
-    let (_terminator, service, region, _date) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    Some(CredentialScope { region: Region::parse(region)?, service: service.to_owned() })
+    from_header
+        .or_else(|| query.iter().find(|(key, _)| key == "X-Amz-Credential").map(|(_, value)| value.as_str()))
 }
 
 #[cfg(test)]
@@ -58,6 +65,17 @@ mod tests {
         check("AWS4-HMAC-SHA256 Credential=AKID/x", None);
         check("AWS4-HMAC-SHA256 Credential=AKID/20260131/BAD REGION/lambda/aws4_request", None);
         check("Bearer abc", None);
+    }
+
+    #[test]
+    fn key_ids() {
+        let check = |credential: &str, expected: Option<&str>| {
+            let query = [("X-Amz-Credential".to_owned(), credential.to_owned())];
+            assert_eq!(access_key_id(&HeaderMap::new(), &query), expected, "{credential}");
+        };
+        check("AKID/20260131/us-east-1/sts/aws4_request", Some("AKID"));
+        check("a/b/20260131/us-east-1/sts/aws4_request", Some("a/b"));
+        check("AKID/sts", None);
     }
 
     #[test]

@@ -1,12 +1,16 @@
-//! IAM: roles as stored records, so that tools which make a role before a function work. Query protocol.
+//! IAM: roles and managed policies as stored records, so that tools which make a role before a function work. Query protocol.
 //!
-//! Nothing is enforced by a role in this release; `model::identity` decides what a function may do.
+//! A role's policies decide what its functions may do with parameters and secrets (`access`); everything else is decided by
+//! `model::identity` in this release. Trust policies, boundaries and conditions are not evaluated.
 
-mod document;
+mod aws_managed;
+pub mod document;
+mod managed;
 mod policies;
 mod roles;
 
-pub use roles::Role;
+pub use policies::documents as policy_documents;
+pub use roles::{Role, find as find_role};
 
 use crate::http::{ApiError, Context, Response, reply};
 use crate::state::ApiState;
@@ -18,7 +22,7 @@ pub const VERSION: &str = "2010-05-08";
 /// XML namespace of answers.
 pub const NAMESPACE: &str = "https://iam.amazonaws.com/doc/2010-05-08/";
 
-/// Held while a role is read, changed and written back: one role is one document.
+/// Held while a role or policy is read, changed and written back: each is one document.
 #[derive(Debug, Default)]
 pub struct RoleWrites(Mutex<()>);
 
@@ -54,12 +58,13 @@ pub async fn handle(
     action: &str,
     parameters: &Parameters,
 ) -> Result<Response, ApiError> {
-    let resource = match parameters.get("RoleName") {
-        Some(name) => format!("arn:aws:iam::{}:role/{name}", context.scope.account.as_str()),
-        None => "*".to_owned(),
+    let resource = match (parameters.get("RoleName"), parameters.get("PolicyArn")) {
+        (Some(name), _) => format!("arn:aws:iam::{}:role/{name}", context.scope.account.as_str()),
+        (None, Some(arn)) => arn.to_owned(),
+        (None, None) => "*".to_owned(),
     };
     context.authorize("iam", action, &resource)?;
-    // Writers of roles stand in line; readers do not.
+    // Writers of roles and policies stand in line; readers do not.
     let result = match action {
         "GetRole" => Some(roles::get(state, context, parameters).await?),
         "ListRoles" => Some(roles::list(state, context, parameters).await?),
@@ -68,6 +73,12 @@ pub async fn handle(
         "GetRolePolicy" => Some(policies::get(state, context, parameters).await?),
         "ListRolePolicies" => Some(policies::list(state, context, parameters).await?),
         "ListAttachedRolePolicies" => Some(policies::list_attached(state, context, parameters).await?),
+        "GetPolicy" => Some(managed::get(state, context, parameters).await?),
+        "GetPolicyVersion" => Some(managed::get_version(state, context, parameters).await?),
+        "ListPolicies" => Some(managed::list(state, context, parameters).await?),
+        "ListPolicyVersions" => Some(managed::list_versions(state, context, parameters).await?),
+        "ListPolicyTags" => Some(managed::list_tags(state, context, parameters).await?),
+        "ListEntitiesForPolicy" => Some(managed::list_entities(state, context, parameters).await?),
         writer => {
             let _turn = state.role_writes.0.lock().await;
             match writer {
@@ -81,6 +92,14 @@ pub async fn handle(
                 "DeleteRolePolicy" => policies::delete(state, context, parameters).await?,
                 "AttachRolePolicy" => policies::attach(state, context, parameters).await?,
                 "DetachRolePolicy" => policies::detach(state, context, parameters).await?,
+                "UpdateRoleDescription" => Some(roles::update_description(state, context, parameters).await?),
+                "CreatePolicy" => Some(managed::create(state, context, parameters).await?),
+                "DeletePolicy" => managed::delete(state, context, parameters).await?,
+                "CreatePolicyVersion" => Some(managed::create_version(state, context, parameters).await?),
+                "DeletePolicyVersion" => managed::delete_version(state, context, parameters).await?,
+                "SetDefaultPolicyVersion" => managed::set_default(state, context, parameters).await?,
+                "TagPolicy" => managed::tag(state, context, parameters).await?,
+                "UntagPolicy" => managed::untag(state, context, parameters).await?,
                 other => return Err(ApiError::not_supported("iam", other)),
             }
         }
@@ -89,7 +108,7 @@ pub async fn handle(
 }
 
 /// 400 `ValidationError`.
-fn invalid(message: impl Into<String>) -> ApiError {
+pub fn invalid(message: impl Into<String>) -> ApiError {
     ApiError::new(StatusCode::BAD_REQUEST, "ValidationError", message)
 }
 

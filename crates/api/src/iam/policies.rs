@@ -1,7 +1,7 @@
 //! Policies of a role: inline ones by name, attached ones by ARN.
 
 use super::roles::{load, save, truncation};
-use super::{Parameters, document, invalid, no_such_entity};
+use super::{Parameters, Role, aws_managed, document, invalid, managed, no_such_entity};
 use crate::http::xml::element;
 use crate::http::{ApiError, Context};
 use crate::state::ApiState;
@@ -19,6 +19,21 @@ fn limit_exceeded() -> ApiError {
         "LimitExceeded",
         format!("Cannot exceed quota for PoliciesPerRole: {POLICIES}"),
     )
+}
+
+/// The documents of all policies of a role, inline and attached.
+pub async fn documents(state: &ApiState, context: &Context, role: &Role) -> Result<Vec<String>, ApiError> {
+    let mut documents: Vec<String> = role.policies.values().cloned().collect();
+    for arn in &role.attached {
+        match aws_managed::find(arn) {
+            Some(policy) => documents.push(policy.document.to_owned()),
+            None => {
+                let found = managed::find(state, context, arn).await?;
+                documents.extend(found.as_ref().map(|policy| policy.default_document().to_owned()));
+            }
+        }
+    }
+    Ok(documents)
 }
 
 /// PutRolePolicy.
@@ -81,7 +96,8 @@ pub async fn list(state: &ApiState, context: &Context, parameters: &Parameters) 
     Ok(format!("<PolicyNames>{members}</PolicyNames>") + &truncation::<String>(LIST, None))
 }
 
-/// AttachRolePolicy. Whether there is such a policy is not asked: AWS's managed ones have no copy here.
+/// AttachRolePolicy. AWS's managed policies may be attached whether their document is known here or not; one that is not
+/// known allows nothing.
 pub async fn attach(
     state: &ApiState,
     context: &Context,
@@ -95,6 +111,9 @@ pub async fn attach(
             "InvalidInput",
             format!("ARN {arn} is not valid."),
         ));
+    }
+    if !arn.starts_with(aws_managed::ARN_PREFIX) && managed::find(state, context, arn).await?.is_none() {
+        return Err(no_such_entity(format!("Policy {arn} does not exist or is not attachable.")));
     }
     if !role.attached.iter().any(|attached| attached == arn) {
         role.attached.push(arn.to_owned());

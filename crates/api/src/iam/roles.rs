@@ -5,7 +5,7 @@ use crate::http::xml::element;
 use crate::http::{ApiError, Context, page};
 use crate::state::ApiState;
 use ::http::StatusCode;
-use lamplight_model::Timestamp;
+use lamplight_model::{ServiceError, Timestamp};
 use lamplight_store::{Document, Expect, StoreError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -43,7 +43,8 @@ pub struct Role {
 }
 
 impl Role {
-    fn arn(&self, account: &str) -> String {
+    /// Its ARN.
+    pub fn arn(&self, account: &str) -> String {
         format!("arn:aws:iam::{account}:role{}{}", self.path, self.name)
     }
 
@@ -62,22 +63,36 @@ impl Role {
     }
 
     fn tags_xml(&self) -> String {
-        let members: String = self
-            .tags
-            .iter()
-            .map(|(key, value)| {
-                format!("<member>{}{}</member>", element("Key", key), element("Value", value))
-            })
-            .collect();
-        format!("<Tags>{members}</Tags>")
+        tags_xml(&self.tags)
     }
+}
+
+/// `Tags` of an answer.
+pub fn tags_xml(tags: &BTreeMap<String, String>) -> String {
+    let members: String = tags
+        .iter()
+        .map(|(key, value)| format!("<member>{}{}</member>", element("Key", key), element("Value", value)))
+        .collect();
+    format!("<Tags>{members}</Tags>")
+}
+
+/// The role of this name.
+pub async fn find(state: &ApiState, context: &Context, name: &str) -> Result<Option<Role>, ApiError> {
+    let document = state.store.get_document(&context.global_scope(), KIND, name).await?;
+    document.map(decode).transpose()
+}
+
+fn decode(document: Document) -> Result<Role, ApiError> {
+    serde_json::from_value(document.value).map_err(|error| {
+        tracing::error!(role = document.key, %error, "a stored role cannot be read");
+        ServiceError::internal(format!("The stored role {} cannot be read.", document.key)).into()
+    })
 }
 
 /// The role of a request. Fails with `NoSuchEntity`.
 pub async fn load(state: &ApiState, context: &Context, name: &str) -> Result<Role, ApiError> {
-    let stored = state.store.get_document(&context.global_scope(), KIND, name).await?;
-    stored
-        .and_then(|document| serde_json::from_value(document.value).ok())
+    find(state, context, name)
+        .await?
         .ok_or_else(|| no_such_entity(format!("The role with name {name} cannot be found.")))
 }
 
@@ -113,13 +128,7 @@ pub async fn create(
         )));
     }
     let path = parameters.get("Path").unwrap_or("/");
-    let path_is_valid = path.len() <= 512
-        && path.starts_with('/')
-        && path.ends_with('/')
-        && path.bytes().all(|byte| (0x21..=0x7e).contains(&byte));
-    if !path_is_valid {
-        return Err(invalid("The specified value for path is invalid. It must begin and end with / ."));
-    }
+    check_path(path)?;
     let trust = parameters.required("AssumeRolePolicyDocument")?;
     document::check(trust)?;
     let mut tags = BTreeMap::new();
@@ -127,7 +136,7 @@ pub async fn create(
     let role = Role {
         name: name.to_owned(),
         path: path.to_owned(),
-        id: role_id(),
+        id: unique_id("AROA"),
         trust: trust.to_owned(),
         created_at: state.now(),
         description: parameters.get("Description").map(str::to_owned),
@@ -140,14 +149,26 @@ pub async fn create(
     Ok(role_element(context, &role))
 }
 
-/// `AROA` and 17 letters and digits, as IAM makes them.
-fn role_id() -> String {
+/// Fails with `ValidationError` for what cannot be a `Path`.
+pub fn check_path(path: &str) -> Result<(), ApiError> {
+    let fits = path.len() <= 512
+        && path.starts_with('/')
+        && path.ends_with('/')
+        && path.bytes().all(|byte| (0x21..=0x7e).contains(&byte));
+    if fits {
+        return Ok(());
+    }
+    Err(invalid("The specified value for path is invalid. It must begin and end with / ."))
+}
+
+/// A prefix and 17 letters and digits, as IAM makes them.
+pub fn unique_id(prefix: &str) -> String {
     const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     let random = uuid::Uuid::new_v4().into_bytes();
     let more = uuid::Uuid::new_v4().into_bytes();
     let letters =
         random.iter().chain(&more).take(17).map(|byte| char::from(ALPHABET[usize::from(byte % 32)]));
-    "AROA".chars().chain(letters).collect()
+    prefix.chars().chain(letters).collect()
 }
 
 fn session_seconds(parameters: &Parameters) -> Result<Option<u32>, ApiError> {
@@ -155,6 +176,25 @@ fn session_seconds(parameters: &Parameters) -> Result<Option<u32>, ApiError> {
     match text.parse() {
         Ok(seconds @ 3_600..=43_200) => Ok(Some(seconds)),
         _ => Err(invalid("MaxSessionDuration must be between 3600 and 43200 seconds.")),
+    }
+}
+
+/// Every role of the account, in name order.
+pub async fn all(state: &ApiState, context: &Context) -> Result<Vec<Role>, ApiError> {
+    let mut roles: Vec<Role> = Vec::new();
+    loop {
+        let after = roles.last().map(|role| role.name.clone());
+        let rows = state
+            .store
+            .list_documents(&context.global_scope(), KIND, after.as_deref(), GREATEST_PAGE_ROWS)
+            .await?;
+        let is_last = rows.len() < GREATEST_PAGE_ROWS;
+        for row in rows {
+            roles.push(decode(row)?);
+        }
+        if is_last {
+            return Ok(roles);
+        }
     }
 }
 
@@ -254,6 +294,19 @@ pub async fn update(
     Ok(String::new())
 }
 
+/// UpdateRoleDescription, the older way to change the description.
+pub async fn update_description(
+    state: &ApiState,
+    context: &Context,
+    parameters: &Parameters,
+) -> Result<String, ApiError> {
+    let mut role = load(state, context, parameters.required("RoleName")?).await?;
+    let description = parameters.get("Description").unwrap_or_default();
+    role.description = Some(description.to_owned()).filter(|description| !description.is_empty());
+    save(state, context, &role, Expect::Anything).await?;
+    Ok(role_element(context, &role))
+}
+
 /// UpdateAssumeRolePolicy.
 pub async fn update_trust(
     state: &ApiState,
@@ -287,17 +340,13 @@ pub async fn untag(
     parameters: &Parameters,
 ) -> Result<Option<String>, ApiError> {
     let mut role = load(state, context, parameters.required("RoleName")?).await?;
-    for (name, key) in &parameters.0 {
-        if name.starts_with("TagKeys.member.") {
-            role.tags.remove(key);
-        }
-    }
+    remove_tags(parameters, &mut role.tags);
     save(state, context, &role, Expect::Anything).await?;
     Ok(None)
 }
 
-/// `Tags.member.N.Key` and `.Value`.
-fn read_tags(parameters: &Parameters, tags: &mut BTreeMap<String, String>) -> Result<(), ApiError> {
+/// Adds `Tags.member.N.Key` and `.Value`. Fails with `LimitExceeded`.
+pub fn read_tags(parameters: &Parameters, tags: &mut BTreeMap<String, String>) -> Result<(), ApiError> {
     for (name, key) in &parameters.0 {
         let Some(stem) = name.strip_prefix("Tags.member.").and_then(|rest| rest.strip_suffix(".Key")) else {
             continue;
@@ -313,6 +362,15 @@ fn read_tags(parameters: &Parameters, tags: &mut BTreeMap<String, String>) -> Re
         ));
     }
     Ok(())
+}
+
+/// Removes `TagKeys.member.N`.
+pub fn remove_tags(parameters: &Parameters, tags: &mut BTreeMap<String, String>) {
+    for (name, key) in &parameters.0 {
+        if name.starts_with("TagKeys.member.") {
+            tags.remove(key);
+        }
+    }
 }
 
 /// `MaxItems` within its bounds.

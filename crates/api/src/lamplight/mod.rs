@@ -2,7 +2,9 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `GET /health` | `{"Status": "ok", "Version"}` |
+//! | `GET /health` | `{"Status": "ok", "Version"}`: the server is alive and answers |
+//! | `GET /ready` | `{"Status": "ready"}`, or 503 `{"Status": "not ready", "Reason"}`: it can serve calls (`ready`) |
+//! | `GET /metrics` | the same as `/lamplight/v1/metrics` |
 //! | `GET /lamplight/v1/usage?Function=&From=&Until=&ByDay=true` | `{"Rows": [{"Function", "Version", "Day"?, "Requests", "Errors", "BilledMs", "GbSeconds", "Price"}], "Currency"}`; `From` and `Until` are epoch milliseconds |
 //! | `GET /lamplight/v1/functions/{name}/invocations?Limit=` | `{"Invocations": [InvocationReport + "Price"]}`, newest first |
 //! | `GET /lamplight/v1/invocations/{request id}` | one InvocationReport + `Price`, 404 when unknown |
@@ -15,6 +17,7 @@
 //! The region is that of the signature, as everywhere. Functions get none of this.
 
 mod metrics;
+mod ready;
 
 use crate::http::request::decode_segment;
 use crate::http::{ApiError, Context, Response, body, reply};
@@ -34,7 +37,7 @@ const GREATEST_ROWS: usize = 1_000;
 
 /// Whether a path belongs here.
 pub fn is_ours(path: &str) -> bool {
-    path == "/health" || path.starts_with("/lamplight/")
+    matches!(path, "/health" | "/ready" | "/metrics") || path.starts_with("/lamplight/")
 }
 
 /// Answers one request.
@@ -48,10 +51,14 @@ async fn answer(state: &ApiState, context: &Context) -> Result<Response, ApiErro
         return Ok(ok(&json!({"Status": "ok", "Version": env!("CARGO_PKG_VERSION")})));
     }
     context.authorize("lamplight", "Read", &context.path)?;
-    let path = context.path.strip_prefix(PREFIX).ok_or_else(|| unknown(context))?;
-    if context.method != Method::GET {
+    if context.method != Method::GET && context.method != Method::HEAD {
         return Err(unknown(context));
     }
+    let path = match context.path.as_str() {
+        "/ready" => return Ok(ready::answer(state).await),
+        "/metrics" => "metrics",
+        path => path.strip_prefix(PREFIX).ok_or_else(|| unknown(context))?,
+    };
     match path.split('/').collect::<Vec<_>>().as_slice() {
         ["usage"] => usage(state, context).await,
         ["metrics"] => {

@@ -1,7 +1,17 @@
-//! STS: who am I. Query protocol.
+//! STS: who am I, and temporary credentials of a role. Query protocol.
+//!
+//! Nothing is enforced by who signs in this release: temporary credentials change what GetCallerIdentity answers, and what
+//! is asked of a role (that it exists, how long its sessions may last) is checked; trust policies are not evaluated.
+
+mod assume_role;
+mod session;
+
+pub use session::forget_expired;
 
 use crate::http::xml::element;
-use crate::http::{ApiError, Context, Response, reply};
+use crate::http::{ApiError, Context, Response, reply, signature};
+use crate::iam::Parameters;
+use crate::state::ApiState;
 use lamplight_model::Caller;
 
 /// API version in requests.
@@ -10,23 +20,38 @@ pub const VERSION: &str = "2011-06-15";
 pub const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
 /// Answers one operation.
-pub fn handle(context: &Context, action: &str) -> Result<Response, ApiError> {
-    context.authorize("sts", action, "*")?;
-    match action {
-        "GetCallerIdentity" => {
-            let account = context.scope.account.as_str();
-            let user_id = match context.caller.as_ref() {
-                Caller::Loopback => account.to_owned(),
-                // AWS writes the role's id before the session; functions have no role id of their own.
-                Caller::Function { arn, .. } => {
-                    format!("AROALAMPLIGHTFUNCTION:{}", arn.rsplit(':').next().unwrap_or_default())
-                }
-            };
-            let result = element("Arn", &context.caller_arn())
-                + &element("UserId", &user_id)
-                + &element("Account", account);
-            Ok(reply::query_xml(NAMESPACE, action, Some(&result), context.request_id))
+pub async fn handle(
+    state: &ApiState,
+    context: &Context,
+    action: &str,
+    parameters: &Parameters,
+) -> Result<Response, ApiError> {
+    let resource = parameters.get("RoleArn").unwrap_or("*");
+    context.authorize("sts", action, resource)?;
+    let result = match action {
+        "GetCallerIdentity" => caller_identity(state, context).await?,
+        "AssumeRole" => assume_role::assume(state, context, parameters).await?,
+        _ => return Err(ApiError::not_supported("sts", action)),
+    };
+    Ok(reply::query_xml(NAMESPACE, action, Some(&result), context.request_id))
+}
+
+/// GetCallerIdentity.
+async fn caller_identity(state: &ApiState, context: &Context) -> Result<String, ApiError> {
+    let account = context.scope.account.as_str();
+    let (arn, user_id) = match context.caller.as_ref() {
+        Caller::Loopback => {
+            let key_id = signature::access_key_id(&context.headers, &context.query).unwrap_or_default();
+            match session::find(state, context, key_id).await? {
+                Some(session) => (session.arn(account), session.user_id()),
+                None => (context.caller_arn(), account.to_owned()),
+            }
         }
-        _ => Err(ApiError::not_supported("sts", action)),
-    }
+        // AWS writes the role's id before the session; functions have no role id of their own.
+        Caller::Function { arn, .. } => {
+            let name = arn.rsplit(':').next().unwrap_or_default();
+            (context.caller_arn(), format!("AROALAMPLIGHTFUNCTION:{name}"))
+        }
+    };
+    Ok(element("Arn", &arn) + &element("UserId", &user_id) + &element("Account", account))
 }

@@ -20,8 +20,8 @@ use lamplight_store::{Opened, Options, open};
 use serde_json::{Value, json};
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use tokio_util::sync::CancellationToken;
 
 /// Noon of 2026-01-31, where the tests' clock begins.
@@ -35,6 +35,8 @@ pub struct FrontDoor {
     pub address: SocketAddr,
     /// The clock, epoch milliseconds.
     pub now: Arc<AtomicI64>,
+    /// What keeps instances from being started.
+    pub trouble: Arc<Mutex<Option<String>>>,
     client: Client<HttpConnector, Full<Bytes>>,
     _directory: tempfile::TempDir,
 }
@@ -106,7 +108,12 @@ impl FrontDoor {
         ));
         let provisioning = Arc::clone(invoker.provisioning());
         tokio::spawn(async move { provisioning.converge(CancellationToken::new()).await });
+        let trouble: Arc<Mutex<Option<String>>> = Arc::default();
         let config = ApiConfig {
+            trouble: {
+                let trouble = Arc::clone(&trouble);
+                Arc::new(move || trouble.lock().unwrap().clone())
+            },
             architecture: "x86_64",
             allowed_hosts: vec!["lamplight.example".to_owned()],
             ..ApiConfig::default()
@@ -127,7 +134,17 @@ impl FrontDoor {
         let router = lamplight_api::function_endpoint(Arc::clone(&state), caller);
         tokio::spawn(lamplight_api::serve(listener, router, ServeLimits::public(), std::future::pending()));
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Self { state, opened, workers, address, now, client, _directory: directory }
+        Self { state, opened, workers, address, now, trouble, client, _directory: directory }
+    }
+
+    /// The same server, reached by another listener: every request comes from `caller`.
+    pub async fn asked_by(self, caller: Caller) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let endpoint = lamplight_api::function_endpoint(Arc::clone(&self.state), caller);
+        let limits = ServeLimits::instance();
+        tokio::spawn(lamplight_api::serve(listener, endpoint, limits, std::future::pending()));
+        Self { address, ..self }
     }
 
     /// Sends one request and reads the answer.

@@ -1,5 +1,6 @@
-//! What must be done from time to time: old logs and unreferenced code go, instances of deleted functions stop.
+//! What must be done from time to time: old logs, unreferenced code and secrets past their time go, instances of deleted functions stop.
 
+use lamplight_api::ApiState;
 use lamplight_model::Scope;
 use lamplight_pool::Pool;
 use lamplight_store::{CodeStore, Opened, Store, StoreError};
@@ -36,6 +37,23 @@ pub async fn collect(
             Ok(0) => {}
             Ok(bytes) => tracing::info!(bytes, "deleted unreferenced code"),
             Err(error) => tracing::warn!(%error, "failed to delete unreferenced code"),
+        }
+    }
+}
+
+/// Takes secrets and sessions whose time is over off the disk, once an hour.
+pub async fn forget_expired(state: Arc<ApiState>, stop: CancellationToken) {
+    let mut rounds = tokio::time::interval(ROUND);
+    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = rounds.tick() => {}
+        }
+        match lamplight_api::forget_expired(&state).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "deleted secrets and sessions whose time is over"),
+            Err(error) => tracing::warn!(%error, "failed to delete secrets and sessions whose time is over"),
         }
     }
 }

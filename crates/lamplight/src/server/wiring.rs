@@ -60,7 +60,7 @@ pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> 
     let api: Arc<OnceLock<Weak<ApiState>>> = Arc::default();
     let pool = Pool::new(
         pool_config(config),
-        Arc::new(backend),
+        Arc::new(backend.clone()),
         Arc::clone(&opened.code),
         Arc::clone(&opened.logs),
         {
@@ -97,6 +97,10 @@ pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> 
                 let runtimes = Arc::clone(&runtimes);
                 Arc::new(move || runtimes.rows())
             },
+            trouble: Arc::new(move || match backend.living_spawners() {
+                0 => Some("no process that starts instances is alive".to_owned()),
+                _ => None,
+            }),
             ..ApiConfig::default()
         },
         Arc::clone(&clock),
@@ -122,6 +126,7 @@ pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> 
     tokio::spawn(housekeeping::collect(opened.clone(), Arc::clone(&pool), clock, stop.clone()));
     tokio::spawn(housekeeping::retire_deleted(Arc::clone(&opened.store), Arc::clone(&pool), stop.clone()));
     tokio::spawn(queues.clone().run(stop.clone().cancelled_owned()));
+    tokio::spawn(housekeeping::forget_expired(Arc::clone(&state), stop.clone()));
     let closing = stop.clone();
     let limits = ServeLimits { grace: Duration::from_secs(config.drain_seconds), ..ServeLimits::public() };
     let front_door = tokio::spawn(async move {

@@ -151,6 +151,11 @@ impl LinuxBackend {
         shared.refill();
         Ok(Self { shared })
     }
+
+    /// How many spawners live now. Without one nothing can be started until the keeper has started another.
+    pub fn living_spawners(&self) -> usize {
+        self.shared.lock().links.iter().filter(|link| link.socket.is_some()).count()
+    }
 }
 
 impl Shared {

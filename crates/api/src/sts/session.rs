@@ -1,0 +1,125 @@
+//! Sessions of assumed roles: whom an access key id stands for, until when.
+//!
+//! One sealed document for each, in the account's global scope. The secret key and the token are not kept: nothing verifies
+//! them in this release.
+
+use crate::http::{ApiError, Context};
+use crate::state::ApiState;
+use ::http::StatusCode;
+use lamplight_model::{ServiceError, Timestamp};
+use lamplight_store::{Document, Expect, StoreError};
+use serde::{Deserialize, Serialize};
+
+/// Kind of the documents; their key is the access key id.
+const KIND: &str = "sealed/sts-session";
+/// Beginning of the key ids made here: temporary, as AWS's `ASIA`, and told from those of a real account, which clients may
+/// have in their environment.
+const KEY_ID_PREFIX: &str = "ASIALAMP";
+/// Letters and digits of a key id after its beginning.
+const KEY_ID_LENGTH: usize = 12;
+/// Sessions at once; the one that ends first gives way.
+const SESSIONS: usize = 1_000;
+
+/// Whom temporary credentials stand for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Session {
+    /// `RoleName`.
+    pub role: String,
+    /// `RoleId`.
+    pub role_id: String,
+    /// `RoleSessionName`.
+    pub name: String,
+    /// `Expiration`.
+    pub expires_at: Timestamp,
+}
+
+impl Session {
+    /// ARN of the assumed role.
+    pub fn arn(&self, account: &str) -> String {
+        format!("arn:aws:sts::{account}:assumed-role/{}/{}", self.role, self.name)
+    }
+
+    /// `AssumedRoleId`, and `UserId` of whoever has it.
+    pub fn user_id(&self) -> String {
+        format!("{}:{}", self.role_id, self.name)
+    }
+}
+
+fn decode(document: Document) -> Result<Session, ApiError> {
+    serde_json::from_value(document.value).map_err(|error| {
+        tracing::error!(%error, "a stored session cannot be read");
+        ServiceError::internal("A stored session cannot be read.").into()
+    })
+}
+
+/// The session of a key id; `None` for key ids that were not made here.
+///
+/// Fails with 403 `ExpiredToken` or `InvalidClientTokenId` for those that are over or unknown.
+pub async fn find(state: &ApiState, context: &Context, key_id: &str) -> Result<Option<Session>, ApiError> {
+    if !key_id.starts_with(KEY_ID_PREFIX) {
+        return Ok(None);
+    }
+    let forbidden = |code: &'static str, message: &str| ApiError::new(StatusCode::FORBIDDEN, code, message);
+    let document = state.store.get_document(&context.global_scope(), KIND, key_id).await?;
+    let session = document.map(decode).transpose()?.ok_or_else(|| {
+        forbidden("InvalidClientTokenId", "The security token included in the request is invalid.")
+    })?;
+    if session.expires_at <= state.now() {
+        return Err(forbidden("ExpiredToken", "The security token included in the request is expired"));
+    }
+    Ok(Some(session))
+}
+
+/// Stores a session under a new key id.
+pub async fn add(state: &ApiState, context: &Context, session: &Session) -> Result<String, ApiError> {
+    let _turn = state.session_writes.lock().await;
+    make_room(state, context).await?;
+    let key_id = format!("{KEY_ID_PREFIX}{}", letters(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", KEY_ID_LENGTH));
+    let value = serde_json::to_value(session)
+        .map_err(|error| ServiceError::internal(format!("failed to write a session down: {error}")))?;
+    let document = Document { key: key_id.clone(), value };
+    state.store.put_document(&context.global_scope(), KIND, document, Expect::Absent).await?;
+    Ok(key_id)
+}
+
+/// Leaves fewer than `SESSIONS` behind.
+async fn make_room(state: &ApiState, context: &Context) -> Result<(), ApiError> {
+    let scope = context.global_scope();
+    let rows = state.store.list_documents(&scope, KIND, None, SESSIONS).await?;
+    if rows.len() < SESSIONS {
+        return Ok(());
+    }
+    let mut ends = Vec::new();
+    for row in rows {
+        let key_id = row.key.clone();
+        ends.push((decode(row)?.expires_at, key_id));
+    }
+    ends.sort();
+    let now = state.now();
+    for (index, (expires_at, key_id)) in ends.iter().enumerate() {
+        if index == 0 || *expires_at <= now {
+            state.store.delete_document(&scope, KIND, key_id).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the sessions that are over. Gives back how many.
+pub async fn forget_expired(state: &ApiState) -> Result<usize, StoreError> {
+    let _turn = state.session_writes.lock().await;
+    let now = state.now();
+    let mut forgotten = 0;
+    for (scope, document) in state.store.documents_in_all_scopes(KIND).await? {
+        let key_id = document.key.clone();
+        let is_over = decode(document).is_ok_and(|session| session.expires_at <= now);
+        if is_over && state.store.delete_document(&scope, KIND, &key_id).await? {
+            forgotten += 1;
+        }
+    }
+    Ok(forgotten)
+}
+
+/// So many characters of an alphabet, at random.
+pub fn letters(alphabet: &[u8], count: usize) -> String {
+    (0..count).map(|_| char::from(alphabet[rand::random_range(0..alphabet.len())])).collect()
+}
