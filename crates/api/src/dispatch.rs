@@ -98,7 +98,11 @@ async fn route(state: &ApiState, context: &Context, body: Body) -> Response {
 
 async fn json(state: &ApiState, context: &Context, target: &str, body: Body) -> Response {
     let (service, operation) = target.split_once('.').unwrap_or((target, ""));
-    let bound = if service == sqs::TARGET { sqs::REQUEST_BYTES } else { SMALL_REQUEST_BYTES };
+    let bound = match service {
+        sqs::TARGET => sqs::REQUEST_BYTES,
+        logs::TARGET => logs::REQUEST_BYTES,
+        _ => SMALL_REQUEST_BYTES,
+    };
     let result = match body::read(body, bound).await {
         Ok(body) if service == sqs::TARGET => {
             return sqs::handle_json(state, context, operation, &body).await;

@@ -91,6 +91,7 @@ pub struct ApiState {
     pub(crate) s3: S3,
     pub(crate) uploads: Semaphore,
     pub(crate) role_writes: RoleWrites,
+    pub(crate) live_tails: Arc<Semaphore>,
     /// Held from reading a configuration until its change is written.
     pub(crate) configuration_writes: Mutex<()>,
     /// The same for parameters.
@@ -128,6 +129,7 @@ impl ApiState {
             clock,
             uploads: Semaphore::new(CONCURRENT_UPLOADS),
             role_writes: RoleWrites::default(),
+            live_tails: Arc::new(Semaphore::new(crate::logs::LIVE_TAIL_SESSIONS)),
             configuration_writes: Mutex::default(),
             parameter_writes: Mutex::default(),
             secret_writes: Mutex::default(),

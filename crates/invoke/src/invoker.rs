@@ -123,6 +123,11 @@ impl Invoker {
         self.queue_tasks.spawn(async move { provisioning.converge(stop).await });
     }
 
+    /// Whether the server is shutting down.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
     /// What the workers have now.
     pub fn instances(&self) -> InstanceCounts {
         self.workers.instances()

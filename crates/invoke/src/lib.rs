@@ -19,6 +19,7 @@ pub mod request;
 pub mod reserved;
 pub mod resolve;
 pub mod starts;
+pub mod subscriptions;
 pub mod workers;
 
 pub use admission::AdmissionLimits;

@@ -25,5 +25,5 @@ pub use contract::{
 };
 pub use database::{DataDirectory, Database};
 pub use ledger::{Ledger, UsageQuery, UsageRow};
-pub use logs::{LogEvent, LogQuery, LogStreamInfo, Logs};
+pub use logs::{LogEvent, LogGroupInfo, LogGroupSettings, LogQuery, LogStreamInfo, Logs};
 pub use open::{Clock, LedgerBounds, LogBounds, Opened, Options, open, system_clock};

@@ -1,14 +1,16 @@
-//! Function logs: groups, a stream per instance, append-only segments with an index.
+//! Logs: groups with their settings, streams (one per instance, or made by clients), append-only segments with an index.
 
 mod group;
 mod rate;
 mod record;
 mod segment;
 pub(crate) mod segments;
+mod streams;
 
 use crate::contract::StoreError;
 use async_trait::async_trait;
 use lamplight_model::{Scope, Timestamp};
+use std::collections::BTreeMap;
 
 /// One line (or one multi-line event) of a log stream.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -25,6 +27,14 @@ pub struct LogEvent {
     pub sequence: u64,
 }
 
+impl LogEvent {
+    /// What clients see as the event's id: unique, and ascending with time.
+    pub fn id(&self) -> String {
+        let time = u128::try_from(self.timestamp.as_millis()).unwrap_or_default();
+        format!("{:056}", (time << 64) | u128::from(self.sequence))
+    }
+}
+
 /// A stream's description.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogStreamInfo {
@@ -36,8 +46,34 @@ pub struct LogStreamInfo {
     pub first_event_at: Option<Timestamp>,
     /// Last event's time.
     pub last_event_at: Option<Timestamp>,
+    /// When the store took the newest event.
+    pub last_ingested_at: Option<Timestamp>,
     /// Bytes stored.
     pub stored_bytes: u64,
+}
+
+/// What an operator or client may set about a group.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LogGroupSettings {
+    /// Days after which events go; `None` is the server's own bound (`LogBounds::retention`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_days: Option<u32>,
+    /// Tags.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A group's description.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogGroupInfo {
+    /// Name, e.g. `/aws/lambda/hello`.
+    pub name: String,
+    /// Time of its creation.
+    pub created_at: Timestamp,
+    /// Bytes of its segments on disk.
+    pub stored_bytes: u64,
+    /// What was set.
+    pub settings: LogGroupSettings,
 }
 
 /// Which events to read.
@@ -67,14 +103,51 @@ pub trait Logs: Send + Sync + 'static {
     fn append(&self, scope: &Scope, group: &str, stream: &str, lines: Vec<(Timestamp, String)>);
     /// Waits until everything appended before is readable.
     async fn flush(&self) -> Result<(), StoreError>;
-    /// Group names in order, beginning after `after`.
+    /// Writes events of a client to a stream that exists, in the order given, before it returns: nothing is dropped.
+    ///
+    /// Fails with `NotFound` (`log group ...` or `log stream ...`) when there is none. `false`: the group takes no more at
+    /// the moment (its rate), and nothing was written.
+    async fn put(
+        &self,
+        scope: &Scope,
+        group: &str,
+        stream: &str,
+        events: Vec<(Timestamp, String)>,
+    ) -> Result<bool, StoreError>;
+    /// Makes an empty group. `AlreadyExists` when there is one.
+    async fn create_group(
+        &self,
+        scope: &Scope,
+        group: &str,
+        settings: LogGroupSettings,
+    ) -> Result<(), StoreError>;
+    /// Replaces a group's settings; durable when it returns. `NotFound` when there is no such group.
+    async fn configure_group(
+        &self,
+        scope: &Scope,
+        group: &str,
+        settings: LogGroupSettings,
+    ) -> Result<(), StoreError>;
+    /// Deletes a group with all that is in it; numbers of events begin again should it be made again. `NotFound` when
+    /// there is none.
+    async fn delete_group(&self, scope: &Scope, group: &str) -> Result<(), StoreError>;
+    /// One group; `NotFound` when there is none.
+    async fn group(&self, scope: &Scope, group: &str) -> Result<LogGroupInfo, StoreError>;
+    /// Groups in order of their names, beginning after `after`.
     async fn groups(
         &self,
         scope: &Scope,
         prefix: Option<&str>,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<(String, Timestamp, u64)>, StoreError>;
+    ) -> Result<Vec<LogGroupInfo>, StoreError>;
+    /// Makes an empty stream, which stays until it is deleted. `NotFound` without the group, `AlreadyExists`;
+    /// `Unwritable` when the group has as many streams of clients as it may.
+    async fn create_stream(&self, scope: &Scope, group: &str, stream: &str) -> Result<(), StoreError>;
+    /// Deletes a stream: its events are read no more, and go with their segments. `NotFound` with what is absent.
+    async fn delete_stream(&self, scope: &Scope, group: &str, stream: &str) -> Result<(), StoreError>;
+    /// The number of a group's newest event, 0 when it never had one; `NotFound` when there is no such group.
+    async fn last_sequence(&self, scope: &Scope, group: &str) -> Result<u64, StoreError>;
     /// Streams of a group in name order; `NotFound` when there is no such group.
     async fn streams(&self, scope: &Scope, group: &str) -> Result<Vec<LogStreamInfo>, StoreError>;
     /// Events of a group; `NotFound` when there is no such group.

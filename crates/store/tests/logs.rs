@@ -123,8 +123,8 @@ async fn groups_are_listed_and_absent_ones_do_not_exist() {
     opened.logs.flush().await.unwrap();
     let names = async |prefix: Option<&str>, after: Option<&str>, limit| -> Vec<String> {
         let found = opened.logs.groups(&scope(), prefix, after, limit).await.unwrap();
-        assert!(found.iter().all(|(_, created_at, bytes)| *created_at == Timestamp(START) && *bytes > 0));
-        found.into_iter().map(|(name, _, _)| name).collect()
+        assert!(found.iter().all(|group| group.created_at == Timestamp(START) && group.stored_bytes > 0));
+        found.into_iter().map(|group| group.name).collect()
     };
     assert_eq!(names(None, None, 10).await, [&hostile, "/aws/lambda/a", "/aws/lambda/b", "other"]);
     assert_eq!(names(Some("/aws/"), None, 1).await, ["/aws/lambda/a"]);
@@ -246,7 +246,7 @@ async fn groups_and_all_logs_together_are_bounded_oldest_first() {
         }
     }
     let groups = opened.logs.groups(&scope(), None, None, 10).await.unwrap();
-    let bytes: Vec<u64> = groups.iter().map(|(_, _, bytes)| *bytes).collect();
+    let bytes: Vec<u64> = groups.iter().map(|group| group.stored_bytes).collect();
     assert_eq!(bytes.len(), 4);
     assert!(bytes.iter().all(|bytes| *bytes <= 120_000), "{bytes:?}");
     assert!(bytes.iter().sum::<u64>() <= 280_000, "{bytes:?}");
@@ -265,4 +265,70 @@ async fn an_append_wakes_who_watches() {
     opened.logs.append(&scope(), GROUP, "s", lines(0, 1));
     watch.changed().await.unwrap();
     assert_eq!(messages(&opened, all()).await, ["line 0"]);
+}
+
+#[tokio::test]
+async fn clients_make_write_and_delete_streams_across_restarts() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Arc::new(AtomicI64::new(START));
+    let opened = open_at(directory.path(), &clock);
+    let logs = &opened.logs;
+    assert!(matches!(logs.create_stream(&scope(), GROUP, "s").await, Err(StoreError::NotFound(_))));
+    logs.create_group(&scope(), GROUP, LogGroupSettings::default()).await.unwrap();
+    let again = logs.create_group(&scope(), GROUP, LogGroupSettings::default()).await;
+    assert!(matches!(again, Err(StoreError::AlreadyExists(_))));
+    assert!(matches!(logs.put(&scope(), GROUP, "s", lines(0, 1)).await, Err(StoreError::NotFound(_))));
+    logs.create_stream(&scope(), GROUP, "s").await.unwrap();
+    logs.create_stream(&scope(), GROUP, "empty").await.unwrap();
+    assert!(matches!(logs.create_stream(&scope(), GROUP, "s").await, Err(StoreError::AlreadyExists(_))));
+    assert!(logs.put(&scope(), GROUP, "s", lines(0, 3)).await.unwrap());
+    logs.append(&scope(), GROUP, "other", lines(3, 1));
+    logs.flush().await.unwrap();
+    assert_eq!(logs.last_sequence(&scope(), GROUP).await.unwrap(), 4);
+    logs.delete_stream(&scope(), GROUP, "s").await.unwrap();
+    assert!(matches!(logs.delete_stream(&scope(), GROUP, "s").await, Err(StoreError::NotFound(_))));
+    clock.store(START + 50, Ordering::SeqCst);
+    logs.append(&scope(), GROUP, "s", lines(9, 1));
+    logs.flush().await.unwrap();
+    let check = async |opened: &Opened| {
+        assert_eq!(messages(opened, all()).await, ["line 3", "line 9"]);
+        let streams = opened.logs.streams(&scope(), GROUP).await.unwrap();
+        let rows: Vec<_> = streams.iter().map(|row| (row.name.as_str(), row.stored_bytes)).collect();
+        assert_eq!(rows, [("empty", 0), ("other", 7), ("s", 7)]);
+        assert_eq!(streams[2].created_at, Timestamp(START + 50));
+        assert_eq!(streams[2].first_event_at, Some(Timestamp(START + 9)));
+        assert_eq!(streams[2].last_ingested_at, Some(Timestamp(START + 50)));
+    };
+    check(&opened).await;
+    drop(opened);
+    let opened = open_at(directory.path(), &clock);
+    check(&opened).await;
+}
+
+#[tokio::test]
+async fn a_group_has_its_own_retention_and_goes_with_everything() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Arc::new(AtomicI64::new(START));
+    let opened = open_at(directory.path(), &clock);
+    let tags = std::collections::BTreeMap::from([("team".to_owned(), "a".to_owned())]);
+    let settings = LogGroupSettings { retention_days: Some(1), tags };
+    opened.logs.append(&scope(), GROUP, "s", lines(0, 5));
+    opened.logs.append(&scope(), "other", "s", lines(0, 5));
+    opened.logs.flush().await.unwrap();
+    opened.logs.configure_group(&scope(), GROUP, settings.clone()).await.unwrap();
+    clock.store(START + 25 * 3_600_000, Ordering::SeqCst);
+    assert!(messages(&opened, all()).await.is_empty(), "expired events are not read");
+    assert!(opened.logs.retain(Timestamp(clock.load(Ordering::SeqCst))).await.unwrap() > 0);
+    assert_eq!(opened.logs.events(&scope(), "other", all()).await.unwrap().len(), 5);
+    drop(opened);
+    let opened = open_at(directory.path(), &clock);
+    assert_eq!(opened.logs.group(&scope(), GROUP).await.unwrap().settings, settings);
+    opened.logs.append(&scope(), GROUP, "s", lines(0, 1));
+    opened.logs.delete_group(&scope(), GROUP).await.unwrap();
+    assert!(matches!(opened.logs.delete_group(&scope(), GROUP).await, Err(StoreError::NotFound(_))));
+    assert!(matches!(opened.logs.events(&scope(), GROUP, all()).await, Err(StoreError::NotFound(_))));
+    opened.logs.append(&scope(), GROUP, "s", lines(7, 1));
+    opened.logs.flush().await.unwrap();
+    assert_eq!(messages(&opened, all()).await, ["line 7"]);
+    assert_eq!(opened.logs.group(&scope(), GROUP).await.unwrap().settings, LogGroupSettings::default());
 }

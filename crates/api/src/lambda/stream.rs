@@ -84,7 +84,7 @@ async fn next_frame((mut answer, stage, log_tail): Streamed) -> Option<(io::Resu
     let (frame, stage) = match stage {
         Stage::Pieces(mut piece) => {
             let chunk = piece.split_to(piece.len().min(CHUNK_BYTES));
-            (frame("PayloadChunk", "application/octet-stream", chunk), Stage::Pieces(piece))
+            (frame("event", "PayloadChunk", "application/octet-stream", chunk), Stage::Pieces(piece))
         }
         Stage::Complete(ended) => {
             // The REPORT line belongs to the tail, so this waits until the instance is free again.
@@ -93,7 +93,7 @@ async fn next_frame((mut answer, stage, log_tail): Streamed) -> Option<(io::Resu
                 false => None,
             };
             let complete = complete(&ended, log_tail.then(|| tail.as_deref().unwrap_or_default()));
-            (frame("InvokeComplete", "application/json", complete.into()), Stage::Over)
+            (frame("event", "InvokeComplete", "application/json", complete.into()), Stage::Over)
         }
         Stage::Over => return None,
     };
@@ -129,13 +129,20 @@ fn complete(ended: &Result<Ended, ServiceError>, log_tail: Option<&[u8]>) -> Str
     serde_json::Value::Object(members).to_string()
 }
 
-fn frame(event_type: &'static str, content_type: &'static str, payload: Bytes) -> io::Result<Bytes> {
+/// A frame that carries an `event` or an `exception` (`message_type`) of this name.
+pub(crate) fn frame(
+    message_type: &'static str,
+    name: &'static str,
+    content_type: &'static str,
+    payload: Bytes,
+) -> io::Result<Bytes> {
+    let name_header = if message_type == "exception" { ":exception-type" } else { ":event-type" };
     let header = |name, value| Header::new(name, HeaderValue::String(StrBytes::from(value)));
     let mut bytes = BytesMut::with_capacity(payload.len() + FRAME_HEAD_BYTES);
     let message = Message::new(payload)
-        .add_header(header(":event-type", event_type))
+        .add_header(header(name_header, name))
         .add_header(header(":content-type", content_type))
-        .add_header(header(":message-type", "event"));
+        .add_header(header(":message-type", message_type));
     write_message_to(&message, &mut bytes).map_err(io::Error::other)?;
     Ok(bytes.freeze())
 }
@@ -168,7 +175,8 @@ mod tests {
 
     #[test]
     fn a_frame_is_what_the_encoding_says() {
-        let bytes = frame("PayloadChunk", "application/octet-stream", Bytes::from_static(b"hi")).unwrap();
+        let bytes =
+            frame("event", "PayloadChunk", "application/octet-stream", Bytes::from_static(b"hi")).unwrap();
         let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
         assert_eq!(number(0), bytes.len());
         assert!(bytes.len() - 2 <= FRAME_HEAD_BYTES, "{}", bytes.len());

@@ -1,6 +1,6 @@
 //! FilterLogEvents and GetLogEvents.
 
-use super::{FilterPattern, failed, group, invalid, limit};
+use super::{does_not_exist, failed, group, invalid, limit, pattern, settle, shown};
 use crate::http::{ApiError, Context, Members, page};
 use crate::state::ApiState;
 use lamplight_model::Timestamp;
@@ -36,8 +36,7 @@ pub async fn filter(state: &ApiState, context: &Context, members: &Members<'_>) 
     const LIST: &str = "filter-log-events";
     let group = group(members)?;
     let limit = limit(members, EVENTS, EVENTS)?;
-    let pattern = FilterPattern::parse(&members.string("filterPattern")?.unwrap_or_default())
-        .map_err(|error| invalid(error.to_string()))?;
+    let pattern = pattern(&members.string("filterPattern")?.unwrap_or_default())?;
     let streams = members.strings("logStreamNames")?.unwrap_or_default();
     let stream_prefix = members.string("logStreamNamePrefix")?;
     if !streams.is_empty() && stream_prefix.is_some() {
@@ -72,7 +71,7 @@ pub async fn filter(state: &ApiState, context: &Context, members: &Members<'_>) 
         more = events.len() == READ_EVENTS;
         for event in events {
             let size = event.message.len() + EVENT_OVERHEAD_BYTES;
-            if pattern.matches(&event.message) {
+            if pattern.matches(shown(&event.message)) {
                 let full = found.len() == limit || (!found.is_empty() && bytes + size > ANSWER_BYTES);
                 if full {
                     more = true;
@@ -127,11 +126,7 @@ pub async fn get(state: &ApiState, context: &Context, members: &Members<'_>) -> 
     settle(state).await;
     let known = state.logs.streams(&context.scope, &group).await.map_err(failed)?;
     if !known.iter().any(|row| row.name == stream) {
-        return Err(ApiError::new(
-            ::http::StatusCode::BAD_REQUEST,
-            "ResourceNotFoundException",
-            "The specified log stream does not exist.",
-        ));
+        return Err(does_not_exist("log stream"));
     }
     let query = LogQuery {
         streams: vec![stream],
@@ -175,19 +170,10 @@ fn row(event: &LogEvent, of_group: bool) -> Value {
         set("logStreamName", event.stream.as_str().into());
     }
     set("timestamp", event.timestamp.as_millis().into());
-    // AWS takes the line end off, too.
-    set("message", event.message.strip_suffix('\n').unwrap_or(&event.message).into());
+    set("message", shown(&event.message).into());
     set("ingestionTime", event.ingested_at.as_millis().into());
     if of_group {
-        let time = u128::try_from(event.timestamp.as_millis()).unwrap_or_default();
-        set("eventId", format!("{:056}", (time << 64) | u128::from(event.sequence)).into());
+        set("eventId", event.id().into());
     }
     Value::Object(map)
-}
-/// Makes readable what was written before: whoever invokes and then reads the log finds the lines of that call.
-async fn settle(state: &ApiState) {
-    if let Err(error) = state.logs.flush().await {
-        // What could not be written stays in memory; what is on disk is still read.
-        tracing::warn!(%error, "failed to write buffered logs before a read");
-    }
 }

@@ -122,6 +122,12 @@ pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> 
         },
         stop.clone(),
     ));
+    tokio::spawn(lamplight_invoke::subscriptions::deliver(
+        Arc::clone(&opened.store),
+        Arc::clone(&opened.logs),
+        Arc::clone(&invoker),
+        stop.clone(),
+    ));
     tokio::spawn(housekeeping::expect_calls(Arc::clone(&opened.store), Arc::clone(&pool)));
     tokio::spawn(housekeeping::collect(opened.clone(), Arc::clone(&pool), clock, stop.clone()));
     tokio::spawn(housekeeping::retire_deleted(Arc::clone(&opened.store), Arc::clone(&pool), stop.clone()));

@@ -11,7 +11,7 @@ use lamplight_pool::{Finished, Pool, PoolConfig, RuntimePlan, RuntimeSource};
 use lamplight_sandbox::SandboxBackend;
 use lamplight_sandbox::fake::{FakeBackend, FakeHost};
 use lamplight_store::logs::LogQuery;
-use lamplight_store::{CodeStore, LogEvent, LogStreamInfo, Logs, StoreError};
+use lamplight_store::{CodeStore, LogEvent, LogGroupInfo, LogGroupSettings, LogStreamInfo, Logs, StoreError};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -296,8 +296,49 @@ impl Logs for MemoryLog {
         _prefix: Option<&str>,
         _after: Option<&str>,
         _limit: usize,
-    ) -> Result<Vec<(String, Timestamp, u64)>, StoreError> {
+    ) -> Result<Vec<LogGroupInfo>, StoreError> {
         Ok(Vec::new())
+    }
+    // The pool does none of these.
+    async fn put(
+        &self,
+        _scope: &Scope,
+        _group: &str,
+        _stream: &str,
+        _events: Vec<(Timestamp, String)>,
+    ) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+    async fn create_group(
+        &self,
+        _scope: &Scope,
+        group: &str,
+        _settings: LogGroupSettings,
+    ) -> Result<(), StoreError> {
+        Err(StoreError::AlreadyExists(group.to_owned()))
+    }
+    async fn configure_group(
+        &self,
+        _scope: &Scope,
+        group: &str,
+        _settings: LogGroupSettings,
+    ) -> Result<(), StoreError> {
+        Err(StoreError::NotFound(group.to_owned()))
+    }
+    async fn delete_group(&self, _scope: &Scope, group: &str) -> Result<(), StoreError> {
+        Err(StoreError::NotFound(group.to_owned()))
+    }
+    async fn group(&self, _scope: &Scope, group: &str) -> Result<LogGroupInfo, StoreError> {
+        Err(StoreError::NotFound(group.to_owned()))
+    }
+    async fn create_stream(&self, _scope: &Scope, group: &str, _stream: &str) -> Result<(), StoreError> {
+        Err(StoreError::NotFound(group.to_owned()))
+    }
+    async fn delete_stream(&self, _scope: &Scope, group: &str, _stream: &str) -> Result<(), StoreError> {
+        Err(StoreError::NotFound(group.to_owned()))
+    }
+    async fn last_sequence(&self, _scope: &Scope, group: &str) -> Result<u64, StoreError> {
+        Err(StoreError::NotFound(group.to_owned()))
     }
     async fn streams(&self, _scope: &Scope, _group: &str) -> Result<Vec<LogStreamInfo>, StoreError> {
         Ok(Vec::new())

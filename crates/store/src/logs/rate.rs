@@ -45,6 +45,16 @@ impl Bucket {
         true
     }
 
+    /// As `take`, for lines that come together: all of them or none.
+    pub(crate) fn take_batch(&mut self, lines: usize, bytes: usize) -> bool {
+        if self.lines < 1.0 || self.bytes <= 0.0 {
+            return false;
+        }
+        self.lines -= lines as f64;
+        self.bytes -= bytes as f64;
+        true
+    }
+
     /// Counts a line that was not taken.
     pub(crate) fn refuse(&mut self, stream: &str) {
         match &mut self.dropped {

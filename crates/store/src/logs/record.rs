@@ -15,11 +15,12 @@ pub(crate) const MAGIC: &[u8; 8] = b"LAMPLOG1";
 pub(crate) const HEAD_BYTES: usize = 8;
 /// Bytes of the body before the text.
 const FIXED_BYTES: usize = 1 + 4 + 8 + 8 + 8;
-/// Bytes of one event's text; a longer message becomes several events. CloudWatch's bound of 256 KiB less
-/// the 26 bytes it counts for every event. Source: CloudWatch Logs, PutLogEvents.
+/// Bytes of one event's text that a function wrote; a longer message becomes several events. 256 KiB less the 26 bytes
+/// CloudWatch counts for every event.
 pub(crate) const EVENT_TEXT_BYTES: usize = 262_144 - 26;
-/// A longer body is no record of ours but damage. Names of streams are cut far below it.
-const BODY_BYTES: usize = FIXED_BYTES + EVENT_TEXT_BYTES;
+/// A longer body is no record of ours but damage: clients may send events of 1 MiB (CloudWatch Logs, PutLogEvents). Names
+/// of streams are cut far below it.
+const BODY_BYTES: usize = FIXED_BYTES + (1 << 20);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {

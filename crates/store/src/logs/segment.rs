@@ -5,6 +5,7 @@
 
 use crate::contract::StoreError;
 use crate::logs::record::{self, Kind, MAGIC, Record};
+use crate::logs::streams::Deleted;
 use crate::logs::{LogEvent, LogQuery};
 use lamplight_model::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,8 @@ pub(crate) struct SegmentStream {
     pub(crate) created_at: Timestamp,
     pub(crate) first_event_at: Option<Timestamp>,
     pub(crate) last_event_at: Option<Timestamp>,
+    #[serde(default)]
+    pub(crate) last_ingested_at: Option<Timestamp>,
     pub(crate) stored_bytes: u64,
 }
 
@@ -55,8 +58,8 @@ impl SegmentIndex {
         Self { length: MAGIC.len() as u64, ..Self::default() }
     }
 
-    /// Notes a record that was (or is about to be) written at the end, `bytes` long.
-    pub(crate) fn add(&mut self, record: &Record<'_>, bytes: u64) {
+    /// Notes a record that was (or is about to be) written at the end, `bytes` long. What `deleted` hides is not counted.
+    pub(crate) fn add(&mut self, record: &Record<'_>, bytes: u64, deleted: &Deleted) {
         let start = self.length;
         self.length += bytes;
         if record.kind == Kind::Stream {
@@ -65,16 +68,23 @@ impl SegmentIndex {
                 created_at: record.ingested_at,
                 first_event_at: None,
                 last_event_at: None,
+                last_ingested_at: None,
                 stored_bytes: 0,
             });
             return;
         }
         self.first_ingested_at.get_or_insert(record.ingested_at);
         self.last_ingested_at = self.last_ingested_at.max(Some(record.ingested_at));
-        if let Some(stream) = self.streams.get_mut(record.stream as usize) {
+        if let Some(stream) = self.streams.get_mut(record.stream as usize)
+            && deleted.get(&stream.name).is_none_or(|through| record.sequence > *through)
+        {
+            if stream.first_event_at.is_none() {
+                stream.created_at = record.ingested_at;
+            }
             let first = stream.first_event_at.get_or_insert(record.timestamp);
             *first = record.timestamp.min(*first);
             stream.last_event_at = stream.last_event_at.max(Some(record.timestamp));
+            stream.last_ingested_at = stream.last_ingested_at.max(Some(record.ingested_at));
             stream.stored_bytes += record.text.len() as u64;
         }
         match self.blocks.last_mut() {
@@ -96,6 +106,14 @@ impl SegmentIndex {
                 latest: record.timestamp,
                 streams: vec![record.stream],
             }),
+        }
+    }
+
+    /// Counts nothing of a stream any more that was deleted now.
+    pub(crate) fn forget_stream(&mut self, name: &str) {
+        for stream in self.streams.iter_mut().filter(|stream| stream.name == name) {
+            (stream.first_event_at, stream.last_event_at, stream.last_ingested_at) = (None, None, None);
+            stream.stored_bytes = 0;
         }
     }
 
@@ -121,7 +139,7 @@ impl SegmentPath {
     }
 
     /// Reads the segment and indexes it up to the first record that is not whole.
-    pub(crate) fn scan(&self) -> Result<SegmentIndex, StoreError> {
+    pub(crate) fn scan(&self, deleted: &Deleted) -> Result<SegmentIndex, StoreError> {
         let doing = || format!("failed to read {}", self.log.display());
         let bytes = std::fs::read(&self.log).map_err(|error| StoreError::io(doing(), error))?;
         if bytes.len() < MAGIC.len() {
@@ -136,19 +154,19 @@ impl SegmentPath {
         }
         let mut index = SegmentIndex::empty();
         while let Some((record, length)) = record::parse(&bytes[index.length as usize..]) {
-            index.add(&record, length as u64);
+            index.add(&record, length as u64, deleted);
         }
         Ok(index)
     }
 
     /// The index of a sealed segment: from its file, or by reading the segment when that is absent or damaged.
-    pub(crate) fn sealed_index(&self) -> Result<SegmentIndex, StoreError> {
+    pub(crate) fn sealed_index(&self, deleted: &Deleted) -> Result<SegmentIndex, StoreError> {
         let length = std::fs::metadata(&self.log).map(|metadata| metadata.len()).unwrap_or(0);
         let stored: Option<SegmentIndex> =
             std::fs::read(&self.index).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         match stored {
             Some(index) if index.length <= length => Ok(index),
-            _ => self.scan(),
+            _ => self.scan(deleted),
         }
     }
 
@@ -179,11 +197,20 @@ impl SegmentPath {
         &self,
         index: &SegmentIndex,
         query: &LogQuery,
+        deleted: &Deleted,
         found: &mut Vec<LogEvent>,
     ) -> Result<(), StoreError> {
-        let wanted: Vec<bool> =
-            index.streams.iter().map(|stream| wants_stream(query, &stream.name)).collect();
-        let wants = |stream: u32| wanted.get(stream as usize).copied().unwrap_or(false);
+        // Of each stream: the number after which its events are wanted.
+        let wanted: Vec<Option<u64>> = index
+            .streams
+            .iter()
+            .map(|stream| {
+                wants_stream(query, &stream.name).then(|| deleted.get(&stream.name).copied().unwrap_or(0))
+            })
+            .collect();
+        let wants = |stream: u32, sequence: u64| {
+            wanted.get(stream as usize).copied().flatten().is_some_and(|after| sequence > after)
+        };
         let mut file = None;
         for at in 0..index.blocks.len() {
             if found.len() >= query.limit {
@@ -197,7 +224,7 @@ impl SegmentPath {
                     true => block.first_sequence >= after,
                     false => block.last_sequence <= after,
                 });
-            if outside || !block.streams.iter().any(|stream| wants(*stream)) {
+            if outside || !block.streams.iter().any(|stream| wants(*stream, block.last_sequence)) {
                 continue;
             }
             let file = match &mut file {
@@ -228,7 +255,7 @@ impl SegmentPath {
         index: &SegmentIndex,
         block: &Block,
         query: &LogQuery,
-        wants: &impl Fn(u32) -> bool,
+        wants: &impl Fn(u32, u64) -> bool,
         found: &mut Vec<LogEvent>,
     ) -> Result<(), StoreError> {
         let mut bytes = vec![0; (block.end - block.start) as usize];
@@ -238,7 +265,10 @@ impl SegmentPath {
         let mut rest = bytes.as_slice();
         while let Some((record, length)) = record::parse(rest) {
             rest = &rest[length..];
-            if record.kind == Kind::Event && wants(record.stream) && wants_event(query, &record) {
+            if record.kind == Kind::Event
+                && wants(record.stream, record.sequence)
+                && wants_event(query, &record)
+            {
                 events.push(LogEvent {
                     stream: index.streams[record.stream as usize].name.clone(),
                     timestamp: record.timestamp,

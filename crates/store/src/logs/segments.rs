@@ -8,9 +8,9 @@
 
 use crate::contract::StoreError;
 use crate::lock::DataDirectoryLock;
-use crate::logs::group::{Description, Group, NewEvent, SegmentBounds, read_description};
+use crate::logs::group::{self, Description, Group, NewEvent, SegmentBounds, read_description};
 use crate::logs::rate::{Bucket, Rate};
-use crate::logs::{LogEvent, LogQuery, LogStreamInfo, Logs, record};
+use crate::logs::{LogEvent, LogGroupInfo, LogGroupSettings, LogQuery, LogStreamInfo, Logs, record};
 use crate::open::{Clock, LogBounds, make_directory};
 use async_trait::async_trait;
 use lamplight_model::{Scope, Timestamp};
@@ -49,6 +49,21 @@ struct Buffer {
     buckets: HashMap<Key, Bucket>,
     flushes: Vec<oneshot::Sender<Result<(), StoreError>>>,
     closed: bool,
+}
+
+impl Buffer {
+    /// The bucket of a group, filled with what the time since its last use is worth.
+    fn bucket(&mut self, rate: Rate, key: &Key, now: Timestamp) -> &mut Bucket {
+        if self.buckets.len() >= BUCKETS {
+            self.buckets.retain(|_, bucket| {
+                bucket.refill(rate, now);
+                !bucket.is_idle(rate)
+            });
+        }
+        let bucket = self.buckets.entry(key.clone()).or_insert_with(|| Bucket::full(rate, now));
+        bucket.refill(rate, now);
+        bucket
+    }
 }
 
 struct Shared {
@@ -141,17 +156,10 @@ impl Logs for SegmentLogs {
         let ingested_at = (self.shared.clock)();
         let key: Key = (scope.clone(), group.into());
         let mut buffer = self.shared.lock_buffer();
+        let was_empty = buffer.pending.is_empty();
+        buffer.bucket(self.shared.rate, &key, ingested_at);
         let Buffer { pending, bytes: buffered, buckets, .. } = &mut *buffer;
-        let was_empty = pending.is_empty();
-        if buckets.len() >= BUCKETS {
-            buckets.retain(|_, bucket| {
-                bucket.refill(self.shared.rate, ingested_at);
-                !bucket.is_idle(self.shared.rate)
-            });
-        }
-        let bucket =
-            buckets.entry(key.clone()).or_insert_with(|| Bucket::full(self.shared.rate, ingested_at));
-        bucket.refill(self.shared.rate, ingested_at);
+        let Some(bucket) = buckets.get_mut(&key) else { return };
         for (timestamp, line) in lines {
             let costs = line.len() + LINE_OVERHEAD_BYTES;
             if *buffered + costs > BUFFER_BYTES || !bucket.take(line.len()) {
@@ -177,13 +185,101 @@ impl Logs for SegmentLogs {
         receiver.await.map_err(|error| StoreError::failed("failed to flush logs", error))?
     }
 
+    async fn put(
+        &self,
+        scope: &Scope,
+        group: &str,
+        stream: &str,
+        events: Vec<(Timestamp, String)>,
+    ) -> Result<bool, StoreError> {
+        let (key, stream): (Key, Arc<str>) = ((scope.clone(), group.into()), stream.into());
+        self.blocking(move |shared| {
+            if !shared.existing_group(&key)?.has_stream(&stream) {
+                return Err(StoreError::NotFound(format!("log stream {stream}")));
+            }
+            let ingested_at = (shared.clock)();
+            let bytes = events.iter().map(|(_, message)| message.len()).sum();
+            if !shared.lock_buffer().bucket(shared.rate, &key, ingested_at).take_batch(events.len(), bytes) {
+                return Ok(false);
+            }
+            let event =
+                |(timestamp, message)| NewEvent { stream: stream.clone(), timestamp, ingested_at, message };
+            shared.write(&key, &events.into_iter().map(event).collect::<Vec<_>>())?;
+            shared.changes.send_modify(|count| *count = count.wrapping_add(1));
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn create_group(
+        &self,
+        scope: &Scope,
+        group: &str,
+        settings: LogGroupSettings,
+    ) -> Result<(), StoreError> {
+        let key: Key = (scope.clone(), group.into());
+        self.blocking(move |shared| {
+            let mut created = false;
+            shared.open_group(&key, |directory| {
+                created = true;
+                Group::create(directory, shared.description(&key, settings))
+            })?;
+            match created {
+                true => Ok(()),
+                false => Err(StoreError::AlreadyExists(format!("log group {}", key.1))),
+            }
+        })
+        .await
+    }
+
+    async fn configure_group(
+        &self,
+        scope: &Scope,
+        group: &str,
+        settings: LogGroupSettings,
+    ) -> Result<(), StoreError> {
+        let key = (scope.clone(), group.into());
+        self.blocking(move |shared| shared.existing_group(&key)?.configure(settings)).await
+    }
+
+    async fn delete_group(&self, scope: &Scope, group: &str) -> Result<(), StoreError> {
+        // What was written before must not make the group again afterwards.
+        self.flush().await?;
+        let key: Key = (scope.clone(), group.into());
+        self.blocking(move |shared| {
+            let mut groups = shared.groups.lock().unwrap_or_else(PoisonError::into_inner);
+            let directory = shared.group_directory(&key);
+            if read_description(&directory).is_none() {
+                return Err(StoreError::NotFound(format!("log group {}", key.1)));
+            }
+            // Who still has it open goes on with files that have no name any more.
+            groups.remove(&key);
+            let bytes = directory_bytes(&directory);
+            group::remove(&directory)?;
+            shared.forget_bytes(bytes);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn group(&self, scope: &Scope, group: &str) -> Result<LogGroupInfo, StoreError> {
+        let key: Key = (scope.clone(), group.into());
+        self.blocking(move |shared| {
+            let directory = shared.group_directory(&key);
+            let description = read_description(&directory)
+                .ok_or_else(|| StoreError::NotFound(format!("log group {}", key.1)))?;
+            Ok(info(&directory, description))
+        })
+        .await
+    }
+
     async fn groups(
         &self,
         scope: &Scope,
         prefix: Option<&str>,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<(String, Timestamp, u64)>, StoreError> {
+    ) -> Result<Vec<LogGroupInfo>, StoreError> {
         let (scope, prefix, after) = (scope.clone(), prefix.map(str::to_owned), after.map(str::to_owned));
         self.blocking(move |shared| {
             let mut found: Vec<(PathBuf, Description)> = shared.groups_of(&shared.scope_directory(&scope))?;
@@ -193,23 +289,42 @@ impl Logs for SegmentLogs {
             });
             found.sort_by(|(_, left), (_, right)| left.name.cmp(&right.name));
             found.truncate(limit);
-            let described =
-                found.into_iter().map(|(path, group)| (group.name, group.created_at, directory_bytes(&path)));
-            Ok(described.collect())
+            Ok(found.into_iter().map(|(path, group)| info(&path, group)).collect())
         })
         .await
     }
 
+    async fn create_stream(&self, scope: &Scope, group: &str, stream: &str) -> Result<(), StoreError> {
+        let (key, stream) = ((scope.clone(), group.into()), stream.to_owned());
+        self.blocking(move |shared| shared.existing_group(&key)?.create_stream(&stream, (shared.clock)()))
+            .await
+    }
+
+    async fn delete_stream(&self, scope: &Scope, group: &str, stream: &str) -> Result<(), StoreError> {
+        self.flush().await?;
+        let (key, stream) = ((scope.clone(), group.into()), stream.to_owned());
+        self.blocking(move |shared| shared.existing_group(&key)?.delete_stream(&stream)).await
+    }
+
+    async fn last_sequence(&self, scope: &Scope, group: &str) -> Result<u64, StoreError> {
+        let key = (scope.clone(), group.into());
+        self.blocking(move |shared| Ok(shared.existing_group(&key)?.last_sequence())).await
+    }
+
     async fn streams(&self, scope: &Scope, group: &str) -> Result<Vec<LogStreamInfo>, StoreError> {
         let key = (scope.clone(), group.into());
-        self.blocking(move |shared| Ok(shared.existing_group(&key)?.streams(shared.cutoff((shared.clock)()))))
-            .await
+        self.blocking(move |shared| {
+            let group = shared.existing_group(&key)?;
+            Ok(group.streams(group.cutoff((shared.clock)(), shared.bounds.retention)))
+        })
+        .await
     }
 
     async fn events(&self, scope: &Scope, group: &str, query: LogQuery) -> Result<Vec<LogEvent>, StoreError> {
         let key = (scope.clone(), group.into());
         self.blocking(move |shared| {
-            shared.existing_group(&key)?.events(&query, shared.cutoff((shared.clock)()))
+            let group = shared.existing_group(&key)?;
+            group.events(&query, group.cutoff((shared.clock)(), shared.bounds.retention))
         })
         .await
     }
@@ -219,7 +334,7 @@ impl Logs for SegmentLogs {
             let mut freed = 0;
             for (_, description) in shared.all_groups()? {
                 let group = shared.existing_group(&(description.scope, description.name.into()))?;
-                freed += group.retain(shared.cutoff(now))?;
+                freed += group.retain(group.cutoff(now, shared.bounds.retention))?;
             }
             shared.forget_bytes(freed);
             Ok(freed)
@@ -237,12 +352,6 @@ impl Shared {
         self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Events that came before this are expired.
-    fn cutoff(&self, now: Timestamp) -> Timestamp {
-        let retention = i64::try_from(self.bounds.retention.as_millis()).unwrap_or(i64::MAX);
-        Timestamp(now.0.saturating_sub(retention))
-    }
-
     fn run(&self) {
         loop {
             let (batch, flushes, closed) = self.wait_for_batch();
@@ -254,7 +363,7 @@ impl Shared {
             let mut failed = Vec::new();
             let mut failure = None;
             for (key, events) in by_group {
-                if let Err(error) = self.write(&key, &events) {
+                if let Err(error) = self.write_lines(&key, &events) {
                     tracing::warn!(%error, group = %key.1, "failed to write logs; will try again");
                     failure = Some(error);
                     failed.push((key, events));
@@ -329,14 +438,15 @@ impl Shared {
         (std::mem::take(pending), std::mem::take(&mut buffer.flushes), buffer.closed)
     }
 
+    /// Writes lines of functions, long ones in pieces.
+    fn write_lines(&self, key: &Key, events: &[NewEvent]) -> Result<(), StoreError> {
+        if events.iter().any(|event| event.message.len() > record::EVENT_TEXT_BYTES) {
+            return self.write(key, &events.iter().flat_map(pieces_of).collect::<Vec<_>>());
+        }
+        self.write(key, events)
+    }
+
     fn write(&self, key: &Key, events: &[NewEvent]) -> Result<(), StoreError> {
-        let pieces: Vec<NewEvent>;
-        let events = if events.iter().any(|event| event.message.len() > record::EVENT_TEXT_BYTES) {
-            pieces = events.iter().flat_map(pieces_of).collect();
-            &pieces
-        } else {
-            events
-        };
         let group = self.group(key)?;
         let before = group.stored_bytes();
         group.append(events, self.segment_bounds)?;
@@ -385,9 +495,16 @@ impl Shared {
     /// The group, made when it is absent.
     fn group(&self, key: &Key) -> Result<Arc<Group>, StoreError> {
         self.open_group(key, |directory| {
-            let (scope, name) = (key.0.clone(), key.1.to_string());
-            Group::create(directory, Description { scope, name, created_at: (self.clock)() })
+            Group::create(directory, self.description(key, LogGroupSettings::default()))
         })
+    }
+
+    fn description(&self, key: &Key, settings: LogGroupSettings) -> Description {
+        Description { scope: key.0.clone(), name: key.1.to_string(), created_at: (self.clock)(), settings }
+    }
+
+    fn group_directory(&self, key: &Key) -> PathBuf {
+        self.scope_directory(&key.0).join(file_name(&key.1))
     }
 
     fn existing_group(&self, key: &Key) -> Result<Arc<Group>, StoreError> {
@@ -403,9 +520,9 @@ impl Shared {
         if let Some(group) = groups.get(key) {
             return Ok(group.clone());
         }
-        let directory = self.scope_directory(&key.0).join(file_name(&key.1));
+        let directory = self.group_directory(key);
         let group = match read_description(&directory) {
-            Some(_) => Group::open(&directory)?,
+            Some(description) => Group::open(&directory, &description.settings)?,
             None => absent(&directory)?,
         };
         if groups.len() >= OPEN_GROUPS {
@@ -429,6 +546,15 @@ impl Shared {
         let directories = sub_directories(scope_directory)?;
         let described = directories.into_iter().filter_map(|path| Some((read_description(&path)?, path)));
         Ok(described.map(|(description, path)| (path, description)).collect())
+    }
+}
+
+fn info(directory: &Path, description: Description) -> LogGroupInfo {
+    LogGroupInfo {
+        name: description.name,
+        created_at: description.created_at,
+        stored_bytes: directory_bytes(directory),
+        settings: description.settings,
     }
 }
 
