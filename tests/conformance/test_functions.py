@@ -135,7 +135,6 @@ def test_create_echoes_what_was_given(client, name):
         ({"Code": {"S3Bucket": "bucket", "S3Key": "key", "S3ObjectVersion": "7"}}, "InvalidParameterValueException", 400, "S3 Error Code: InvalidArgument. S3 Error Message: Invalid version id specified"),
         ({"Code": {"S3Bucket": "bucket"}}, "ValidationException", 400, "Value null at 'code.s3Key' failed to satisfy constraint: Member must not be null"),
         ({"Code": {"ImageUri": "image"}, "PackageType": "Image"}, "InvalidParameterValueException", 400, "PackageType Image is not supported"),
-        ({"TenancyConfig": {"TenantIsolationMode": "PER_TENANT"}}, "InvalidParameterValueException", 400, "TenancyConfig is not supported"),
         ({"Tags": {"lamplight:egress": "maybe"}}, "InvalidParameterValueException", 400, "takes 'on' or 'off'"),
         ({"FunctionName": "a" * 65}, "InvalidParameterValueException", 400, "at 'functionName' failed to satisfy constraint: Member must have length less than or equal to 64"),
         ({"FunctionName": "a*b"}, "ValidationException", 400, "Value 'a*b' at 'functionName' failed to satisfy constraint: Member must satisfy regular expression pattern: (arn:"),

@@ -6,7 +6,7 @@ use crate::asynchronous::worker::{QueueWorker, Wakeup};
 use crate::metrics::{Metrics, MetricsSnapshot};
 use crate::provisioned::Provisioning;
 use crate::request::{InvokeRequest, Running};
-use crate::resolve::{check_state, resolve};
+use crate::resolve::{check_state, check_tenant, resolve};
 use crate::starts::Starts;
 use crate::workers::{InstanceCounts, Workers};
 use lamplight_model::limits::{ACCOUNT_CONCURRENCY, ASYNC_PAYLOAD_BYTES, CALLS_PER_SECOND_AND_CONCURRENCY};
@@ -159,6 +159,7 @@ impl Invoker {
         check_event_size(request.payload.len())?;
         let version = self.resolve(&request.scope, &request.name, request.qualifier.as_ref()).await?;
         check_state(&version)?;
+        check_tenant(&version, request.tenant_id.as_ref())?;
         let now = (self.clock)();
         let event = QueuedEvent {
             request_id: request.request_id,
@@ -168,6 +169,7 @@ impl Invoker {
             qualifier: request.qualifier,
             client_context: request.client_context,
             trace_header: request.trace_header,
+            tenant_id: request.tenant_id,
             accepted_at: now,
             attempts: 0,
             not_before: now,
@@ -178,13 +180,10 @@ impl Invoker {
     }
 
     /// Whether `invoke` would find something to run; runs nothing. Fails as `invoke` does before it admits.
-    pub async fn dry_run(
-        &self,
-        scope: &Scope,
-        name: &FunctionName,
-        qualifier: Option<&Qualifier>,
-    ) -> Result<(), ServiceError> {
-        check_state(&*self.resolve(scope, name, qualifier).await?)
+    pub async fn dry_run(&self, request: &InvokeRequest) -> Result<(), ServiceError> {
+        let version = self.resolve(&request.scope, &request.name, request.qualifier.as_ref()).await?;
+        check_state(&version)?;
+        check_tenant(&version, request.tenant_id.as_ref())
     }
 
     /// The version a qualifier means now, whatever its state; see `resolve::resolve`.
@@ -242,6 +241,7 @@ impl Invoker {
         let arrived_at = (self.clock)();
         let version = self.resolve(&request.scope, &request.name, request.qualifier.as_ref()).await?;
         check_state(&version)?;
+        check_tenant(&version, request.tenant_id.as_ref())?;
         if !self.provisioning.is_told() {
             // In a box: it happens once.
             Box::pin(self.provisioning.tell()).await?;
@@ -327,6 +327,7 @@ fn invocation(request: InvokeRequest, version: Arc<FunctionVersion>, arrived_at:
         version,
         client_context: request.client_context,
         trace_header: request.trace_header,
+        tenant_id: request.tenant_id,
         arrived_at,
         log_tail: request.log_tail,
     }

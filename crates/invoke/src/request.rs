@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use lamplight_model::name::function_arn;
-use lamplight_model::{FunctionName, Qualifier, RequestId, Scope, VersionNumber};
+use lamplight_model::{FunctionName, Qualifier, RequestId, Scope, TenantId, VersionNumber};
 use lamplight_pool::Answer;
 
 /// One request to run a function. Parsed and authorised by the front door; not yet resolved.
@@ -20,6 +20,8 @@ pub struct InvokeRequest {
     pub client_context: Option<String>,
     /// `X-Amzn-Trace-Id` to hand on.
     pub trace_header: Option<String>,
+    /// `X-Amz-Tenant-Id`.
+    pub tenant_id: Option<TenantId>,
     /// The id that is in the response header, the context object, the log lines and the ledger.
     pub request_id: RequestId,
     /// Whether the caller wants the last 4 KiB of log in `Finished::log_tail`.
@@ -42,6 +44,7 @@ impl InvokeRequest {
             payload,
             client_context: None,
             trace_header: None,
+            tenant_id: None,
             request_id,
             log_tail: false,
         }

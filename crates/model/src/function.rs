@@ -186,6 +186,9 @@ pub struct FunctionVersion {
     pub code_signing_config_arn: Option<String>,
     /// Tags of the function (kept on `$LATEST`).
     pub tags: BTreeMap<String, String>,
+    /// `TenancyConfig.TenantIsolationMode` is `PER_TENANT`: instances are never shared between tenants. Fixed at creation.
+    #[serde(default)]
+    pub per_tenant: bool,
     /// Whether instances reach the public internet (tag `lamplight:egress`, default from the server).
     pub egress: Option<bool>,
 }
@@ -233,6 +236,7 @@ impl std::fmt::Debug for FunctionVersion {
             layers,
             code_signing_config_arn,
             tags,
+            per_tenant,
             egress,
         } = self;
         let environment = environment.as_ref().map(|variables| variables.keys().collect::<Vec<_>>());
@@ -265,6 +269,7 @@ impl std::fmt::Debug for FunctionVersion {
             .field("layers", layers)
             .field("code_signing_config_arn", code_signing_config_arn)
             .field("tags", tags)
+            .field("per_tenant", per_tenant)
             .field("egress", egress)
             .finish()
     }

@@ -2,6 +2,7 @@
 
 use crate::function::{FunctionVersion, VersionNumber};
 use crate::scope::Scope;
+use crate::tenant::TenantId;
 use crate::timestamp::Timestamp;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,8 @@ pub struct Invocation {
     pub client_context: Option<String>,
     /// `X-Amzn-Trace-Id` to hand on.
     pub trace_header: Option<String>,
+    /// Whose event it is; there when the version isolates tenants, and only then.
+    pub tenant_id: Option<TenantId>,
     /// When the caller's request arrived.
     pub arrived_at: Timestamp,
     /// Whether the caller wants the last 4 KiB of log.

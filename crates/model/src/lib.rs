@@ -16,6 +16,7 @@ pub mod name;
 pub mod policy;
 pub mod rate;
 pub mod scope;
+pub mod tenant;
 pub mod timestamp;
 
 pub use alias::{AdditionalVersion, Alias};
@@ -28,4 +29,5 @@ pub use layer::{AttachedLayer, LayerArn, LayerName, LayerStatement, LayerVersion
 pub use log_pattern::FilterPattern;
 pub use name::{FunctionName, FunctionReference, Qualifier};
 pub use scope::{AccountId, Region, Scope};
+pub use tenant::TenantId;
 pub use timestamp::Timestamp;

@@ -120,11 +120,14 @@ impl Pool {
     /// `ServiceException` while the server stops. What goes wrong later is in `AnswerParts::ended`.
     pub async fn run(self: &Arc<Self>, invocation: Invocation) -> Result<Answer, ServiceError> {
         let called_at = Instant::now();
-        if let Some(instance) = self.take_provisioned(&invocation.version) {
+        // What is provisioned belongs to no tenant.
+        if invocation.tenant_id.is_none()
+            && let Some(instance) = self.take_provisioned(&invocation.version)
+        {
             return Ok(self.warm(invocation, called_at, instance));
         }
         loop {
-            let (entry, grant) = self.acquire(&invocation.version, called_at).await?;
+            let (entry, grant) = self.acquire(&invocation, called_at).await?;
             match grant {
                 Grant::Instance(mut instance) => {
                     instance.room.phase = Phase::Running;
@@ -158,7 +161,7 @@ impl Pool {
 
     async fn acquire(
         self: &Arc<Self>,
-        version: &Arc<FunctionVersion>,
+        invocation: &Invocation,
         now: Instant,
     ) -> Result<(EntryId, Grant<Instance>), ServiceError> {
         let acquisition = {
@@ -166,7 +169,7 @@ impl Pool {
             if registry.is_closed() {
                 return Err(stopping());
             }
-            registry.acquire(version, now)
+            registry.acquire(&invocation.version, invocation.tenant_id.as_ref(), now)
         };
         for instance in acquisition.to_stop {
             self.stop(instance);

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use lamplight_model::billing::billed;
 use lamplight_model::limits::SYNC_PAYLOAD_BYTES;
 use lamplight_model::{
-    ColdStart, Invocation, InvocationReport, Outcome, OutcomeStatus, ServiceError, StartKind,
+    ColdStart, Invocation, InvocationReport, Outcome, OutcomeStatus, ServiceError, StartKind, TenantId,
 };
 use lamplight_runtime::{AnswerLimits, AnswerSink, Event, Reply};
 use lamplight_sandbox::{Exit, TemporaryVolume};
@@ -115,7 +115,7 @@ impl Run {
             StartFailure::Platform(error) => return self.no_instance(&id, error, None, sender),
             StartFailure::Entrypoint(reason) => {
                 let ending = documents::invalid_entrypoint(self.invocation.request_id, &reason);
-                journal.start(self.invocation.request_id, self.invocation.log_tail);
+                journal.start(self.invocation.request_id, self.tenant(), self.invocation.log_tail);
                 return self.end_without_instance(&id, &journal, ending, Duration::ZERO, sender).await;
             }
             StartFailure::Init { ending, duration, volume } => (ending, duration, volume),
@@ -126,7 +126,7 @@ impl Run {
         // The environment is reset and init runs again as part of this invocation, within its timeout.
         let begun = Instant::now();
         let limit = version.timeout();
-        journal.start(self.invocation.request_id, self.invocation.log_tail);
+        journal.start(self.invocation.request_id, self.tenant(), self.invocation.log_tail);
         let ended = request.start(volume, limit, Some(begun + limit)).await;
         match ended {
             Ok(ready) => {
@@ -169,7 +169,7 @@ impl Run {
                 // What was printed during init stands before START.
                 instance.body.drain_log();
             }
-            instance.journal.start(self.invocation.request_id, self.invocation.log_tail);
+            instance.journal.start(self.invocation.request_id, self.tenant(), self.invocation.log_tail);
         }
         let AnswerSender { body, content_type, ended: ended_sender, finished } = sender;
         let sink = AnswerSink { body, content_type };
@@ -224,7 +224,7 @@ impl Run {
                 billable,
             },
         );
-        let log_tail = instance.journal.report(&report);
+        let log_tail = instance.journal.report(&report, self.tenant());
         if healthy {
             self.pool.give_back(instance, ended);
         } else {
@@ -248,6 +248,7 @@ impl Run {
             invoked_arn: self.invocation.invoked_arn.clone(),
             trace_header: self.invocation.trace_header.clone(),
             client_context: self.invocation.client_context.clone(),
+            tenant_id: self.invocation.tenant_id.clone(),
             payload: self.invocation.payload.clone(),
         };
         let limits = AnswerLimits { buffered_bytes: SYNC_PAYLOAD_BYTES, stream: self.pool.config.stream };
@@ -285,6 +286,10 @@ impl Run {
                 }
             },
         }
+    }
+
+    fn tenant(&self) -> Option<&TenantId> {
+        self.invocation.tenant_id.as_ref()
     }
 
     fn exited(&self, exit: Exit) -> Conversed {
@@ -355,7 +360,7 @@ impl Run {
                 billable: true,
             },
         );
-        let log_tail = journal.report(&report);
+        let log_tail = journal.report(&report, self.tenant());
         let _ = finished.send(Finished { report, log_tail });
     }
 
@@ -379,7 +384,7 @@ impl Run {
                 billable: false,
             },
         );
-        let log_tail = journal.and_then(|journal| journal.report(&report));
+        let log_tail = journal.and_then(|journal| journal.report(&report, self.tenant()));
         drop(sender.body);
         let _ = sender.ended.send(Err(error));
         let _ = sender.finished.send(Finished { report, log_tail });

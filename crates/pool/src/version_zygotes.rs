@@ -235,7 +235,9 @@ impl Pool {
         plan: &RuntimePlan,
         init: Duration,
     ) {
+        // Its children would share memory layout and hash secret, which one tenant's code could tell of another's instance.
         let possible = self.config.zygotes
+            && !version.per_tenant
             && plan.family == RuntimeFamily::Python
             && BlankKind::of(version, plan, false).is_some();
         if possible

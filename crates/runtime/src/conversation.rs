@@ -4,7 +4,7 @@ use crate::frames::FrameConversation;
 use crate::http::{AboutFunction, HttpConversation};
 use crate::stream::{Pace, Passage, StreamLimits};
 use bytes::Bytes;
-use lamplight_model::RequestId;
+use lamplight_model::{RequestId, TenantId};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -25,6 +25,8 @@ pub struct Event {
     pub trace_header: Option<String>,
     /// `Lambda-Runtime-Client-Context`, decoded.
     pub client_context: Option<String>,
+    /// `Lambda-Runtime-Aws-Tenant-Id`.
+    pub tenant_id: Option<TenantId>,
     /// The event.
     pub payload: Bytes,
 }

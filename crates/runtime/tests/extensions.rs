@@ -75,6 +75,7 @@ fn invoke(
             invoked_arn: "arn:aws:lambda:us-east-1:000000000000:function:hello".to_owned(),
             trace_header: Some("Root=1-2-3".to_owned()),
             client_context: None,
+            tenant_id: None,
             payload: Bytes::from_static(b"{}"),
         };
         let limits = AnswerLimits { buffered_bytes: 1000, stream: StreamLimits::default() };

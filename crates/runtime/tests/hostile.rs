@@ -45,6 +45,7 @@ async fn invoke(conversation: &mut Conversation, payload: Bytes) -> Result<Reply
         invoked_arn: "arn".to_owned(),
         trace_header: None,
         client_context: None,
+        tenant_id: None,
         payload,
     };
     let drain = async { while pieces.recv().await.is_some() {} };

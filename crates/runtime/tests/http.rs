@@ -50,6 +50,7 @@ fn event(payload: &'static str) -> Event {
         invoked_arn: "arn:aws:lambda:us-east-1:000000000000:function:hello".to_owned(),
         trace_header: Some("Root=1-2-3".to_owned()),
         client_context: Some(r#"{"custom":{}}"#.to_owned()),
+        tenant_id: None,
         payload: Bytes::from_static(payload.as_bytes()),
     }
 }

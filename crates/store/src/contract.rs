@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lamplight_model::function::FunctionMarks;
 use lamplight_model::{
-    Alias, FunctionName, FunctionVersion, Qualifier, RequestId, Scope, Timestamp, VersionNumber,
+    Alias, FunctionName, FunctionVersion, Qualifier, RequestId, Scope, TenantId, Timestamp, VersionNumber,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,6 +81,8 @@ pub struct QueuedEvent {
     pub client_context: Option<String>,
     /// Trace header to hand on.
     pub trace_header: Option<String>,
+    /// Whose event it is.
+    pub tenant_id: Option<TenantId>,
     /// When it was accepted.
     pub accepted_at: Timestamp,
     /// Finished attempts that counted as tries.

@@ -86,6 +86,9 @@ pub fn configuration(version: &FunctionVersion, form: Form) -> Map<String, Value
         set("RuntimeVersionConfig", json!({"RuntimeVersionArn": runtime_version_arn(version)}));
     }
     set("LoggingConfig", logging(version));
+    if version.per_tenant {
+        set("TenancyConfig", json!({"TenantIsolationMode": "PER_TENANT"}));
+    }
     map
 }
 

@@ -30,6 +30,7 @@ pub async fn create(state: &ApiState, context: &Context, body: &Bytes) -> Result
     let architecture = read_architecture(&members, &mut violations)?;
     let package_type = members.string("PackageType")?;
     let tags = members.string_map("Tags")?.unwrap_or_default();
+    let per_tenant = read_tenancy(&members, &mut violations)?;
     let code_signing_config_arn = members.string("CodeSigningConfigArn")?;
     if let Some(arn) = &code_signing_config_arn {
         violations.fits(arn, "codeSigningConfigArn", &pattern::CODE_SIGNING_CONFIG_ARN);
@@ -64,7 +65,7 @@ pub async fn create(state: &ApiState, context: &Context, body: &Bytes) -> Result
         ));
     }
     settings.check(&members, false)?;
-    settings.check_snap_start(None)?;
+    settings.check_snap_start(None, per_tenant)?;
     let egress = tags::check(&tags)?;
     let architecture = check_architecture(state, architecture)?;
     let (Some(runtime), Some(handler)) = (&settings.runtime, &settings.handler) else {
@@ -117,6 +118,7 @@ pub async fn create(state: &ApiState, context: &Context, body: &Bytes) -> Result
         },
         tracing_mode: "PassThrough".to_owned(),
         snap_start: "None".to_owned(),
+        per_tenant,
         dead_letter_target_arn: None,
         kms_key_arn: None,
         vpc: None,
@@ -141,6 +143,17 @@ pub async fn create(state: &ApiState, context: &Context, body: &Bytes) -> Result
     }
     let shown = configuration(&version, Form { qualified: false, status: true });
     Ok(reply::json(StatusCode::CREATED, &Value::Object(shown)))
+}
+
+/// Whether `TenancyConfig` asks for instances that tenants do not share.
+fn read_tenancy(members: &Members<'_>, violations: &mut Violations) -> Result<bool, ApiError> {
+    const PATH: &str = "tenancyConfig.tenantIsolationMode";
+    let Some(tenancy) = members.object("TenancyConfig")? else { return Ok(false) };
+    match tenancy.string("TenantIsolationMode")? {
+        Some(mode) => violations.one_of(&mode, PATH, &["PER_TENANT"]),
+        None => violations.missing(PATH),
+    }
+    Ok(true)
 }
 
 /// GetFunction.

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 use lamplight_invoke::{InvokeRequest, Running};
-use lamplight_model::{ErrorCode, ServiceError, Timestamp, VersionNumber, limits};
+use lamplight_model::{ErrorCode, ServiceError, TenantId, Timestamp, VersionNumber, limits};
 use serde::de::IgnoredAny;
 
 // Made once: a name given as text is parsed again at each use.
@@ -23,13 +23,11 @@ const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-ver
 const INVOCATION_TYPE: HeaderName = HeaderName::from_static("x-amz-invocation-type");
 const LOG_TYPE: HeaderName = HeaderName::from_static("x-amz-log-type");
 const CLIENT_CONTEXT: HeaderName = HeaderName::from_static("x-amz-client-context");
-const REFUSED: [(HeaderName, &str); 2] = [
-    (HeaderName::from_static("x-amz-tenant-id"), "Tenant isolation (X-Amz-Tenant-Id)"),
-    (
-        HeaderName::from_static("x-amz-durable-execution-name"),
-        "Durable execution (X-Amz-Durable-Execution-Name)",
-    ),
-];
+const TENANT_ID: HeaderName = HeaderName::from_static("x-amz-tenant-id");
+const REFUSED: [(HeaderName, &str); 1] = [(
+    HeaderName::from_static("x-amz-durable-execution-name"),
+    "Durable execution (X-Amz-Durable-Execution-Name)",
+)];
 
 /// How a function is to be run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +84,7 @@ pub async fn invoke(
 
 /// Whether a request would find something to run: 204 without a body.
 pub async fn dry_run(state: &ApiState, request: InvokeRequest) -> Result<Response, ApiError> {
-    state.invoker.dry_run(&request.scope, &request.name, request.qualifier.as_ref()).await?;
+    state.invoker.dry_run(&request).await?;
     Ok(reply::empty(StatusCode::NO_CONTENT))
 }
 
@@ -120,13 +118,14 @@ pub async fn request(
     body: Body,
     types: &[&str],
 ) -> Result<(InvocationType, InvokeRequest), ApiError> {
-    let (target, invocation_type, client_context, log_tail) = match head(context, label, types) {
-        Ok(head) => head,
-        Err(error) => {
-            body::discard(body).await;
-            return Err(error);
-        }
-    };
+    let Head { target, invocation_type, client_context, tenant_id, log_tail } =
+        match head(context, label, types) {
+            Ok(head) => head,
+            Err(error) => {
+                body::discard(body).await;
+                return Err(error);
+            }
+        };
     let payload = read_payload(body, invocation_type, invocation_type.payload_limit()).await?;
     check_json(&payload)?;
     let trace_header = context.header(TRACE_ID).map_or_else(|| new_trace_header(state.now()), str::to_owned);
@@ -134,11 +133,19 @@ pub async fn request(
         InvokeRequest::new(target.scope, target.name, target.qualifier, context.request_id, payload);
     request.client_context = client_context;
     request.trace_header = Some(trace_header);
+    request.tenant_id = tenant_id;
     request.log_tail = log_tail;
     Ok((invocation_type, request))
 }
 
-type Head = (Target, InvocationType, Option<String>, bool);
+/// What of a request can be known before its payload is read.
+struct Head {
+    target: Target,
+    invocation_type: InvocationType,
+    client_context: Option<String>,
+    tenant_id: Option<TenantId>,
+    log_tail: bool,
+}
 
 /// Everything that can be checked before the payload is read.
 fn head(context: &Context, label: &str, types: &[&str]) -> Result<Head, ApiError> {
@@ -153,6 +160,7 @@ fn head(context: &Context, label: &str, types: &[&str]) -> Result<Head, ApiError
     };
     let log_type = context.header(LOG_TYPE).unwrap_or("None");
     violations.one_of(log_type, "logType", &["None", "Tail"]);
+    let tenant_id = tenant_id(context, &mut violations);
     violations.finish()?;
     for (header, what) in REFUSED {
         if context.headers.contains_key(header) {
@@ -160,7 +168,17 @@ fn head(context: &Context, label: &str, types: &[&str]) -> Result<Head, ApiError
         }
     }
     let client_context = context.headers.get(CLIENT_CONTEXT).map(|value| decode(value.as_bytes()));
-    Ok((target, invocation_type, client_context.transpose()?, log_type == "Tail"))
+    let client_context = client_context.transpose()?;
+    Ok(Head { target, invocation_type, client_context, tenant_id, log_tail: log_type == "Tail" })
+}
+
+/// `X-Amz-Tenant-Id`.
+fn tenant_id(context: &Context, violations: &mut Violations) -> Option<TenantId> {
+    let given = context.headers.get(TENANT_ID)?;
+    let text = String::from_utf8_lossy(given.as_bytes());
+    violations.length(&text, "tenantId", TenantId::MOST_CHARACTERS);
+    violations.pattern(&text, "tenantId", TenantId::fits_pattern(&text), TenantId::PATTERN);
+    TenantId::parse(&text)
 }
 
 /// The client context: at most 3,583 bytes of base64 of a JSON object.

@@ -23,6 +23,14 @@ pub fn absent() -> ApiError {
     ApiError::not_found("The resource you requested does not exist.")
 }
 
+/// What a function that keeps tenants apart cannot have: nobody says there whose event it is. AWS's text is not published.
+/// Source: Lambda developer guide, "Tenant isolation", limitations.
+pub fn not_for_tenants(what: &str) -> ApiError {
+    ApiError::invalid_parameter(format!(
+        "{what} is not supported for functions enabled with tenancy configuration."
+    ))
+}
+
 /// The version that is meant, through an alias, too; `None` when there is no such function, version or alias.
 pub async fn find(state: &ApiState, target: &Target) -> Result<Option<Arc<FunctionVersion>>, ApiError> {
     match target.load(state).await {

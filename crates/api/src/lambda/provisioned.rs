@@ -5,6 +5,7 @@
 
 use crate::http::{ApiError, Context, Members, Response, page, reply};
 use crate::lambda::functions::marker;
+use crate::lambda::owned;
 use crate::lambda::reference::Target;
 use crate::lambda::validation::Violations;
 use crate::state::ApiState;
@@ -12,8 +13,9 @@ use bytes::Bytes;
 use http::StatusCode;
 use lamplight_invoke::provisioned::unpublished;
 use lamplight_invoke::{Provisioned, ProvisionedQualifier, ProvisionedStatus};
-use lamplight_model::Qualifier;
+use lamplight_model::{FunctionVersion, Qualifier};
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 /// Rows of a page, and the greatest `MaxItems`.
 const PAGE_ROWS: usize = 50;
@@ -38,7 +40,9 @@ pub async fn put(
     }
     let target = target(context, label, violations)?;
     let Some(qualifier) = provisionable(&target) else { return Err(unpublished().into()) };
-    check_exists(state, &target).await?;
+    if check_exists(state, &target).await?.per_tenant {
+        return Err(owned::not_for_tenants("Provisioned Concurrency"));
+    }
     let executions = executions.and_then(|executions| usize::try_from(executions).ok()).unwrap_or(usize::MAX);
     let provisioning = state.invoker.provisioning();
     let provisioned = provisioning.put(&target.scope, &target.name, qualifier, executions).await?;
@@ -126,9 +130,8 @@ async fn existing(state: &ApiState, target: &Target) -> Result<ProvisionedQualif
 }
 
 /// Fails with AWS's texts: another one for an alias than for a version.
-async fn check_exists(state: &ApiState, target: &Target) -> Result<(), ApiError> {
-    let loaded = target.load(state).await;
-    loaded.map(drop).map_err(|error| match target.qualifier {
+async fn check_exists(state: &ApiState, target: &Target) -> Result<Arc<FunctionVersion>, ApiError> {
+    target.load(state).await.map_err(|error| match target.qualifier {
         Some(Qualifier::Alias(_)) if error.status == StatusCode::NOT_FOUND => {
             ApiError::not_found(format!("Cannot find alias arn: {}", target.arn()))
         }

@@ -13,7 +13,7 @@ const MODEL_SIZE_MIB: i64 = 32_768;
 /// Greatest `Timeout` of the service model; ordinary functions have less.
 const MODEL_TIMEOUT_SECONDS: i64 = 5_400;
 /// Members that would change how a function runs and that nothing here honours yet. They are refused by name:
-/// silently dropping `TenancyConfig` would give up an isolation that was asked for.
+/// silently dropping one would run the function another way than was asked for.
 const UNSERVED: &[&str] = &[
     "AcceleratorConfig",
     "CapacityProviderConfig",
@@ -21,7 +21,6 @@ const UNSERVED: &[&str] = &[
     "ImageConfig",
     "PublishTo",
     "RuntimeConfig",
-    "TenancyConfig",
 ];
 /// Largest `/tmp` of a function with SnapStart, MiB.
 const SNAP_START_DISK_MIB: i64 = 512;
@@ -221,11 +220,16 @@ impl Settings {
         Ok(())
     }
 
-    /// Whether what the function will be can have SnapStart, when it asks for it. `latest` is the function so far.
+    /// Whether what the function will be can have SnapStart, when it asks for it. `latest` is the function so far,
+    /// `per_tenant` whether it keeps tenants apart.
     ///
     /// Fails with `InvalidParameterValueException`: for a runtime with AWS's text, for disk and file systems with one of
     /// our own, as AWS's are not published. Source: Lambda developer guide, "SnapStart", supported features.
-    pub fn check_snap_start(&self, latest: Option<&FunctionVersion>) -> Result<(), ApiError> {
+    pub fn check_snap_start(
+        &self,
+        latest: Option<&FunctionVersion>,
+        per_tenant: bool,
+    ) -> Result<(), ApiError> {
         let apply_on = self.snap_start.as_deref().or(latest.map(|latest| latest.snap_start.as_str()));
         if apply_on != Some("PublishedVersions") {
             return Ok(());
@@ -238,6 +242,9 @@ impl Settings {
         };
         if let Some(runtime) = runtime.filter(|runtime| !has_snap_start(runtime)) {
             return refused(runtime);
+        }
+        if per_tenant {
+            return refused("TenancyConfig");
         }
         let disk_mib =
             self.ephemeral_storage_mib.or(latest.map(|latest| i64::from(latest.ephemeral_storage_mib)));
@@ -508,7 +515,6 @@ mod tests {
             r#"{"VpcConfig":{"SubnetIds":["s"]}}"#,
             Err((PARAMETER, "SubnetIds and SecurityIds must coexist")),
         );
-        check(r#"{"TenancyConfig":{"TenantIsolationMode":"PER_TENANT"}}"#, Err((PARAMETER, "TenancyConfig")));
         check(r#"{"LoggingConfig":{"LogFormat":"XML"}}"#, Err((VALIDATION, "[JSON, Text]")));
         check(
             r#"{"LoggingConfig":{"LogFormat":"Text","SystemLogLevel":"INFO"}}"#,
@@ -542,7 +548,7 @@ mod tests {
                 let request = format!(r#"{{"Runtime":{request},"SnapStart":{{"ApplyOn":"{apply_on}"}}}}"#);
                 let members = Members::parse(request.as_bytes()).unwrap();
                 let settings = Settings::read(&members, &mut Violations::default()).unwrap();
-                match settings.check_snap_start(None) {
+                match settings.check_snap_start(None, false) {
                     Ok(()) => assert_eq!(expected, "", "{request}"),
                     Err(error) => {
                         assert!(

@@ -80,7 +80,13 @@ pub async fn configuration(
     violations.finish()?;
     let latest = target.load_latest(state).await?;
     settings.check(&members, latest.logging.json)?;
-    settings.check_snap_start(Some(&latest))?;
+    if members.has("TenancyConfig") {
+        // No member of this request on AWS, which would ignore it: whoever sends it means an isolation there is not.
+        return Err(ApiError::invalid_parameter(
+            "TenancyConfig cannot be changed after a function was created.",
+        ));
+    }
+    settings.check_snap_start(Some(&latest), latest.per_tenant)?;
     check_revision(members.string("RevisionId")?.as_deref(), &latest)?;
     check_changeable(&latest)?;
     let mut changed = FunctionVersion::clone(&latest);

@@ -87,8 +87,10 @@ pub async fn create(
 ) -> Result<Response, ApiError> {
     let (target, given) = read(context, label, body, true)?;
     let _write = state.configuration_writes.lock().await;
-    if owned::find(state, &target).await?.is_none() {
-        return Err(ApiError::not_found(NO_FUNCTION));
+    match owned::find(state, &target).await? {
+        None => return Err(ApiError::not_found(NO_FUNCTION)),
+        Some(version) if version.per_tenant => return Err(owned::not_for_tenants("Function URL")),
+        Some(_) => {}
     }
     if owned::get::<FunctionUrl>(state, KIND, &target).await?.is_some() {
         return Err(ApiError::conflict(format!(

@@ -58,6 +58,7 @@ async fn run(invoker: &Arc<Invoker>, event: &QueuedEvent, keeps_answer: bool) ->
         payload: event.payload.clone(),
         client_context: event.client_context.clone(),
         trace_header: event.trace_header.clone(),
+        tenant_id: event.tenant_id.clone(),
         request_id: event.request_id,
         log_tail: false,
     };

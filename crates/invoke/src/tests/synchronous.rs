@@ -2,7 +2,7 @@ use super::*;
 use crate::workers::InstanceCounts;
 use crate::workers::fake::FakeRun;
 use crate::workers::{Workers, contract};
-use lamplight_model::{ErrorCode, Invocation, OutcomeStatus, ServiceError};
+use lamplight_model::{ErrorCode, Invocation, OutcomeStatus, ServiceError, TenantId};
 use lamplight_pool::{Answer, AnswerParts, ProvisionedState, ProvisionedTarget};
 use tokio::sync::Semaphore;
 
@@ -17,7 +17,7 @@ async fn body(answer: &mut AnswerParts) -> String {
 async fn check_refused(funnel: &Funnel, request: InvokeRequest, code: ErrorCode, message: &str) {
     let error = funnel.invoker.invoke(request.clone()).await.map(|_| ()).unwrap_err();
     assert_eq!((error.code, error.message.as_str()), (code, message));
-    let dry = funnel.invoker.dry_run(&request.scope, &request.name, request.qualifier.as_ref()).await;
+    let dry = funnel.invoker.dry_run(&request).await;
     assert_eq!(dry, Err(error.clone()), "a dry run says the same");
     assert_eq!(funnel.invoker.enqueue(request).await, Err(error), "so does an event");
     assert!(funnel.workers.begun().is_empty());
@@ -264,8 +264,50 @@ async fn the_fake_keeps_the_contract() {
         payload: Bytes::from_static(b"{\"n\":1}"),
         client_context: None,
         trace_header: None,
+        tenant_id: None,
         arrived_at: START,
         log_tail: false,
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_tenant_is_named_exactly_where_tenants_are_kept_apart() {
+    let funnel = Funnel::new(FakeWorkers::echo());
+    let mut isolated = function("isolated");
+    isolated.per_tenant = true;
+    funnel.create(isolated).await;
+    funnel.create(function("plain")).await;
+    for (name, tenant, text) in [
+        ("isolated", None, "is enabled with tenancy configuration. Add a valid tenant ID"),
+        ("plain", Some("blue"), "is not enabled with tenancy configuration. Remove the tenant ID"),
+        ("isolated", Some("blue"), ""),
+        ("plain", None, ""),
+    ] {
+        let mut call = request(name, None, "{}");
+        call.tenant_id = tenant.and_then(TenantId::parse);
+        let refusals = [
+            funnel.invoker.dry_run(&call).await.err(),
+            funnel
+                .invoker
+                .enqueue(InvokeRequest { request_id: RequestId(uuid::Uuid::new_v4()), ..call.clone() })
+                .await
+                .err(),
+            funnel.invoker.invoke(call).await.err(),
+        ];
+        for refusal in refusals {
+            match refusal {
+                None => assert_eq!(text, "", "{name} for {tenant:?}"),
+                Some(error) => {
+                    assert_eq!(error.code, ErrorCode::InvalidParameterValueException);
+                    assert!(
+                        !text.is_empty() && error.message.contains(text),
+                        "{name} for {tenant:?}: {error}"
+                    );
+                }
+            }
+        }
+    }
+    let tenants: Vec<_> = funnel.workers.begun().into_iter().map(|begun| begun.tenant_id).collect();
+    assert_eq!(tenants, [TenantId::parse("blue"), None]);
 }

@@ -91,7 +91,8 @@ impl Node {
         let lifecycle = Lifecycle { state: FunctionState::Pending, ..active() };
         let version = FunctionVersion { code, lifecycle, timeout_seconds: 60, ..function(function_name) };
         self.opened.store.put_version(version, Expect::Absent).await.unwrap();
-        while self.invoker.dry_run(&Scope::default(), &name(function_name), None).await.is_err() {
+        let target = request(function_name, None, "{}");
+        while self.invoker.dry_run(&target).await.is_err() {
             changes.changed().await.unwrap();
         }
     }
@@ -178,6 +179,7 @@ async fn the_pool_keeps_the_contract_of_workers() {
         payload: Bytes::from_static(b"{\"n\": 1}"),
         client_context: None,
         trace_header: None,
+        tenant_id: None,
         arrived_at: (system_clock())(),
         log_tail: false,
     })

@@ -6,7 +6,7 @@ use crate::Clock;
 use crate::initialization::InitializationType;
 use bytes::Bytes;
 use lamplight_model::{
-    ColdStart, FunctionVersion, InvocationReport, OutcomeStatus, RequestId, StartKind, Timestamp,
+    ColdStart, FunctionVersion, InvocationReport, OutcomeStatus, RequestId, StartKind, TenantId, Timestamp,
 };
 use lamplight_store::Logs;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -95,9 +95,9 @@ impl Journal {
     }
 
     /// An invocation begins; `keep_tail` when its caller wants the last 4 KiB.
-    pub fn start(&self, request_id: RequestId, keep_tail: bool) {
+    pub fn start(&self, request_id: RequestId, tenant: Option<&TenantId>, keep_tail: bool) {
         *self.lock() = keep_tail.then(Tail::default);
-        self.platform(&PlatformLine::Start { request_id });
+        self.platform(&PlatformLine::Start { request_id, tenant });
     }
 
     /// Why the platform ended an invocation: its deadline.
@@ -129,8 +129,8 @@ impl Journal {
     }
 
     /// END and REPORT. Gives the tail if it was kept.
-    pub fn report(&self, report: &InvocationReport) -> Option<Bytes> {
-        self.platform(&PlatformLine::Report { report });
+    pub fn report(&self, report: &InvocationReport, tenant: Option<&TenantId>) -> Option<Bytes> {
+        self.platform(&PlatformLine::Report { report, tenant });
         self.lock().take().map(Tail::finish)
     }
 

@@ -5,7 +5,7 @@
 
 use crate::initialization::InitializationType;
 use lamplight_model::{
-    ColdStart, FunctionVersion, InvocationReport, OutcomeStatus, RequestId, StartKind, Timestamp,
+    ColdStart, FunctionVersion, InvocationReport, OutcomeStatus, RequestId, StartKind, TenantId, Timestamp,
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -74,6 +74,8 @@ pub enum PlatformLine<'a> {
     Start {
         /// Which.
         request_id: RequestId,
+        /// Whose event it is, on functions that keep tenants apart.
+        tenant: Option<&'a TenantId>,
     },
     /// What the platform has to say about a failure.
     Note {
@@ -88,6 +90,8 @@ pub enum PlatformLine<'a> {
     Report {
         /// Its record.
         report: &'a InvocationReport,
+        /// Whose event it was.
+        tenant: Option<&'a TenantId>,
     },
 }
 
@@ -113,14 +117,14 @@ impl PlatformLine<'_> {
                     status_word(*status),
                 )]
             }
-            Self::Start { request_id } => {
+            Self::Start { request_id, .. } => {
                 vec![format!("START RequestId: {request_id} Version: {}\n", version.version)]
             }
             Self::Note { request_id, text, prefixed: true } => {
                 vec![format!("{} {request_id} {text}\n\n", now.iso_format())]
             }
             Self::Note { text, prefixed: false, .. } => vec![format!("{text}\n")],
-            Self::Report { report } => {
+            Self::Report { report, .. } => {
                 vec![format!("END RequestId: {}\n", report.request_id), report.report_line()]
             }
         }
@@ -184,20 +188,30 @@ impl PlatformLine<'_> {
                     (SystemLevel::Warn, "platform.initReport", report),
                 ]
             }
-            Self::Start { request_id } => vec![(
-                SystemLevel::Info,
-                "platform.start",
-                json!({ "requestId": request_id, "version": version.version.to_string() }),
-            )],
+            Self::Start { request_id, tenant } => {
+                let mut start = json!({ "requestId": request_id, "version": version.version.to_string() });
+                add_tenant(&mut start, *tenant);
+                vec![(SystemLevel::Info, "platform.start", start)]
+            }
             Self::Note { request_id, text, .. } => {
                 vec![(SystemLevel::Warn, "platform.fault", json!({ "requestId": request_id, "fault": text }))]
             }
-            Self::Report { report } => report_objects(report),
+            Self::Report { report, tenant } => report_objects(report, *tenant),
         }
     }
 }
 
-fn report_objects(report: &InvocationReport) -> Vec<(SystemLevel, &'static str, Value)> {
+/// Source: Lambda developer guide, "Monitoring Lambda functions with tenant isolation": in JSON logs only.
+fn add_tenant(record: &mut Value, tenant: Option<&TenantId>) {
+    if let Some(tenant) = tenant {
+        record["tenantId"] = json!(tenant);
+    }
+}
+
+fn report_objects(
+    report: &InvocationReport,
+    tenant: Option<&TenantId>,
+) -> Vec<(SystemLevel, &'static str, Value)> {
     let succeeded = report.outcome.status == OutcomeStatus::Success;
     let duration = rounded(Duration::from_micros(report.duration_us));
     let mut done = json!({
@@ -215,6 +229,8 @@ fn report_objects(report: &InvocationReport) -> Vec<(SystemLevel, &'static str, 
             "maxMemoryUsedMB": report.max_memory_used_mib,
         },
     });
+    add_tenant(&mut done, tenant);
+    add_tenant(&mut summary, tenant);
     if let Some(error_type) = &report.outcome.error_type {
         done["errorType"] = json!(error_type);
         summary["errorType"] = json!(error_type);

@@ -4,7 +4,7 @@ use super::idle::Idle;
 use super::phase::Phase;
 use super::{EntryId, Registry};
 use crate::policy::{Shortage, fits, victims};
-use lamplight_model::FunctionVersion;
+use lamplight_model::{FunctionVersion, TenantId};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -50,10 +50,15 @@ pub(super) struct Waiting<I> {
 }
 
 impl<I> Registry<I> {
-    /// An instance for `version`: the most recently used idle one, else room for a new one, else a place in
-    /// the queue.
-    pub fn acquire(&mut self, version: &Arc<FunctionVersion>, now: Instant) -> Acquisition<I> {
-        let (entry_id, mut to_stop) = self.find_or_create(version, now);
+    /// An instance for `version`, and for `tenant` alone if there is one: the most recently used idle one, else room for
+    /// a new one, else a place in the queue.
+    pub fn acquire(
+        &mut self,
+        version: &Arc<FunctionVersion>,
+        tenant: Option<&TenantId>,
+        now: Instant,
+    ) -> Acquisition<I> {
+        let (entry_id, mut to_stop) = self.find_or_create(version, tenant, now);
         let acquired = self.acquire_in(entry_id, now, &mut to_stop);
         Acquisition { entry: entry_id, acquired, to_stop }
     }
@@ -69,7 +74,7 @@ impl<I> Registry<I> {
         if self.closed || !self.waiting.is_empty() {
             return (None, Vec::new());
         }
-        let (entry_id, to_stop) = self.find_or_create(version, now);
+        let (entry_id, to_stop) = self.find_or_create(version, None, now);
         (self.reserve_in(entry_id), to_stop)
     }
 
@@ -122,7 +127,7 @@ impl<I> Registry<I> {
         if self.closed || !self.waiting.is_empty() {
             return Vec::new();
         }
-        let (entry_id, mut to_stop) = self.find_or_create(version, now);
+        let (entry_id, mut to_stop) = self.find_or_create(version, None, now);
         let claim = self.entries.get(&entry_id).map_or(0, super::versions::Entry::claim_bytes);
         let evicted = self.evict(Shortage { memory_bytes: claim, instances: 1 }, now);
         self.counters.evictions += evicted.len() as u64;

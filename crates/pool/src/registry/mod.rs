@@ -31,7 +31,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 use versions::Entry;
 
-/// A function version at one revision (and with one network setting): instances are reused within it only.
+/// A function version at one revision (with one network setting, and of one tenant if it keeps them apart): instances are
+/// reused within it only.
 pub type EntryId = u64;
 
 const MIB: u64 = 1024 * 1024;

@@ -3,8 +3,8 @@
 use super::*;
 use crate::policy::HISTOGRAM_BIN;
 use crate::testing::version;
-use lamplight_model::FunctionVersion;
 use lamplight_model::rate::Rate;
+use lamplight_model::{FunctionVersion, TenantId};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -39,7 +39,7 @@ impl Node {
     }
 
     fn acquire(&mut self, version: &Arc<FunctionVersion>) -> Acquisition<&'static str> {
-        self.registry.acquire(version, self.now)
+        self.registry.acquire(version, None, self.now)
     }
 
     /// Expects room, and makes it a running instance.
@@ -528,4 +528,49 @@ fn room_is_made_for_what_is_to_be_ready_unless_calls_wait() {
     assert!(matches!(place.try_recv(), Ok(Grant::Room(CLAIM))));
     node.registry.release(entry, CLAIM, Phase::Starting);
     assert!(node.registry.reserve(&two, node.now).0.is_some());
+}
+
+#[test]
+fn tenants_have_instances_of_their_own() {
+    let mut node = Node::with_room_for(4);
+    let hello = FunctionVersion { per_tenant: true, ..version("hello", "provided") };
+    let hello = Arc::new(hello);
+    let tenant = |id| TenantId::parse(id);
+    let acquire = |node: &mut Node, version: &Arc<FunctionVersion>, id| {
+        let acquisition = node.registry.acquire(version, tenant(id).as_ref(), node.now);
+        if matches!(acquisition.acquired, Acquired::Granted(Grant::Room(_))) {
+            node.registry.change(acquisition.entry, CLAIM, Phase::Starting, Phase::Running);
+        }
+        acquisition
+    };
+    let blue = acquire(&mut node, &hello, "blue").entry;
+    assert_eq!(node.finish(blue, "of blue"), None);
+    let green = acquire(&mut node, &hello, "green");
+    assert_eq!(
+        (green.to_stop.len(), instance_of(green.acquired)),
+        (0, None),
+        "green starts its own, blue's stays"
+    );
+    assert_ne!(green.entry, blue);
+    assert_eq!(node.finish(green.entry, "of green"), None);
+    assert_eq!(instance_of(acquire(&mut node, &hello, "blue").acquired), Some("of blue"));
+    assert_eq!(node.finish(blue, "of blue"), None);
+
+    // Nobody knows the tenant of a predicted call.
+    node.later(3_600);
+    assert!(node.registry.take_prewarms(node.now, 8).is_empty());
+
+    // A new revision ends those of every tenant, with the first call or with the news of it.
+    let mut new = FunctionVersion::clone(&hello);
+    (new.revision_id, new.last_modified) =
+        ("new".to_owned(), hello.last_modified.plus(Duration::from_secs(1)));
+    let new = Arc::new(new);
+    let mut retired = node.registry.renew(&new, node.now);
+    retired.sort_unstable();
+    assert_eq!(retired, ["of blue", "of green"]);
+    let again = acquire(&mut node, &new, "green");
+    assert_eq!((again.to_stop.len(), instance_of(again.acquired)), (0, None));
+    assert_eq!(node.finish(again.entry, "new of green"), None);
+    assert!(node.registry.renew(&new, node.now).is_empty(), "it is what is stored");
+    assert_eq!(instance_of(acquire(&mut node, &new, "green").acquired), Some("new of green"));
 }

@@ -1,11 +1,11 @@
-//! The versions instances belong to: found by revision, retired by the next one, forgotten when nobody calls.
+//! The versions (and tenants) instances belong to: found by revision, retired by the next one, forgotten when nobody calls.
 
 use super::history::History;
 use super::idle::Idle;
 use super::phase::PhaseCounts;
 use super::{EntryId, MIB, Registry};
 use crate::policy::claim_bytes;
-use lamplight_model::{FunctionName, FunctionVersion, Scope, VersionNumber};
+use lamplight_model::{FunctionName, FunctionVersion, Scope, TenantId, VersionNumber};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -13,6 +13,8 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(super) struct Entry<I> {
     pub(super) version: Arc<FunctionVersion>,
+    /// Whose instances these are; nobody else gets one of them.
+    pub(super) tenant: Option<TenantId>,
     /// Most recently used last.
     pub(super) idle: Vec<Idle<I>>,
     pub(super) counts: PhaseCounts,
@@ -31,7 +33,11 @@ impl<I> Entry<I> {
 
     /// Whether an instance started ahead would be its only one and a call is still predicted.
     pub(super) fn may_prewarm(&self, now: Instant) -> bool {
-        !self.retired && self.counts.total() == self.counts.stopping && self.history.predicts(now)
+        // Nobody knows the tenant of a call that is only predicted.
+        !self.version.per_tenant
+            && !self.retired
+            && self.counts.total() == self.counts.stopping
+            && self.history.predicts(now)
     }
 }
 
@@ -50,10 +56,10 @@ impl<I> Registry<I> {
     pub fn renew(&mut self, version: &Arc<FunctionVersion>, now: Instant) -> Vec<I> {
         let known =
             self.entries.values().any(|entry| !entry.retired && same_version(&entry.version, version));
-        if !known || self.find(version).is_some() {
+        if !known || self.find(version, None).is_some() {
             return Vec::new();
         }
-        self.find_or_create(version, now).1
+        self.find_or_create(version, None, now).1
     }
 
     /// The versions that have an instance or may get one without a call.
@@ -98,36 +104,29 @@ impl<I> Registry<I> {
     pub(super) fn find_or_create(
         &mut self,
         version: &Arc<FunctionVersion>,
+        tenant: Option<&TenantId>,
         now: Instant,
     ) -> (EntryId, Vec<I>) {
-        match self.find(version) {
+        match self.find(version, tenant) {
             Some(entry_id) => (entry_id, Vec::new()),
             None => {
                 let to_stop = self.retire_older(version);
-                (self.create(version, now), to_stop)
+                (self.create(version, tenant, now), to_stop)
             }
         }
     }
 
-    fn find(&self, version: &Arc<FunctionVersion>) -> Option<EntryId> {
+    fn find(&self, version: &Arc<FunctionVersion>, tenant: Option<&TenantId>) -> Option<EntryId> {
         let ids = self.by_revision.get(version.revision_id.as_str())?;
         ids.iter().copied().find(|id| {
             self.entries.get(id).is_some_and(|entry| {
-                let known = &entry.version;
-                if Arc::ptr_eq(known, version) {
-                    return true;
-                }
-                known.version == version.version
-                    && known.name == version.name
-                    && known.egress == version.egress
-                    && known.code == version.code
-                    && known.layers == version.layers
-                    && known.scope == version.scope
+                entry.tenant.as_ref() == tenant
+                    && (Arc::ptr_eq(&entry.version, version) || same_revision(&entry.version, version))
             })
         })
     }
 
-    fn create(&mut self, version: &Arc<FunctionVersion>, now: Instant) -> EntryId {
+    fn create(&mut self, version: &Arc<FunctionVersion>, tenant: Option<&TenantId>, now: Instant) -> EntryId {
         self.next_id += 1;
         let id = self.next_id;
         // A call that was resolved before an update and arrives after the first call of the new revision
@@ -136,7 +135,11 @@ impl<I> Registry<I> {
             same_version(&entry.version, version) && entry.version.last_modified > version.last_modified
         });
         // The newest of the older ones: its history is the whole history.
-        let older = self.entries.values_mut().rev().find(|entry| same_version(&entry.version, version));
+        let older = self
+            .entries
+            .values_mut()
+            .rev()
+            .find(|entry| same_version(&entry.version, version) && entry.tenant.as_ref() == tenant);
         let new = History::new(self.bounds.histogram_bin);
         let history = match older.filter(|_| !retired) {
             Some(older) => std::mem::replace(&mut older.history, new),
@@ -146,6 +149,7 @@ impl<I> Registry<I> {
             id,
             Entry {
                 version: version.clone(),
+                tenant: tenant.cloned(),
                 idle: Vec::new(),
                 counts: PhaseCounts::default(),
                 highest_seen_bytes: 0,
@@ -159,8 +163,12 @@ impl<I> Registry<I> {
     }
 
     fn retire_older(&mut self, version: &FunctionVersion) -> Vec<I> {
-        let retired =
-            self.retire(|known| same_version(known, version) && known.last_modified <= version.last_modified);
+        // Those of this revision are of other tenants.
+        let retired = self.retire(|known| {
+            same_version(known, version)
+                && known.last_modified <= version.last_modified
+                && !same_revision(known, version)
+        });
         self.counters.retirements += retired.len() as u64;
         retired
     }
@@ -175,6 +183,17 @@ impl<I> Registry<I> {
         // create, which has a revision of its own.
         self.take_idle(&ids)
     }
+}
+
+/// Whether instances of one are instances of the other.
+fn same_revision(one: &FunctionVersion, other: &FunctionVersion) -> bool {
+    one.revision_id == other.revision_id
+        && one.version == other.version
+        && one.name == other.name
+        && one.egress == other.egress
+        && one.code == other.code
+        && one.layers == other.layers
+        && one.scope == other.scope
 }
 
 fn same_version(one: &FunctionVersion, other: &FunctionVersion) -> bool {

@@ -171,6 +171,7 @@ pub fn invocation(version: &Arc<FunctionVersion>, payload: &str) -> Invocation {
         payload: Bytes::copy_from_slice(payload.as_bytes()),
         client_context: None,
         trace_header: None,
+        tenant_id: None,
         arrived_at: Timestamp::from_system(SystemTime::now()),
         log_tail: true,
     }
@@ -210,6 +211,7 @@ fn version(name: &str, runtime: &str, code: CodeDigest) -> FunctionVersion {
         },
         tracing_mode: "PassThrough".to_owned(),
         snap_start: "None".to_owned(),
+        per_tenant: false,
         dead_letter_target_arn: None,
         kms_key_arn: None,
         vpc: None,

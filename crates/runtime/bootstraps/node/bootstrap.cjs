@@ -261,7 +261,7 @@ function withErrors(key, value) {
 }
 
 function jsonLine(timestamp, level, values) {
-  const line = { timestamp, level, requestId: current?.id };
+  const line = { timestamp, level, requestId: current?.id, tenantId: current?.tenantId };
   if (values.length === 1) {
     try {
       return JSON.stringify({ ...line, message: values[0] }, withErrors);
@@ -565,7 +565,7 @@ function stringify(result) {
 /** Runs one event; resolves when its answer has been sent. */
 function invoke(handler, header, payload) {
   return new Promise((resolve) => {
-    const invocation = { id: header.request_id, answered: false, streaming: false };
+    const invocation = { id: header.request_id, tenantId: header.tenant_id, answered: false, streaming: false };
     current = invocation;
     if (header.trace_id) process.env._X_AMZN_TRACE_ID = header.trace_id;
     else delete process.env._X_AMZN_TRACE_ID;

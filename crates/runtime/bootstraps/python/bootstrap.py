@@ -419,7 +419,7 @@ class LambdaContext:
 
 def invoke(handler, header, payload):
     """Runs one event and sends the answer."""
-    Current.request_id = header["request_id"]
+    Current.request_id, Current.tenant_id = header["request_id"], header.get("tenant_id")
     trace_id = header.get("trace_id")
     if trace_id:
         os.environ["_X_AMZN_TRACE_ID"] = trace_id

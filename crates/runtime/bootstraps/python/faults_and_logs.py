@@ -48,6 +48,8 @@ def make_log_handler(logging):
                 line["errorMessage"] = str(record.exc_info[1])
             if Current.request_id:
                 line["requestId"] = Current.request_id
+            if Current.tenant_id:
+                line["tenantId"] = Current.tenant_id
             if "stackTrace" in line:
                 line["location"] = f"{record.pathname}:{record.funcName}:{record.lineno}"
             for key, value in vars(record).items():
@@ -113,6 +115,8 @@ def log_error(document):
     OUTPUTS.finish()
     if JSON_LOG:
         line = {"timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "level": "ERROR", **document}
+        if Current.tenant_id:
+            line["tenantId"] = Current.tenant_id
         send(log_frame(encode(line) + b"\n"))
         return
     text = "[ERROR]"

@@ -15,6 +15,7 @@ fn event() -> Arc<Event> {
         invoked_arn: "arn".to_owned(),
         trace_header: None,
         client_context: None,
+        tenant_id: None,
         payload: Bytes::new(),
     })
 }

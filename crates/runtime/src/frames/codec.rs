@@ -210,6 +210,9 @@ pub struct InvokeHeader<'a> {
     pub trace_id: Option<&'a str>,
     /// Decoded JSON text.
     pub client_context: Option<&'a str>,
+    /// Whose event it is; absent on functions that do not keep tenants apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant_id: Option<&'a str>,
 }
 
 /// The bytes of an `invoke` frame up to the event, which follows verbatim (so that it is not copied).

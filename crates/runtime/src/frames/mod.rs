@@ -18,6 +18,7 @@ use crate::conversation::{
 use crate::stream::StreamLimits;
 use bytes::Bytes;
 use codec::{BEGIN, InvokeHeader, encode_init, encode_invoke};
+use lamplight_model::TenantId;
 use std::io::{IoSlice, Write as _};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -193,6 +194,7 @@ impl FrameConversation {
             invoked_arn: &event.invoked_arn,
             trace_id: event.trace_header.as_deref(),
             client_context: event.client_context.as_deref(),
+            tenant_id: event.tenant_id.as_ref().map(TenantId::as_str),
         };
         let head = encode_invoke(&header, event.payload.len())
             .map_err(|error| ConversationError::Protocol(error.to_string()))?;

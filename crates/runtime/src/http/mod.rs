@@ -148,6 +148,7 @@ pub(crate) async fn serve_once(data: &[u8]) -> std::io::Result<()> {
         invoked_arn: "arn".to_owned(),
         trace_header: None,
         client_context: None,
+        tenant_id: None,
         payload: bytes::Bytes::from_static(b"{}"),
     };
     let limits = AnswerLimits { buffered_bytes: 1000, stream: StreamLimits::default() };

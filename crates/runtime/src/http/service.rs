@@ -11,6 +11,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::Incoming;
+use lamplight_model::TenantId;
 use std::convert::Infallible;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
@@ -95,8 +96,9 @@ async fn next(exchange: &Arc<Exchange>, line: &OwnedFd) -> Response<Body> {
         .header("Lambda-Runtime-Deadline-Ms", event.deadline_ms)
         .header("Lambda-Runtime-Invoked-Function-Arn", &event.invoked_arn);
     for (name, value) in [
-        ("Lambda-Runtime-Trace-Id", &event.trace_header),
-        ("Lambda-Runtime-Client-Context", &event.client_context),
+        ("Lambda-Runtime-Trace-Id", event.trace_header.as_deref()),
+        ("Lambda-Runtime-Client-Context", event.client_context.as_deref()),
+        ("Lambda-Runtime-Aws-Tenant-Id", event.tenant_id.as_ref().map(TenantId::as_str)),
     ] {
         // A value that no header can hold (a line break) is left out rather than failing the event.
         if let Some(value) = value

@@ -165,6 +165,7 @@ impl Bootstrap {
             invoked_arn: "arn:aws:lambda:us-east-1:000000000000:function:hello".to_owned(),
             trace_header: Some("Root=1-2-3".to_owned()),
             client_context: Some(r#"{"custom":{"x":"y"}}"#.to_owned()),
+            tenant_id: None,
             payload: Bytes::copy_from_slice(payload.as_bytes()),
         };
         let collect = async {

@@ -10,7 +10,7 @@
 //! functions, not at events, and a million events of one do not slow the others.
 
 use crate::contract::{ClaimedEvent, DeadLetter, EventCounts, QueuedEvent, Release, StoreError};
-use lamplight_model::{AccountId, FunctionName, Qualifier, Region, RequestId, Scope, Timestamp};
+use lamplight_model::{AccountId, FunctionName, Qualifier, Region, RequestId, Scope, TenantId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -67,8 +67,8 @@ pub(super) fn enqueue(connection: &Connection, event: &QueuedEvent) -> Result<()
             // Not the number SQLite would choose: that of the newest event is free again when it becomes a dead letter,
             // whose payload keeps it.
             "INSERT INTO event (id, queue, request_id, due, attempts, not_before, accepted_at,
-                                qualifier, client_context, trace_header)
-             VALUES ((SELECT ifnull(max(event), 0) + 1 FROM event_payload), ?1, ?2, ?3, ?4, ?3, ?5, ?6, ?7, ?8)",
+                                qualifier, client_context, trace_header, tenant_id)
+             VALUES ((SELECT ifnull(max(event), 0) + 1 FROM event_payload), ?1, ?2, ?3, ?4, ?3, ?5, ?6, ?7, ?8, ?9)",
         )
         .and_then(|mut statement| {
             statement.insert(params![
@@ -80,6 +80,7 @@ pub(super) fn enqueue(connection: &Connection, event: &QueuedEvent) -> Result<()
                 event.qualifier.as_ref().map(ToString::to_string),
                 event.client_context,
                 event.trace_header,
+                event.tenant_id.as_ref().map(TenantId::as_str),
             ])
         });
     let id = match inserted {
@@ -162,7 +163,7 @@ fn claim_of_queue(
         let mut statement = connection
             .prepare_cached(
                 "SELECT request_id, attempts, not_before, accepted_at, qualifier, client_context, trace_header,
-                        payload, event.id, event.claim + 1
+                        payload, tenant_id, event.id, event.claim + 1
                  FROM event JOIN event_payload ON event_payload.event = event.id
                  WHERE queue = ? AND due <= ? ORDER BY due, event.id LIMIT ?",
             )
@@ -170,7 +171,7 @@ fn claim_of_queue(
         let mut rows = statement.query(params![queue.id, now.0, limit as i64]).map_err(failed(doing))?;
         while let Some(row) = rows.next().map_err(failed(doing))? {
             let event = event(row, queue.scope.clone(), queue.function.clone())?;
-            let (id, claim): (i64, i64) = (get(row, 8)?, get(row, 9)?);
+            let (id, claim): (i64, i64) = (get(row, 9)?, get(row, 10)?);
             found.push((id, ClaimedEvent { event, claim: claim.unsigned_abs() }));
         }
     }
@@ -290,7 +291,7 @@ fn bury(
         doing,
         "INSERT INTO dead_letter
          SELECT event.id, queue, scope, function, request_id, attempts, not_before, accepted_at, qualifier,
-                client_context, trace_header, ?, ?, ?
+                client_context, trace_header, ?, ?, ?, tenant_id
          FROM event JOIN event_queue ON event_queue.id = event.queue WHERE event.id = ?",
         params![condition, error, now.0, event],
     )?;
@@ -409,7 +410,7 @@ pub(super) fn dead_letters(
     let mut statement = connection
         .prepare_cached(
             "SELECT request_id, attempts, not_before, accepted_at, qualifier, client_context, trace_header,
-                    payload, condition, error, dead_at
+                    payload, tenant_id, condition, error, dead_at
              FROM dead_letter JOIN event_payload USING (event)
              WHERE scope = ? AND function = ? ORDER BY dead_at DESC, event DESC LIMIT ?",
         )
@@ -420,15 +421,15 @@ pub(super) fn dead_letters(
     while let Some(row) = rows.next().map_err(failed(doing))? {
         letters.push(DeadLetter {
             event: event(row, scope.clone(), function.clone())?,
-            condition: get(row, 8)?,
-            error: get(row, 9)?,
-            dead_at: Timestamp(get(row, 10)?),
+            condition: get(row, 9)?,
+            error: get(row, 10)?,
+            dead_at: Timestamp(get(row, 11)?),
         });
     }
     Ok(letters)
 }
 
-/// Columns 0 to 7 in the order of the statements above.
+/// Columns 0 to 8 in the order of the statements above.
 fn event(row: &Row<'_>, scope: Scope, function: FunctionName) -> Result<QueuedEvent, StoreError> {
     let qualifier: Option<String> = get(row, 4)?;
     let qualifier = match qualifier {
@@ -436,6 +437,14 @@ fn event(row: &Row<'_>, scope: Scope, function: FunctionName) -> Result<QueuedEv
         Some(text) => Some(
             Qualifier::parse(&text)
                 .ok_or_else(|| StoreError::failed("failed to decode a qualifier", text))?,
+        ),
+    };
+    let tenant_id: Option<String> = get(row, 8)?;
+    let tenant_id = match tenant_id {
+        None => None,
+        // One that cannot be read must not become an event of nobody.
+        Some(text) => Some(
+            TenantId::parse(&text).ok_or_else(|| StoreError::failed("failed to decode a tenant id", text))?,
         ),
     };
     Ok(QueuedEvent {
@@ -446,6 +455,7 @@ fn event(row: &Row<'_>, scope: Scope, function: FunctionName) -> Result<QueuedEv
         payload: get::<Vec<u8>>(row, 7)?.into(),
         client_context: get(row, 5)?,
         trace_header: get(row, 6)?,
+        tenant_id,
         accepted_at: Timestamp(get(row, 3)?),
         attempts: get(row, 1)?,
         not_before: Timestamp(get(row, 2)?),
