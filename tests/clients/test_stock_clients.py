@@ -1,6 +1,7 @@
 """The stock runtime clients, unmodified, as custom runtimes: what other people's packages bring with them."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from support import streams
 
 CACHE = Path(__file__).parents[2] / ".cache"
+SEVERAL = {"lamplight:max-concurrency": "3"}
 
 
 def tree(directory: Path, *names: str) -> dict[str, bytes]:
@@ -43,20 +45,26 @@ def check_client(function):
     assert function.ok({"n": 2})["event"] == {"n": 2}
 
 
-@pytest.mark.covers("runtime:awslambdaric", client="awslambdaric 4.2.2")
-def test_awslambdaric(deploy):
+def aws_lambda_ric_of_python(source: str) -> dict[str, bytes | str]:
+    """A package with the stock Python client and `app.py`."""
     site = need(next((CACHE / "python/lib").glob("python3.*/site-packages"), CACHE / "python"), "awslambdaric")
     native = [path.name for path in site.glob("runtime_client*.so")]
     files = tree(site, "awslambdaric", "snapshot_restore_py.py", "simplejson", *native)
     assert any(name.startswith("awslambdaric/") for name in files)
     files["bootstrap"] = '#!/bin/sh\ncd /var/task\nexport PYTHONPATH=/var/task\nexec /usr/bin/python3 -m awslambdaric "$_HANDLER"\n'
-    files["app.py"] = """
+    files["app.py"] = source
+    return files
+
+
+@pytest.mark.covers("runtime:awslambdaric", client="awslambdaric 4.2.2")
+def test_awslambdaric(deploy):
+    files = aws_lambda_ric_of_python("""
 import os
 def handler(event, context):
     if event.get("do") == "fail": raise RuntimeError("asked to fail")
     if event.get("do") == "exit": os._exit(7)
     return {"event": event, "request_id": context.aws_request_id, "arn": context.invoked_function_arn}
-"""
+""")
     check_client(deploy(files, runtime="provided.al2023", handler="app.handler"))
 
 
@@ -129,3 +137,38 @@ def test_lambda_runtime_streams(deploy):
     # This client writes the prelude of an HTTP answer before every stream.
     prelude = b'{"statusCode":200,"headers":{"content-type":"application/octet-stream"},"cookies":[]}' + b"\0" * 8
     check_stream(function, streams.Gate(deploy), prelude)
+
+
+def check_several_at_once(function):
+    """Each of three events waits until all are there, which is so in one instance only."""
+    with ThreadPoolExecutor(3) as threads:
+        answers = [call.result() for call in [threads.submit(function.invoke, {"do": "meet", "meet": 3, "n": n}) for n in range(3)]]
+    assert [answer.error for answer in answers] == [None] * 3, [answer.log for answer in answers]
+    assert [answer.json["event"]["n"] for answer in answers] == [0, 1, 2]
+    assert [answer.json["request_id"] for answer in answers] == [answer.request_id for answer in answers]
+    assert len({answer.json["log_stream"] for answer in answers}) == 1
+    return {answer.json["process"] for answer in answers}
+
+
+@pytest.mark.covers("operation:Several events at once", client="lambda_runtime 1.5")
+def test_lambda_runtime_takes_several_at_once(deploy):
+    program = need(CACHE / "rust-runtime/release/bootstrap", "the function built with lambda_runtime").read_bytes()
+    if b"AWS_LAMBDA_MAX_CONCURRENCY" not in program:
+        pytest.skip("the function of an earlier release takes one event after the other (cargo xtask tools builds it anew)")
+    processes = check_several_at_once(deploy({"bootstrap": program}, runtime="provided.al2023", handler="unused", Tags=SEVERAL))
+    assert len(processes) == 1, "its workers are tasks"
+
+
+@pytest.mark.covers("operation:Several events at once", client="awslambdaric 4.2.2")
+def test_awslambdaric_takes_several_at_once(deploy):
+    files = aws_lambda_ric_of_python("""
+import os, time
+def handler(event, context):
+    os.makedirs("/tmp/meet", exist_ok=True)
+    open("/tmp/meet/" + context.aws_request_id, "w").close()
+    while len(os.listdir("/tmp/meet")) < event["meet"]:
+        time.sleep(0.005)
+    return {"event": event, "request_id": context.aws_request_id, "process": os.getpid(), "log_stream": context.log_stream_name}
+""")
+    processes = check_several_at_once(deploy(files, runtime="provided.al2023", handler="app.handler", Tags=SEVERAL))
+    assert len(processes) == 3, "its workers are processes"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 from botocore.exceptions import ClientError
 
 from support import functions
 from support.errors import ABSENT, INVALID, NOT_FOUND, VALIDATION, arn, members, refused
 from support.functions import PYTHON, ROLE, zip_of
+from support.server import BINARY
 
 SOURCE = {"app.py": "def handler(event, context): return event"}
 
@@ -236,3 +239,44 @@ def test_what_is_configured_for_an_alias_is_its_own_and_goes_with_it(client, ali
     for call in (client.get_policy, client.get_function_url_config, client.get_function_event_invoke_config):
         assert refused(call, **live)[:2] == NOT_FOUND
     assert client.get_function_url_config(FunctionName=alias)["FunctionUrl"] == own["FunctionUrl"]
+
+
+HOOKS = {
+    "app.py": """
+    import os
+    from snapshot_restore_py import register_before_snapshot, register_after_restore
+    seen = []
+    @register_before_snapshot
+    def before(): seen.append("before")
+    @register_after_restore
+    def after():
+        seen.append("after")
+        if os.environ.get("FAIL"): raise ValueError("the hook was asked to fail")
+    def handler(event, context): return [seen, os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"]]
+    """
+}
+
+
+@pytest.mark.covers("field:SnapStart")
+def test_snap_start_of_published_versions(new_server):
+    server = new_server().start()
+    # Python 3.13 on the interpreter that every host has.
+    subprocess.run([BINARY, "--data-dir", str(server.data_directory), "runtime", "alias", f"python3.13={PYTHON}"], check=True)
+    client = server.client()
+    snap = {"Runtime": "python3.13", "SnapStart": {"ApplyOn": "PublishedVersions"}}
+    function = functions.create(server, HOOKS, runtime="python3.13", SnapStart=snap["SnapStart"])
+    published = client.publish_version(FunctionName=function.name)
+    on = {"ApplyOn": "PublishedVersions", "OptimizationStatus": "On"}
+    assert published["SnapStart"] == on
+    assert client.get_function_configuration(FunctionName=function.name, Qualifier="1")["SnapStart"] == on
+    assert client.get_function_configuration(FunctionName=function.name)["SnapStart"] == on | {"OptimizationStatus": "Off"}
+    assert function.ok() == [[], "on-demand"]
+    client.get_waiter("published_version_active").wait(FunctionName=function.name, Qualifier="1", WaiterConfig={"Delay": 1})
+    for _ in range(2):
+        assert function.ok(Qualifier="1") == [["before", "after"], "snap-start"]
+    function.update(Environment={"Variables": {"FAIL": "1"}})
+    version = client.publish_version(FunctionName=function.name)["Version"]
+    assert refused(client.invoke, FunctionName=function.name, Qualifier=version) == (
+        "SnapStartException", 400, "The afterRestore() runtime hook encountered an error. For more information, check the Amazon CloudWatch logs."
+    )
+    assert function.ok() == [[], "on-demand"]

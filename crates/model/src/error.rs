@@ -24,6 +24,7 @@ pub enum ErrorCode {
     AccessDeniedException,
     EFSMountFailureException,
     NotImplementedException,
+    SnapStartException,
 }
 
 /// An error with a text for the caller.

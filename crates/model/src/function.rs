@@ -191,6 +191,9 @@ pub struct FunctionVersion {
     pub per_tenant: bool,
     /// Whether instances reach the public internet (tag `lamplight:egress`, default from the server).
     pub egress: Option<bool>,
+    /// Events one instance is given at once (tag `lamplight:max-concurrency`); one after the other when absent.
+    #[serde(default)]
+    pub max_concurrency: Option<u16>,
 }
 
 /// What is kept on `$LATEST` and is no part of the configuration: changing it makes no new revision.
@@ -200,6 +203,8 @@ pub struct FunctionMarks {
     pub tags: BTreeMap<String, String>,
     /// What the tags say about egress.
     pub egress: Option<bool>,
+    /// What they say about events at once.
+    pub max_concurrency: Option<u16>,
     /// ARN of the code-signing configuration.
     pub code_signing_config_arn: Option<String>,
 }
@@ -238,6 +243,7 @@ impl std::fmt::Debug for FunctionVersion {
             tags,
             per_tenant,
             egress,
+            max_concurrency,
         } = self;
         let environment = environment.as_ref().map(|variables| variables.keys().collect::<Vec<_>>());
         formatter
@@ -271,6 +277,7 @@ impl std::fmt::Debug for FunctionVersion {
             .field("tags", tags)
             .field("per_tenant", per_tenant)
             .field("egress", egress)
+            .field("max_concurrency", max_concurrency)
             .finish()
     }
 }
@@ -281,6 +288,7 @@ impl FunctionVersion {
         FunctionMarks {
             tags: self.tags.clone(),
             egress: self.egress,
+            max_concurrency: self.max_concurrency,
             code_signing_config_arn: self.code_signing_config_arn.clone(),
         }
     }
@@ -289,6 +297,7 @@ impl FunctionVersion {
     pub fn set_marks(&mut self, marks: FunctionMarks) {
         self.tags = marks.tags;
         self.egress = marks.egress;
+        self.max_concurrency = marks.max_concurrency;
         self.code_signing_config_arn = marks.code_signing_config_arn;
     }
 
@@ -300,6 +309,28 @@ impl FunctionVersion {
     /// The ARN with this version's number, `...:$LATEST` for the unpublished one.
     pub fn qualified_arn(&self) -> String {
         function_arn(&self.scope, &self.name, Some(&self.version.into()))
+    }
+
+    /// Events one instance is given at once, at least one.
+    pub fn concurrency(&self) -> usize {
+        usize::from(self.max_concurrency.unwrap_or(1).max(1))
+    }
+
+    /// Whether an instance of one is an instance of the other: the same revision with the same marks that instances know.
+    pub fn runs_as(&self, other: &Self) -> bool {
+        self.revision_id == other.revision_id
+            && self.version == other.version
+            && self.name == other.name
+            && self.egress == other.egress
+            && self.max_concurrency == other.max_concurrency
+            && self.code == other.code
+            && self.layers == other.layers
+            && self.scope == other.scope
+    }
+
+    /// Whether its instances are to start from a snapshot: SnapStart is for published versions.
+    pub fn has_snap_start(&self) -> bool {
+        matches!(self.version, VersionNumber::Published(_)) && self.snap_start == "PublishedVersions"
     }
 
     /// Every package its instances have mounted: its own, and its layers'.

@@ -180,6 +180,9 @@ fn platform_variables(
         ("_AWS_XRAY_DAEMON_PORT", "2000".to_owned()),
         ("_HANDLER", version.handler.clone()),
     ]);
+    if version.concurrency() > 1 {
+        variables.insert("AWS_LAMBDA_MAX_CONCURRENCY", version.concurrency().to_string());
+    }
     if plan.family != RuntimeFamily::Provided {
         variables.insert("AWS_EXECUTION_ENV", format!("AWS_Lambda_{}", version.runtime));
     }

@@ -13,7 +13,8 @@ pub mod pool;
 pub mod provisioned;
 pub mod registry;
 pub mod rest;
-pub mod snapshot;
+pub mod slots;
+mod snapshot;
 
 mod blanks;
 mod carried;

@@ -13,6 +13,7 @@ use crate::provisioned::keeper::{self, Provisioned};
 use crate::registry::{Acquired, Bounds, EntryId, Grant, Phase, Registry};
 use crate::rest::Rest;
 use crate::run::{AnswerSender, Run, VolumePromise};
+use crate::slots::{Joined, Slot, Slots, Starting};
 use crate::snapshot::Snapshot;
 use crate::version_zygotes::VersionZygotes;
 use crate::zygotes::Zygotes;
@@ -52,6 +53,7 @@ pub struct Pool {
     pub(crate) zygotes: Zygotes,
     pub(crate) version_zygotes: VersionZygotes,
     pub(crate) provisioned: Provisioned,
+    pub(crate) slots: Slots,
     pub(crate) builds: Semaphore,
     pub(crate) compilations: Compilations,
     /// Cancelled when runs in flight are to end at once.
@@ -99,6 +101,7 @@ impl Pool {
             zygotes: Zygotes::default(),
             version_zygotes: VersionZygotes::new(config.version_zygotes),
             provisioned: Provisioned::default(),
+            slots: Slots::default(),
             abort: CancellationToken::new(),
             runtimes,
             registry: Mutex::new(Registry::new(bounds)),
@@ -120,11 +123,22 @@ impl Pool {
     /// `ServiceException` while the server stops. What goes wrong later is in `AnswerParts::ended`.
     pub async fn run(self: &Arc<Self>, invocation: Invocation) -> Result<Answer, ServiceError> {
         let called_at = Instant::now();
+        let mut starting = None;
+        if invocation.version.concurrency() > 1 {
+            match self.join(&invocation) {
+                Joined::Slot(slot) => return Ok(self.in_slot(invocation, called_at, slot)),
+                Joined::Soon(slot) => match slot.await {
+                    Ok(slot) => return Ok(self.in_slot(invocation, called_at, slot)),
+                    Err(_) => starting = Some(self.begin(&invocation)),
+                },
+                Joined::Nothing(begun) => starting = Some(begun),
+            }
+        }
         // What is provisioned belongs to no tenant.
         if invocation.tenant_id.is_none()
             && let Some(instance) = self.take_provisioned(&invocation.version)
         {
-            return Ok(self.warm(invocation, called_at, instance));
+            return Ok(self.warm(invocation, called_at, instance, starting));
         }
         loop {
             let (entry, grant) = self.acquire(&invocation, called_at).await?;
@@ -136,13 +150,13 @@ impl Pool {
                         self.stop(instance);
                         continue;
                     }
-                    return Ok(self.warm(invocation, called_at, instance));
+                    return Ok(self.warm(invocation, called_at, instance, starting));
                 }
                 Grant::Room(claim_bytes) => {
                     let room = Room::granted(self, entry, claim_bytes);
                     let plan = (self.runtimes)(&invocation.version.runtime)?;
                     let (sender, parts) = channels();
-                    let run = Run { pool: self.clone(), invocation, queued: called_at.elapsed() };
+                    let run = Run { pool: self.clone(), invocation, queued: called_at.elapsed(), starting };
                     let rest = Rest::new(self.tracked(run.cold(room, plan, sender)));
                     return Ok(Answer::attached(parts, rest, FedBy::Others));
                 }
@@ -150,10 +164,25 @@ impl Pool {
         }
     }
 
-    fn warm(self: &Arc<Self>, invocation: Invocation, called_at: Instant, instance: Instance) -> Answer {
+    fn in_slot(self: &Arc<Self>, invocation: Invocation, called_at: Instant, slot: Slot) -> Answer {
         let begun = Instant::now();
         let queued = begun.saturating_duration_since(called_at);
-        let run = Run { pool: self.clone(), invocation, queued };
+        let run = Run { pool: self.clone(), invocation, queued, starting: None };
+        let (sender, parts) = channels();
+        let rest = Rest::new(self.tracked(run.in_slot(slot, None, begun, true, sender)));
+        Answer::attached(parts, rest, FedBy::Others)
+    }
+
+    fn warm(
+        self: &Arc<Self>,
+        invocation: Invocation,
+        called_at: Instant,
+        instance: Instance,
+        starting: Option<Starting>,
+    ) -> Answer {
+        let begun = Instant::now();
+        let queued = begun.saturating_duration_since(called_at);
+        let run = Run { pool: self.clone(), invocation, queued, starting };
         let fed_by = if instance.body.conversation.has_own_tasks() { FedBy::Others } else { FedBy::Run };
         let (sender, parts) = channels();
         Answer::attached(parts, Rest::new(self.tracked(run.warm(instance, begun, sender))), fed_by)
@@ -271,6 +300,21 @@ impl Pool {
             let Instance { body, room, .. } = instance;
             drop(body.stop().await);
             drop(room);
+        });
+    }
+
+    /// The same for one whose `/tmp` goes to the next instance of its version.
+    pub(crate) fn stop_and_carry(&self, mut instance: Instance) {
+        instance.room.change(Phase::Stopping);
+        drop(instance.provisioned.take());
+        let carried = self.promise_volume(instance.room.entry);
+        self.tasks.spawn(async move {
+            let Instance { body, room, .. } = instance;
+            let volume = body.stop().await;
+            drop(room);
+            if let Some(volume) = volume {
+                let _ = carried.send(volume);
+            }
         });
     }
 

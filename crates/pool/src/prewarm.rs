@@ -8,6 +8,7 @@ use crate::instance::{Instance, Room};
 use crate::pool::Pool;
 use crate::run::init_status;
 use crate::start::{StartFailure, StartRequest};
+use lamplight_model::limits::PROVISIONED_INIT_SECONDS;
 use lamplight_model::{FunctionVersion, OutcomeStatus, ServiceError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,10 +61,20 @@ impl Pool {
         version: &Arc<FunctionVersion>,
     ) -> Result<(), PrewarmFailure> {
         let room = self.reserve(version).ok_or(PrewarmFailure::NoRoom)?;
-        let (initialization, limit) = (InitializationType::OnDemand, self.config.init_limit);
+        let (initialization, limit) = (InitializationType::of_call(version), self.init_limit_of(version));
         let instance = self.start_ahead(version, room, initialization, limit).await?;
         self.settle(instance);
         Ok(())
+    }
+
+    /// How long the init of an instance may take that a call needs. Longer with SnapStart, which AWS does it ahead for.
+    /// Source: Lambda developer guide, "Lambda execution environment lifecycle", init phase.
+    pub(crate) fn init_limit_of(&self, version: &FunctionVersion) -> Duration {
+        let limit = self.config.init_limit;
+        if version.has_snap_start() {
+            return limit.max(Duration::from_secs(PROVISIONED_INIT_SECONDS)).max(version.timeout());
+        }
+        limit
     }
 
     /// Free room for an instance of `version`, counted as starting. `None` when there is none.

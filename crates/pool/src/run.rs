@@ -6,6 +6,8 @@
 //! nothing ready --- init (10 s) -+   failed: START, init again within the timeout ("suppressed init")
 //! ```
 
+mod in_slot;
+
 use crate::answer::{Ended, Finished};
 use crate::documents::{self, Ending};
 use crate::initialization::InitializationType;
@@ -14,12 +16,14 @@ use crate::log::Journal;
 use crate::plan::RuntimePlan;
 use crate::pool::Pool;
 use crate::registry::Phase;
+use crate::slots::Starting;
 use crate::start::{InitEnding, LAST_WORDS, StartFailure, StartRequest, exit_behind, micros};
 use bytes::Bytes;
 use lamplight_model::billing::billed;
 use lamplight_model::limits::SYNC_PAYLOAD_BYTES;
 use lamplight_model::{
-    ColdStart, Invocation, InvocationReport, Outcome, OutcomeStatus, ServiceError, StartKind, TenantId,
+    ColdStart, ErrorCode, FunctionVersion, Invocation, InvocationReport, Outcome, OutcomeStatus,
+    ServiceError, StartKind, TenantId,
 };
 use lamplight_runtime::{AnswerLimits, AnswerSink, Event, Reply};
 use lamplight_sandbox::{Exit, TemporaryVolume};
@@ -49,6 +53,8 @@ pub struct Run {
     pub invocation: Invocation,
     /// Waiting for room or an instance.
     pub queued: Duration,
+    /// For a function that takes several events at once: who else waits for this instance.
+    pub starting: Option<Starting>,
 }
 
 /// What the report says besides what the invocation itself tells.
@@ -64,7 +70,7 @@ struct Measured {
 
 /// How the instance of an invocation came to be, when it was started for it.
 #[derive(Clone, Copy)]
-struct Cold {
+pub struct Cold {
     /// Init duration to bill, if any.
     init: Option<Duration>,
     kind: StartKind,
@@ -94,12 +100,13 @@ impl Run {
 
     /// Starts an instance and runs on it.
     pub async fn cold(mut self, mut room: Room, plan: RuntimePlan, sender: AnswerSender) {
-        let (id, journal) = self.pool.new_journal(&self.invocation.version, InitializationType::OnDemand);
+        let initialization = InitializationType::of_call(&self.invocation.version);
+        let (id, journal) = self.pool.new_journal(&self.invocation.version, initialization);
         journal.init_start(&plan.version_label, &plan.version_arn(&self.invocation.version.scope.region));
         let volume = self.pool.carried.take(room.entry).await;
         let (pool, version) = (self.pool.clone(), self.invocation.version.clone());
         let request = StartRequest { pool: &pool, version: &version, plan: &plan, journal: &journal };
-        let failure = match request.start(volume, pool.config.init_limit, None).await {
+        let failure = match request.start(volume, pool.init_limit_of(&version), None).await {
             Ok(mut ready) => {
                 self.queued += ready.waited;
                 let cold = Cold { init: Some(ready.init()), kind: ready.kind, breakdown: ready.cold_start };
@@ -147,6 +154,10 @@ impl Run {
                     let _ = pool.carried.promise(room.entry, Instant::now()).send(volume);
                     pool.wake_maintenance();
                 }
+                if is_of_restore(&version, &ending) {
+                    let error = ServiceError::new(ErrorCode::SnapStartException, RESTORE_FAILED);
+                    return self.no_instance(&id, error, Some(&journal), sender);
+                }
                 let ending = self.init_ending(ending);
                 self.end_without_instance(&id, &journal, ending, begun.elapsed().min(limit), sender).await;
             }
@@ -155,6 +166,24 @@ impl Run {
 
     /// `begun` is when the invocation's time began, `announce` whether START is still to be written.
     async fn on_instance(
+        mut self,
+        instance: Instance,
+        cold: Option<Cold>,
+        begun: Instant,
+        announce: bool,
+        sender: AnswerSender,
+    ) {
+        match self.starting.take() {
+            None => self.alone_on_instance(instance, cold, begun, announce, sender).await,
+            // In a box: most functions take one event after the other.
+            Some(starting) => {
+                let slot = starting.open(instance);
+                Box::pin(self.in_slot(slot, cold, begun, announce, sender)).await;
+            }
+        }
+    }
+
+    async fn alone_on_instance(
         self,
         mut instance: Instance,
         cold: Option<Cold>,
@@ -239,18 +268,22 @@ impl Run {
         let _ = finished.send(Finished { report, log_tail });
     }
 
-    async fn converse(&self, body: &mut Body, sink: AnswerSink, deadline: Instant) -> Conversed {
-        let request_id = self.invocation.request_id;
+    fn event(&self, deadline: Instant) -> Event {
         let remaining = deadline.saturating_duration_since(Instant::now());
-        let event = Event {
-            request_id,
+        Event {
+            request_id: self.invocation.request_id,
             deadline_ms: (self.pool.target.clock)().plus(remaining).as_millis(),
             invoked_arn: self.invocation.invoked_arn.clone(),
             trace_header: self.invocation.trace_header.clone(),
             client_context: self.invocation.client_context.clone(),
             tenant_id: self.invocation.tenant_id.clone(),
             payload: self.invocation.payload.clone(),
-        };
+        }
+    }
+
+    async fn converse(&self, body: &mut Body, sink: AnswerSink, deadline: Instant) -> Conversed {
+        let request_id = self.invocation.request_id;
+        let event = self.event(deadline);
         let limits = AnswerLimits { buffered_bytes: SYNC_PAYLOAD_BYTES, stream: self.pool.config.stream };
         let invoke = body.conversation.invoke(event, sink, limits);
         tokio::pin!(invoke);
@@ -450,6 +483,17 @@ pub fn init_status(ending: &InitEnding) -> (OutcomeStatus, Option<String>) {
         InitEnding::TimedOut => (OutcomeStatus::Timeout, None),
         InitEnding::Protocol => (OutcomeStatus::Failure, Some("Runtime.Unknown".to_owned())),
     }
+}
+
+/// Text of the service model for `SnapStartException`.
+const RESTORE_FAILED: &str = "The afterRestore() runtime hook encountered an error. For more information, check the Amazon \
+                              CloudWatch logs.";
+
+/// Whether what went wrong is a hook that SnapStart runs after a snapshot was restored.
+fn is_of_restore(version: &FunctionVersion, ending: &InitEnding) -> bool {
+    let restores =
+        matches!(ending, InitEnding::Reported(failure) if failure.error_type == "Runtime.AfterRestoreError");
+    restores && version.has_snap_start()
 }
 
 /// A volume's way to the next instance of its version.

@@ -394,6 +394,8 @@ impl StartRequest<'_> {
             version: self.version.version.to_string(),
             handler: self.version.handler.clone(),
             account_id: self.version.scope.account.as_str().to_owned(),
+            snap_start: self.version.has_snap_start(),
+            concurrency: self.version.concurrency(),
         }
     }
 

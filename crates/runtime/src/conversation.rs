@@ -1,7 +1,7 @@
 //! One instance's conversation, whichever protocol it speaks.
 
 use crate::frames::FrameConversation;
-use crate::http::{AboutFunction, HttpConversation};
+use crate::http::{AboutFunction, Calls, HttpConversation};
 use crate::stream::{Pace, Passage, StreamLimits};
 use bytes::Bytes;
 use lamplight_model::{RequestId, TenantId};
@@ -260,6 +260,14 @@ impl Conversation {
         match &mut self.kind {
             Kind::Frames(frames) => frames.invoke(event, sink, limits).await,
             Kind::Http(http) => http.invoke(event, sink, limits).await,
+        }
+    }
+
+    /// For a function that takes several events at once. `None` for one of our bootstraps, which take one after the other.
+    pub fn calls(&self) -> Option<Calls> {
+        match &self.kind {
+            Kind::Frames(_) => None,
+            Kind::Http(http) => Some(http.calls()),
         }
     }
 

@@ -15,6 +15,6 @@ pub mod stream;
 pub use conversation::{
     AnswerLimits, AnswerSink, Conversation, ConversationError, Event, Init, InitFailure, LogRecord, Reply,
 };
-pub use http::AboutFunction;
+pub use http::{AboutFunction, Calls};
 pub use managed::{InstalledRuntime, ManagedRuntimes};
 pub use stream::StreamLimits;

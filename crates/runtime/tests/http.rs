@@ -9,7 +9,8 @@ use bytes::Bytes;
 use client::Client;
 use lamplight_model::RequestId;
 use lamplight_runtime::{
-    AboutFunction, AnswerLimits, AnswerSink, Conversation, ConversationError, Event, Reply, StreamLimits,
+    AboutFunction, AnswerLimits, AnswerSink, Calls, Conversation, ConversationError, Event, Reply,
+    StreamLimits,
 };
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
@@ -27,9 +28,13 @@ fn limits() -> AnswerLimits {
 const NEXT: &str = "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nhost: x\r\n\r\n";
 
 fn start() -> (Conversation, SocketAddr) {
+    start_for(AboutFunction::default())
+}
+
+fn start_for(about: AboutFunction) -> (Conversation, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    (Conversation::http(listener, AboutFunction::default()).unwrap(), address)
+    (Conversation::http(listener, about).unwrap(), address)
 }
 
 fn post(path: &str, headers: &str, body: &str) -> String {
@@ -444,4 +449,111 @@ async fn more_connections_than_allowed_wait() {
         idle.pop();
         ready.await.unwrap();
     }
+}
+
+const RESTORE: &str = "GET /2018-06-01/runtime/restore/next HTTP/1.1\r\nhost: x\r\n\r\n";
+
+#[tokio::test]
+async fn a_runtime_with_snap_start_is_restored_at_once_and_once() {
+    let (mut conversation, address) = start_for(AboutFunction { snap_start: true, ..Default::default() });
+    let mut client = Client::connect(address).await;
+    let early = client.ask(post("restore/error", "", "{}")).await;
+    assert_eq!(early.status, 403, "nothing was restored yet");
+    let restored = client.ask(RESTORE).await;
+    assert_eq!((restored.status, restored.body.as_str()), (200, ""));
+    assert_eq!(client.ask(RESTORE).await.status, 403);
+    client.send(NEXT).await;
+    conversation.ready().await.unwrap();
+    let mut other = Client::connect(address).await;
+    assert_eq!(other.ask(post("restore/error", "", "{}")).await.status, 403, "it is long over");
+}
+
+#[tokio::test]
+async fn a_failed_restore_is_a_failed_init() {
+    let (mut conversation, address) = start_for(AboutFunction { snap_start: true, ..Default::default() });
+    let mut client = Client::connect(address).await;
+    assert_eq!(client.ask(RESTORE).await.status, 200);
+    let document = r#"{"errorType":"ValueError","errorMessage":"m"}"#;
+    assert_eq!(client.ask(post("restore/error", "", document)).await.status, 202);
+    match conversation.ready().await {
+        Err(ConversationError::Init(failure)) => {
+            assert_eq!(failure.error_type, "Runtime.AfterRestoreError");
+            assert_eq!(failure.document, document);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What one of several events came to: reply and body.
+fn call(calls: &Calls, number: u128) -> JoinHandle<(Result<Reply, ConversationError>, String)> {
+    let calls = calls.clone();
+    tokio::spawn(async move {
+        let (body, mut pieces) = mpsc::channel::<Bytes>(4);
+        let (content_type, _named) = oneshot::channel();
+        let event = Event { request_id: RequestId(uuid::Uuid::from_u128(number)), ..event("{}") };
+        let collect = async {
+            let mut all = Vec::new();
+            while let Some(piece) = pieces.recv().await {
+                all.extend_from_slice(&piece);
+            }
+            String::from_utf8(all).unwrap()
+        };
+        tokio::join!(calls.invoke(event, AnswerSink { body, content_type }, limits()), collect)
+    })
+}
+
+fn answer_to(id: &str, body: &str) -> String {
+    post(&format!("invocation/{id}/response"), "", body)
+}
+
+#[tokio::test]
+async fn several_events_at_once_are_answered_in_any_order() {
+    let (mut conversation, address) = start_for(AboutFunction { concurrency: 2, ..Default::default() });
+    let (mut one, mut two) = (Client::connect(address).await, Client::connect(address).await);
+    one.send(NEXT).await;
+    conversation.ready().await.unwrap();
+    let calls = conversation.calls().unwrap();
+    let first = call(&calls, 1);
+    let taken_first = one.read().await.header("lambda-runtime-aws-request-id");
+    let second = call(&calls, 2);
+    let taken_second = two.ask(NEXT).await.header("lambda-runtime-aws-request-id");
+    assert_ne!(taken_first, taken_second);
+    // Nothing is free: both are at work.
+    let free = tokio::time::timeout(Duration::from_millis(50), calls.free());
+    assert!(free.await.is_err());
+    assert_eq!(two.ask(answer_to(&taken_second, "2")).await.status, 202);
+    assert_eq!(second.await.unwrap().1, "2");
+    two.send(NEXT).await;
+    calls.free().await.unwrap();
+    assert_eq!(one.ask(answer_to(&taken_first, "1")).await.status, 202);
+    let (reply, body) = first.await.unwrap();
+    assert_eq!((reply.unwrap(), body.as_str()), (Reply::Response { streamed: false }, "1"));
+    assert_eq!(one.ask(answer_to(&taken_first, "1")).await.status, 400, "it is over");
+}
+
+#[tokio::test]
+async fn an_event_given_up_is_gone_and_the_others_go_on() {
+    let (mut conversation, address) = start_for(AboutFunction { concurrency: 2, ..Default::default() });
+    let (mut one, mut two) = (Client::connect(address).await, Client::connect(address).await);
+    one.send(NEXT).await;
+    conversation.ready().await.unwrap();
+    let calls = conversation.calls().unwrap();
+    let hanging = call(&calls, 1);
+    let late = one.read().await.header("lambda-runtime-aws-request-id");
+    let other = call(&calls, 2);
+    let taken = two.ask(NEXT).await.header("lambda-runtime-aws-request-id");
+    hanging.abort();
+    assert!(hanging.await.unwrap_err().is_cancelled());
+    assert_eq!(one.ask(answer_to(&late, "1")).await.status, 410);
+    assert_eq!(two.ask(answer_to(&taken, "2")).await.status, 202);
+    assert_eq!(other.await.unwrap().1, "2");
+    // One that nobody has taken is as if it had never been.
+    let untaken = call(&calls, 3);
+    tokio::task::yield_now().await;
+    untaken.abort();
+    assert!(untaken.await.unwrap_err().is_cancelled());
+    one.send(NEXT).await;
+    let last = call(&calls, 4);
+    assert!(one.read().await.header("lambda-runtime-aws-request-id").ends_with('4'));
+    drop((conversation, last));
 }

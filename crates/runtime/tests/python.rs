@@ -265,3 +265,44 @@ async fn a_forked_child_does_not_disturb_the_frames() {
     let code = "import os\ndef handler(event, context):\n    pid = os.fork()\n    if pid == 0:\n        import logging; open('/dev/null'); logging.error('of the child'); print('child'); os._exit(0)\n    os.waitpid(pid, 0)\n    return 'parent'\n";
     check_invoke(RUNTIME, code, "app.handler", "{}", r#"response "parent""#).await;
 }
+
+const SNAP_START: &[(&str, &str)] = &[("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")];
+const HOOKS: &str = "from snapshot_restore_py import register_before_snapshot, register_after_restore\nseen = ['import']\n@register_before_snapshot\ndef first(): seen.append('before 1')\nregister_before_snapshot(lambda name, suffix: seen.append(name + suffix), 'before', suffix=' 2')\n@register_after_restore\ndef after(): seen.append('after 1')\nregister_after_restore(seen.append, 'after 2')\ndef handler(event, context):\n    return seen\n";
+
+/// Source of the order: AWS Lambda developer guide, "Implement code before or after Lambda function snapshots".
+#[tokio::test]
+async fn hooks_of_snap_start_run_once_in_their_order() {
+    let check = async |environment: &[(&str, &str)], files: &[(&str, &str)], expected: &str| {
+        let mut bootstrap = Bootstrap::start_with(RUNTIME, files, "app.handler", environment);
+        bootstrap.ready().await;
+        assert_eq!(bootstrap.invoke("{}").await, format!("response {expected}"));
+        assert_eq!(bootstrap.invoke("{}").await, format!("response {expected}"));
+    };
+    let run = r#"["import", "before 2", "before 1", "after 1", "after 2"]"#;
+    check(SNAP_START, &[("app.py", HOOKS)], run).await;
+    check(&[("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")], &[("app.py", HOOKS)], r#"["import"]"#).await;
+    check(SNAP_START, &[("app.py", "def handler(event, context): return 'none'\n")], "\"none\"").await;
+    // A package may bring the module, as AWS's client for Python does: its own is the one that counts.
+    let own = "B, A = [], []\ndef register_before_snapshot(f, *a, **k):\n    B.append((f, a, k)); return f\ndef register_after_restore(f, *a, **k):\n    A.append((f, a, k)); return f\nget_before_snapshot = lambda: B\nget_after_restore = lambda: A\n";
+    check(SNAP_START, &[("app.py", HOOKS), ("snapshot_restore_py.py", own)], run).await;
+}
+
+#[tokio::test]
+async fn a_hook_of_snap_start_that_fails_ends_the_init() {
+    for (which, error_type) in
+        [("before_snapshot", "Runtime.BeforeSnapshotError"), ("after_restore", "Runtime.AfterRestoreError")]
+    {
+        let code = format!(
+            "import snapshot_restore_py\n@snapshot_restore_py.register_{which}\ndef hook():\n    raise ValueError('boom')\ndef handler(event, context): pass\n"
+        );
+        let mut bootstrap = Bootstrap::start_with(RUNTIME, &[("app.py", &code)], "app.handler", SNAP_START);
+        let failure = bootstrap.init_failure().await;
+        assert!(
+            failure.starts_with(&format!(
+                "{error_type} {{\"errorMessage\": \"boom\", \"errorType\": \"ValueError\", "
+            )),
+            "{failure}"
+        );
+        assert!(bootstrap.logs().concat().starts_with("[ERROR] ValueError: boom\nTraceback"));
+    }
+}

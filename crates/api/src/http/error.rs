@@ -93,6 +93,7 @@ impl ApiError {
                 | "InvalidZipFileException"
                 | "EFSMountFailureException"
                 | "AccessDeniedException"
+                | "SnapStartException"
         )
     }
 }
@@ -117,6 +118,7 @@ fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::InvalidRequestContentException
         | ErrorCode::ValidationException
         | ErrorCode::CodeStorageExceededException
+        | ErrorCode::SnapStartException
         | ErrorCode::NotImplementedException => StatusCode::BAD_REQUEST,
     }
 }
@@ -178,5 +180,6 @@ mod tests {
         check(ErrorCode::InvalidRuntimeException, 502, true, true);
         check(ErrorCode::ServiceException, 500, true, true);
         check(ErrorCode::PreconditionFailedException, 412, false, true);
+        check(ErrorCode::SnapStartException, 400, true, true);
     }
 }

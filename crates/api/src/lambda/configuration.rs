@@ -81,7 +81,8 @@ pub fn configuration(version: &FunctionVersion, form: Form) -> Map<String, Value
     set("PackageType", "Zip".into());
     set("Architectures", json!([version.architecture]));
     set("EphemeralStorage", json!({"Size": version.ephemeral_storage_mib}));
-    set("SnapStart", json!({"ApplyOn": version.snap_start, "OptimizationStatus": "Off"}));
+    let optimised = if version.has_snap_start() { "On" } else { "Off" };
+    set("SnapStart", json!({"ApplyOn": version.snap_start, "OptimizationStatus": optimised}));
     if form.status {
         set("RuntimeVersionConfig", json!({"RuntimeVersionArn": runtime_version_arn(version)}));
     }

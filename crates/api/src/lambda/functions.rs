@@ -6,6 +6,7 @@ use crate::lambda::layers::attach;
 use crate::lambda::patterns as pattern;
 use crate::lambda::reference::Target;
 use crate::lambda::settings::Settings;
+use crate::lambda::tags::OwnTags;
 use crate::lambda::validation::Violations;
 use crate::lambda::{code, code_signing, tags};
 use crate::state::ApiState;
@@ -66,13 +67,14 @@ pub async fn create(state: &ApiState, context: &Context, body: &Bytes) -> Result
     }
     settings.check(&members, false)?;
     settings.check_snap_start(None, per_tenant)?;
-    let egress = tags::check(&tags)?;
+    let OwnTags { egress, max_concurrency } = tags::check(&tags)?;
     let architecture = check_architecture(state, architecture)?;
     let (Some(runtime), Some(handler)) = (&settings.runtime, &settings.handler) else {
         return Err(ApiError::invalid_parameter(
             "Runtime and Handler are mandatory parameters for functions created with deployment packages.",
         ));
     };
+    tags::check_runtime(max_concurrency, runtime)?;
     let exists = || ApiError::conflict(format!("Function already exist: {}", target.name));
     if state.store.get_version(&target.scope, &target.name, VersionNumber::Latest).await?.is_some() {
         return Err(exists());
@@ -119,6 +121,7 @@ pub async fn create(state: &ApiState, context: &Context, body: &Bytes) -> Result
         tracing_mode: "PassThrough".to_owned(),
         snap_start: "None".to_owned(),
         per_tenant,
+        max_concurrency,
         dead_letter_target_arn: None,
         kms_key_arn: None,
         vpc: None,

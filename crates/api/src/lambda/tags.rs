@@ -1,4 +1,5 @@
-//! Tags of functions and of code-signing configurations, and the one that Lamplight itself reads: `lamplight:egress`.
+//! Tags of functions and of code-signing configurations, and the two that Lamplight itself reads: `lamplight:egress` and
+//! `lamplight:max-concurrency`.
 
 use crate::http::request::decode_segment;
 use crate::http::{ApiError, Context, Members, Response, reply};
@@ -9,13 +10,29 @@ use crate::lambda::{code_signing, owned};
 use crate::state::ApiState;
 use bytes::Bytes;
 use http::StatusCode;
+use lamplight_model::managed_runtime::{RuntimeFamily, family};
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 /// Most tags of one resource.
 const TAGS: usize = 50;
 /// `on` or `off`: whether instances reach the public internet.
 pub const EGRESS_TAG: &str = "lamplight:egress";
+/// A number: how many events an instance is given at once. AWS has that on capacity providers only, which are machines of
+/// one's own; here all are.
+pub const MAX_CONCURRENCY_TAG: &str = "lamplight:max-concurrency";
+/// Its values. Each event costs connections of the Runtime API, which are bounded for each instance.
+const MAX_CONCURRENCY: RangeInclusive<u16> = 1..=64;
+
+/// What the tags say that Lamplight itself reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwnTags {
+    /// Whether instances reach the public internet; absent: as the server has it.
+    pub egress: Option<bool>,
+    /// Events an instance is given at once; absent: one after the other.
+    pub max_concurrency: Option<u16>,
+}
 
 /// Notes tags that break the shapes of the service model.
 pub fn note_violations(tags: &BTreeMap<String, String>, violations: &mut Violations) {
@@ -43,18 +60,44 @@ pub fn check_keys(tags: &BTreeMap<String, String>) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// The egress setting among the tags of a function. Fails with `InvalidParameterValueException` for another value than `on` or
-/// `off`, and as `check_keys`.
-pub fn check(tags: &BTreeMap<String, String>) -> Result<Option<bool>, ApiError> {
+/// Our own settings among the tags of a function. Fails with `InvalidParameterValueException` for values they do not take,
+/// and as `check_keys`.
+pub fn check(tags: &BTreeMap<String, String>) -> Result<OwnTags, ApiError> {
     check_keys(tags)?;
-    match tags.get(EGRESS_TAG).map(String::as_str) {
-        None => Ok(None),
-        Some("on") => Ok(Some(true)),
-        Some("off") => Ok(Some(false)),
-        Some(other) => Err(ApiError::invalid_parameter(format!(
-            "The tag {EGRESS_TAG} takes 'on' or 'off', not '{other}'."
-        ))),
+    let egress = match tags.get(EGRESS_TAG).map(String::as_str) {
+        None => None,
+        Some("on") => Some(true),
+        Some("off") => Some(false),
+        Some(other) => {
+            return Err(ApiError::invalid_parameter(format!(
+                "The tag {EGRESS_TAG} takes 'on' or 'off', not '{other}'."
+            )));
+        }
+    };
+    let max_concurrency = match tags.get(MAX_CONCURRENCY_TAG) {
+        None => None,
+        Some(text) => {
+            let number = text.parse().ok().filter(|number| MAX_CONCURRENCY.contains(number));
+            Some(number.ok_or_else(|| {
+                let (least, most) = MAX_CONCURRENCY.into_inner();
+                ApiError::invalid_parameter(format!(
+                    "The tag {MAX_CONCURRENCY_TAG} takes a number from {least} to {most}, not '{text}'."
+                ))
+            })?)
+        }
+    };
+    Ok(OwnTags { egress, max_concurrency })
+}
+
+/// Fails with `InvalidParameterValueException` for a runtime that takes one event after the other where several are asked for.
+pub fn check_runtime(max_concurrency: Option<u16>, runtime: &str) -> Result<(), ApiError> {
+    if max_concurrency.is_some_and(|most| most > 1) && family(runtime) != RuntimeFamily::Provided {
+        return Err(ApiError::invalid_parameter(format!(
+            "The tag {MAX_CONCURRENCY_TAG} needs a runtime that asks for several events at once: provided, \
+             provided.al2 or provided.al2023, not {runtime}."
+        )));
     }
+    Ok(())
 }
 
 /// What can have tags.
@@ -133,9 +176,12 @@ async fn change(
 ) -> Result<Response, ApiError> {
     match resource {
         Resource::Function(target) => {
+            let runtime = target.load(state).await?.runtime.clone();
             owned::change_marks(state, target, |marks| {
                 change(&mut marks.tags);
-                marks.egress = check(&marks.tags)?;
+                let own = check(&marks.tags)?;
+                check_runtime(own.max_concurrency, &runtime)?;
+                (marks.egress, marks.max_concurrency) = (own.egress, own.max_concurrency);
                 Ok(())
             })
             .await?;

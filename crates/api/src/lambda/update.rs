@@ -10,7 +10,7 @@ use crate::lambda::layers::attach;
 use crate::lambda::reference::Target;
 use crate::lambda::settings::Settings;
 use crate::lambda::validation::Violations;
-use crate::lambda::{code, code_signing};
+use crate::lambda::{code, code_signing, tags};
 use crate::state::ApiState;
 use bytes::Bytes;
 use http::StatusCode;
@@ -87,6 +87,7 @@ pub async fn configuration(
         ));
     }
     settings.check_snap_start(Some(&latest), latest.per_tenant)?;
+    tags::check_runtime(latest.max_concurrency, settings.runtime.as_deref().unwrap_or(&latest.runtime))?;
     check_revision(members.string("RevisionId")?.as_deref(), &latest)?;
     check_changeable(&latest)?;
     let mut changed = FunctionVersion::clone(&latest);

@@ -99,6 +99,7 @@ fn is_same(published: &FunctionVersion, latest: &FunctionVersion) -> bool {
         code_signing_config_arn: latest.code_signing_config_arn.clone(),
         tags: latest.tags.clone(),
         egress: latest.egress,
+        max_concurrency: latest.max_concurrency,
         ..version.clone()
     };
     comparable(published) == comparable(latest)

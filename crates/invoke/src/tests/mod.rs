@@ -140,6 +140,7 @@ fn function(function: &str) -> FunctionVersion {
         tracing_mode: "PassThrough".to_owned(),
         snap_start: "None".to_owned(),
         per_tenant: false,
+        max_concurrency: None,
         dead_letter_target_arn: None,
         kms_key_arn: None,
         vpc: None,

@@ -32,8 +32,14 @@ pub struct Journal {
     stream: String,
     initialization: InitializationType,
     system_level: SystemLevel,
-    /// Also the order of lines: nothing is appended without holding it.
-    tail: Mutex<Option<Tail>>,
+    /// The invocations under way, with their tails if they are to be kept. Also the order of lines: nothing is appended
+    /// without holding it.
+    running: Mutex<Vec<Running>>,
+}
+
+struct Running {
+    request_id: RequestId,
+    tail: Option<Tail>,
 }
 
 impl std::fmt::Debug for Journal {
@@ -51,7 +57,7 @@ impl Journal {
         initialization: InitializationType,
     ) -> Arc<Self> {
         let system_level = SystemLevel::parse(version.logging.system_log_level.as_deref());
-        Arc::new(Self { target, version, stream, initialization, system_level, tail: Mutex::new(None) })
+        Arc::new(Self { target, version, stream, initialization, system_level, running: Mutex::default() })
     }
 
     /// Its stream's name.
@@ -96,7 +102,7 @@ impl Journal {
 
     /// An invocation begins; `keep_tail` when its caller wants the last 4 KiB.
     pub fn start(&self, request_id: RequestId, tenant: Option<&TenantId>, keep_tail: bool) {
-        *self.lock() = keep_tail.then(Tail::default);
+        self.lock().push(Running { request_id, tail: keep_tail.then(Tail::default) });
         self.platform(&PlatformLine::Start { request_id, tenant });
     }
 
@@ -113,7 +119,7 @@ impl Journal {
     /// Lines the function printed, each with its newline if it had one.
     pub fn function_lines(&self, lines: Vec<String>) {
         let now = (self.target.clock)();
-        self.append(lines.into_iter().map(|line| (now, line)).collect());
+        self.append(lines.into_iter().map(|line| (now, line)).collect(), None);
     }
 
     /// Log events that came with the function's own time, which is believed within `RECORD_AGE_MS` of now.
@@ -125,13 +131,15 @@ impl Journal {
         for (timestamp, _) in &mut records {
             *timestamp = Timestamp(timestamp.as_millis().clamp(now - RECORD_AGE_MS, now));
         }
-        self.append(records);
+        self.append(records, None);
     }
 
     /// END and REPORT. Gives the tail if it was kept.
     pub fn report(&self, report: &InvocationReport, tenant: Option<&TenantId>) -> Option<Bytes> {
         self.platform(&PlatformLine::Report { report, tenant });
-        self.lock().take().map(Tail::finish)
+        let mut running = self.lock();
+        let at = running.iter().position(|running| running.request_id == report.request_id)?;
+        running.swap_remove(at).tail.map(Tail::finish)
     }
 
     fn platform(&self, line: &PlatformLine<'_>) {
@@ -141,24 +149,70 @@ impl Journal {
         } else {
             line.text(&self.version, now)
         };
-        self.append(lines.into_iter().map(|line| (now, line)).collect());
+        self.append(lines.into_iter().map(|line| (now, line)).collect(), line.request_id());
     }
 
-    fn append(&self, lines: Vec<(Timestamp, String)>) {
+    /// `of` is the invocation whose lines these are, if that is known.
+    fn append(&self, lines: Vec<(Timestamp, String)>, of: Option<RequestId>) {
         if lines.is_empty() {
             return;
         }
-        let mut tail = self.lock();
-        if let Some(tail) = tail.as_mut() {
-            for (_, line) in &lines {
-                tail.push(line);
-            }
+        let mut running = self.lock();
+        for (_, line) in &lines {
+            add_to_tails(&mut running, line, of);
         }
         let version = &self.version;
         self.target.logs.append(&version.scope, &version.logging.log_group, &self.stream, lines);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Tail>> {
-        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Adds a line to the tails of those it belongs to. Of invocations that run side by side a line of the function belongs to
+/// whom it names, as JSON logs do, and to all when it names none of them.
+fn add_to_tails(running: &mut [Running], line: &str, of: Option<RequestId>) {
+    if let [alone] = running {
+        alone.tail.iter_mut().for_each(|tail| tail.push(line));
+        return;
+    }
+    let named = |running: &Running| line.contains(&running.request_id.to_string());
+    let names_one = of.is_none() && running.iter().any(named);
+    for running in running {
+        let belongs = match of {
+            Some(of) => running.request_id == of,
+            None => !names_one || named(running),
+        };
+        if belongs && let Some(tail) = &mut running.tail {
+            tail.push(line);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_invocations_side_by_side() {
+        let id = |number| RequestId(uuid::Uuid::from_u128(number));
+        let mut running: Vec<Running> =
+            [1, 2].map(|number| Running { request_id: id(number), tail: Some(Tail::default()) }).into();
+        add_to_tails(&mut running, "START of one\n", Some(id(1)));
+        add_to_tails(&mut running, "of nobody\n", None);
+        add_to_tails(&mut running, &format!("names {}\n", id(2)), None);
+        add_to_tails(&mut running, "of another, which is over\n", Some(id(3)));
+        let tails: Vec<_> = running.into_iter().map(|running| running.tail.unwrap().finish()).collect();
+        assert_eq!(tails[0], "START of one\nof nobody\n");
+        assert_eq!(tails[1], format!("of nobody\nnames {}\n", id(2)));
+    }
+
+    #[test]
+    fn an_invocation_alone_gets_all_lines() {
+        let mut running = [Running { request_id: RequestId(uuid::Uuid::nil()), tail: Some(Tail::default()) }];
+        add_to_tails(&mut running, "printed\n", None);
+        let [alone] = running;
+        assert_eq!(alone.tail.unwrap().finish(), "printed\n");
     }
 }

@@ -96,6 +96,15 @@ pub enum PlatformLine<'a> {
 }
 
 impl PlatformLine<'_> {
+    /// The invocation it is about, if it is about one.
+    pub fn request_id(&self) -> Option<RequestId> {
+        match self {
+            Self::InitStart { .. } | Self::InitDone { .. } | Self::InitReport { .. } => None,
+            Self::Start { request_id, .. } | Self::Note { request_id, .. } => Some(*request_id),
+            Self::Report { report, .. } => Some(report.request_id),
+        }
+    }
+
     /// The lines of the text format.
     pub fn text(&self, version: &FunctionVersion, now: Timestamp) -> Vec<String> {
         match self {

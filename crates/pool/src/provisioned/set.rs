@@ -292,12 +292,7 @@ fn pause(attempts: u32) -> Duration {
 
 /// Whether an instance of one may run calls of the other.
 fn same(one: &FunctionVersion, other: &FunctionVersion) -> bool {
-    one.revision_id == other.revision_id
-        && one.version == other.version
-        && one.code == other.code
-        && one.layers == other.layers
-        && one.egress == other.egress
-        && is_of(one, &other.scope, &other.name)
+    one.runs_as(other)
 }
 
 fn is_of(version: &FunctionVersion, scope: &Scope, name: &FunctionName) -> bool {

@@ -121,7 +121,7 @@ impl<I> Registry<I> {
         ids.iter().copied().find(|id| {
             self.entries.get(id).is_some_and(|entry| {
                 entry.tenant.as_ref() == tenant
-                    && (Arc::ptr_eq(&entry.version, version) || same_revision(&entry.version, version))
+                    && (Arc::ptr_eq(&entry.version, version) || entry.version.runs_as(version))
             })
         })
     }
@@ -167,7 +167,7 @@ impl<I> Registry<I> {
         let retired = self.retire(|known| {
             same_version(known, version)
                 && known.last_modified <= version.last_modified
-                && !same_revision(known, version)
+                && !known.runs_as(version)
         });
         self.counters.retirements += retired.len() as u64;
         retired
@@ -183,17 +183,6 @@ impl<I> Registry<I> {
         // create, which has a revision of its own.
         self.take_idle(&ids)
     }
-}
-
-/// Whether instances of one are instances of the other.
-fn same_revision(one: &FunctionVersion, other: &FunctionVersion) -> bool {
-    one.revision_id == other.revision_id
-        && one.version == other.version
-        && one.name == other.name
-        && one.egress == other.egress
-        && one.code == other.code
-        && one.layers == other.layers
-        && one.scope == other.scope
 }
 
 fn same_version(one: &FunctionVersion, other: &FunctionVersion) -> bool {

@@ -272,6 +272,17 @@ class LoggingHook:
         return None
 
 
+class OwnModules:
+    """Finds, behind everybody else, the module that AWS's Python has and that a package need not bring."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name != "snapshot_restore_py":
+            return None
+        from importlib.util import spec_from_file_location
+
+        return spec_from_file_location(name, os.path.join(os.path.dirname(__file__), name + ".py"))
+
+
 # --- Errors ---------------------------------------------------------------------------------------------------
 
 
@@ -502,6 +513,7 @@ def prepare():
     """Makes of the interpreter that started this file the one that a function sees."""
     set_up_path()
     sys.meta_path.insert(0, LoggingHook())
+    sys.meta_path.append(OwnModules())
     sys.argv = [__file__]
     use_compiled_package()
 
@@ -552,6 +564,27 @@ def start():
     except Exception as error:
         load_rest()
         report(INIT_ERROR, error, "")
+        os._exit(1)
+
+
+def run_snapshot_hooks():
+    """What a function with SnapStart registered for before and after its snapshot. The instance as its imports left it is the
+    snapshot, so both are run at its start, in the order in which they would be around one. Ends the process when one fails."""
+    module = sys.modules.get("snapshot_restore_py")
+    if module is None:
+        return  # Nobody can have registered any.
+    error_type = "Runtime.BeforeSnapshotError"
+    try:
+        hooks = module.get_before_snapshot()
+        while hooks:
+            call, arguments, named = hooks.pop()
+            call(*arguments, **named)
+        error_type = "Runtime.AfterRestoreError"
+        for call, arguments, named in module.get_after_restore():
+            call(*arguments, **named)
+    except Exception as error:
+        load_rest()
+        report(INIT_ERROR, error, "", error_type)
         os._exit(1)
 
 
@@ -653,6 +686,8 @@ def main():
     try:
         if handler is None:
             handler = start()
+        if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
+            run_snapshot_hooks()
         OUTPUTS.finish()
         send((READY, b""))
         serve(frames, handler)

@@ -149,9 +149,9 @@ def describe(error):
     return type(error).__name__, message, trace
 
 
-def report(kind, error, request_id):
-    """Logs an exception of the function and sends its document."""
+def report(kind, error, request_id, phase=None):
+    """Logs an exception of the function and sends its document, under the name of the phase it ended, if any."""
     error_type, message, trace = describe(error)
     document = error_document(message, error_type, trace, request_id)
     log_error(document)
-    send((kind, with_type(error_type, document)))
+    send((kind, with_type(phase or error_type, document)))

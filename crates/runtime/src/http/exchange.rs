@@ -4,6 +4,7 @@ use super::extensions::AboutFunction;
 use crate::conversation::{AnswerLimits, AnswerSink, Event, InitFailure, Reply, StreamedBody};
 use crate::extensions::{self, Extensions, FailurePhase};
 use crate::stream::StreamLimits;
+use lamplight_model::RequestId;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
@@ -23,8 +24,12 @@ struct State {
     /// `next` requests that wait for an event.
     waiting: usize,
     init_failure: Option<InitFailure>,
-    /// Offered and not answered yet.
-    current: Option<Running>,
+    /// The runtime has waited to be restored.
+    restored: bool,
+    /// Offered and not answered yet; so many at most as are given at once.
+    running: Vec<Running>,
+    /// Taken, and given up before they were answered. Of each a slot is not used again, so these are not more either.
+    abandoned: Vec<RequestId>,
     extensions: Extensions,
     /// Counts events, so that a stale request cannot touch a newer event.
     serial: u64,
@@ -48,8 +53,12 @@ pub enum Refusal {
     WrongRequest,
     /// It is, and it was answered already.
     Answered,
+    /// Nobody waits for its answer any more, while others are handled.
+    Abandoned,
     /// Init is over.
     NotInInit,
+    /// There is no snapshot, or the runtime is not where one is restored.
+    NotInRestore,
 }
 
 /// The right to answer the current event; dropping it without an answer gives the right back.
@@ -68,6 +77,17 @@ struct Waiting<'a>(&'a Exchange);
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.lock().waiting -= 1;
+    }
+}
+
+impl State {
+    /// Whether init is over, one way or the other.
+    fn has_begun(&self) -> bool {
+        self.serial > 0 || self.waiting > 0 || self.init_failure.is_some()
+    }
+
+    fn of(&mut self, serial: u64) -> Option<&mut Running> {
+        self.running.iter_mut().find(|running| running.serial == serial)
     }
 }
 
@@ -110,8 +130,8 @@ impl Exchange {
         self.until(|state| state.connected.then_some(())).await;
     }
 
-    /// Resolves when a `next` waits, nothing is to be answered and every extension has asked, too; or when init or an
-    /// extension failed.
+    /// Resolves when a `next` waits that no event is meant for, there may be another event, and every extension has asked,
+    /// too; or when init or an extension failed.
     pub async fn waiting(&self) -> Result<(), InitFailure> {
         self.until(|state| {
             if let Some(failure) = &state.init_failure {
@@ -120,8 +140,9 @@ impl Exchange {
             if let Some(failure) = state.extensions.failure() {
                 return Some(Err(init_failure(failure)));
             }
-            let free = state.waiting > 0 && state.current.is_none() && state.extensions.settled();
-            free.then_some(Ok(()))
+            let untaken = state.running.iter().filter(|running| !running.taken).count();
+            let free = state.running.len() < self.about.concurrency.max(1) && state.waiting > untaken;
+            (free && state.extensions.settled()).then_some(Ok(()))
         })
         .await
     }
@@ -132,8 +153,12 @@ impl Exchange {
         self.change(|state| {
             let event = Arc::new(event);
             state.serial += 1;
-            state.extensions.offer(&event);
-            state.current = Some(Running {
+            // AWS tells extensions of no event where there may be several: none of them is the one under way.
+            if self.about.concurrency <= 1 {
+                state.running.clear();
+                state.extensions.offer(&event);
+            }
+            state.running.push(Running {
                 event,
                 serial: state.serial,
                 limits,
@@ -152,9 +177,9 @@ impl Exchange {
         });
         let _waiting = Waiting(self);
         self.until(|state| {
-            let current = state.current.as_mut().filter(|current| !current.taken)?;
-            current.taken = true;
-            Some((Arc::clone(&current.event), current.serial))
+            let next = state.running.iter_mut().find(|running| !running.taken)?;
+            next.taken = true;
+            Some((Arc::clone(&next.event), next.serial))
         })
         .await
     }
@@ -162,8 +187,21 @@ impl Exchange {
     /// The event of `serial` could not be delivered: the next `next` gets it.
     pub fn put_back(&self, serial: u64) {
         self.change(|state| {
-            if let Some(current) = state.current.as_mut().filter(|current| current.serial == serial) {
-                current.taken = false;
+            if let Some(running) = state.of(serial) {
+                running.taken = false;
+            }
+        });
+    }
+
+    /// Nobody waits for the answer of this event any more. The runtime may work on; its answer is refused.
+    pub fn abandon(&self, request_id: RequestId) {
+        self.change(|state| {
+            let at = state.running.iter().position(|running| running.event.request_id == request_id);
+            if let Some(at) = at {
+                let gone = state.running.swap_remove(at);
+                if gone.taken {
+                    state.abandoned.push(request_id);
+                }
             }
         });
     }
@@ -171,10 +209,14 @@ impl Exchange {
     /// Claims the right to answer the event `request_id`.
     pub fn claim(self: &Arc<Self>, request_id: &str) -> Result<Claim, Refusal> {
         let mut state = self.lock();
-        let current = state.current.as_mut().filter(|current| {
-            // Ids are printed in lower case; a client may send the id back as it likes.
-            current.taken && current.event.request_id.to_string().eq_ignore_ascii_case(request_id)
-        });
+        // Ids are printed in lower case; a client may send the id back as it likes.
+        let meant = |id: &RequestId| id.to_string().eq_ignore_ascii_case(request_id);
+        if let Some(at) = state.abandoned.iter().position(meant) {
+            state.abandoned.swap_remove(at);
+            return Err(Refusal::Abandoned);
+        }
+        let current =
+            state.running.iter_mut().find(|running| running.taken && meant(&running.event.request_id));
         let Some(current) = current else { return Err(Refusal::WrongRequest) };
         let Some(parts) = current.answer.take() else { return Err(Refusal::Answered) };
         Ok(Claim {
@@ -213,26 +255,50 @@ impl Exchange {
         phase: FailurePhase,
         reported: &str,
     ) -> Result<(), extensions::Refusal> {
-        let unanswered = self.change(|state| {
+        let ended: Option<(_, Vec<Running>)> = self.change(|state| {
             state.extensions.fail(id, phase, reported)?;
             let failure = state.extensions.failure().cloned();
-            let answer = state.current.as_mut().and_then(|current| current.answer.take());
-            if answer.is_some() {
-                state.current = None;
-            }
-            Ok(failure.zip(answer))
+            // Those whose answer is on its way end with it.
+            let (unanswered, answered) =
+                state.running.drain(..).partition(|running| running.answer.is_some());
+            state.running = answered;
+            Ok(failure.map(|failure| (failure, unanswered)))
         })?;
-        if let Some((failure, (_sink, reply))) = unanswered {
+        let Some((failure, unanswered)) = ended else { return Ok(()) };
+        for (_sink, reply) in unanswered.into_iter().filter_map(|running| running.answer) {
             let InitFailure { error_type, document } = init_failure(&failure);
             let _ = reply.send(Reply::Error { error_type, document });
         }
         Ok(())
     }
 
+    /// The runtime has initialised and waits to be restored. The instance as it is now is its snapshot, so that it
+    /// need not wait.
+    pub fn restore(&self) -> Result<(), Refusal> {
+        self.change(|state| {
+            if !self.about.snap_start || state.restored || state.has_begun() {
+                return Err(Refusal::NotInRestore);
+            }
+            state.restored = true;
+            Ok(())
+        })
+    }
+
+    /// A hook after the restore failed.
+    pub fn fail_restore(&self, failure: InitFailure) -> Result<(), Refusal> {
+        self.change(|state| {
+            if !state.restored || state.has_begun() {
+                return Err(Refusal::NotInRestore);
+            }
+            state.init_failure = Some(failure);
+            Ok(())
+        })
+    }
+
     /// Init failed.
     pub fn fail_init(&self, failure: InitFailure) -> Result<(), Refusal> {
         self.change(|state| {
-            if state.serial > 0 || state.waiting > 0 || state.init_failure.is_some() {
+            if state.has_begun() {
                 return Err(Refusal::NotInInit);
             }
             state.init_failure = Some(failure);
@@ -267,8 +333,8 @@ impl Drop for Claim {
     fn drop(&mut self) {
         if let Some(parts) = self.parts.take() {
             let mut state = self.exchange.lock();
-            if let Some(current) = state.current.as_mut().filter(|current| current.serial == self.serial) {
-                current.answer = Some(parts);
+            if let Some(running) = state.of(self.serial) {
+                running.answer = Some(parts);
             }
         }
     }
@@ -302,9 +368,7 @@ impl Body {
     fn end(&mut self, reply: Reply) {
         let Some(sender) = self.reply.take() else { return };
         self.exchange.change(|state| {
-            if state.current.as_ref().is_some_and(|current| current.serial == self.serial) {
-                state.current = None;
-            }
+            state.running.retain(|running| running.serial != self.serial);
         });
         let _ = sender.send(reply);
     }

@@ -37,6 +37,10 @@ pub struct AboutFunction {
     pub handler: String,
     /// Told to who accepts the feature `accountId`.
     pub account_id: String,
+    /// Whether it has SnapStart, so that its runtime may wait to be restored.
+    pub snap_start: bool,
+    /// Events its instance may be given at once; 0 means one, too.
+    pub concurrency: usize,
 }
 
 #[derive(Deserialize)]

@@ -19,6 +19,7 @@ use crate::stream::StreamLimits;
 use exchange::Exchange;
 pub use extensions::AboutFunction;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use lamplight_model::RequestId;
 use std::net::TcpListener;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
@@ -27,10 +28,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::{JoinHandle, JoinSet};
 
 /// Connections one instance may have open. Stock clients use one or two; with [`HEAD_BYTES`] this bounds what a
-/// hostile one can make us hold (20 MiB).
+/// hostile one can make us hold (20 MiB, and 2.5 MiB for each event more that it may be given at once).
 const CONNECTIONS: usize = 16;
 /// Largest head of a request, bytes: the X-Ray cause header alone may be 1 MiB.
 const HEAD_BYTES: usize = 1024 * 1024 + 256 * 1024;
+/// Connections besides for each event that may be given at once: its `next`, and its answer.
+const CONNECTIONS_OF_AN_EVENT: usize = 2;
 /// Pause when the platform has no descriptor left for a new connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -56,6 +59,11 @@ impl HttpConversation {
         let exchange = Arc::new(Exchange::new(about));
         let server = tokio::spawn(accept(listener, Arc::clone(&exchange)));
         Ok(Self { exchange, server })
+    }
+
+    /// See [`Conversation::calls`](crate::Conversation::calls).
+    pub fn calls(&self) -> Calls {
+        Calls(Arc::clone(&self.exchange))
     }
 
     /// See [`Conversation::first_word`](crate::Conversation::first_word).
@@ -86,11 +94,57 @@ impl HttpConversation {
     }
 }
 
+/// A conversation as the calls see it that talk at the same time. Does not keep it alive.
+#[derive(Debug, Clone)]
+pub struct Calls(Arc<Exchange>);
+
+impl Calls {
+    /// Hands one event over and forwards the answer, beside others. Dropped before it resolves, the event is given up: an
+    /// answer that comes later is refused with 410.
+    ///
+    /// # Errors
+    /// `Closed` when the conversation has ended.
+    pub async fn invoke(
+        &self,
+        event: Event,
+        sink: AnswerSink,
+        limits: AnswerLimits,
+    ) -> Result<Reply, ConversationError> {
+        let mut offered = Offered { exchange: &self.0, request_id: Some(event.request_id) };
+        let reply = self.0.offer(event, sink, limits).await;
+        offered.request_id = None;
+        reply.map_err(|_| ConversationError::Closed)
+    }
+
+    /// Resolves when the runtime has asked for one event more than it has been given.
+    ///
+    /// # Errors
+    /// `Init` when an extension has failed.
+    pub async fn free(&self) -> Result<(), ConversationError> {
+        self.0.waiting().await.map_err(ConversationError::Init)
+    }
+}
+
+/// An event whose answer is waited for.
+struct Offered<'a> {
+    exchange: &'a Exchange,
+    request_id: Option<RequestId>,
+}
+
+impl Drop for Offered<'_> {
+    fn drop(&mut self) {
+        if let Some(request_id) = self.request_id {
+            self.exchange.abandon(request_id);
+        }
+    }
+}
+
 async fn accept(listener: tokio::net::TcpListener, exchange: Arc<Exchange>) {
     let mut connections = JoinSet::new();
+    let most = CONNECTIONS + CONNECTIONS_OF_AN_EVENT * exchange.about.concurrency;
     loop {
         // Full: wait until one ends. The kernel queues a few more and refuses the rest.
-        if connections.len() >= CONNECTIONS {
+        if connections.len() >= most {
             connections.join_next().await;
             continue;
         }

@@ -49,11 +49,11 @@ pub async fn answer(
         (Method::POST, ["invocation", id, "response"]) => response(&exchange, id, request).await,
         (Method::POST, ["invocation", id, "error"]) => error(&exchange, id, request).await,
         (Method::POST, ["init", "error"]) => init_error(&exchange, request).await,
-        (Method::GET, ["restore", "next"]) | (Method::POST, ["restore", "error"]) => refuse(
-            StatusCode::FORBIDDEN,
-            "InvalidStateTransition",
-            "Transition from the current state to Restore is not allowed: SnapStart is not on",
-        ),
+        (Method::GET, ["restore", "next"]) => match exchange.restore() {
+            Ok(()) => plain(StatusCode::OK, ""),
+            Err(refusal) => refused(refusal),
+        },
+        (Method::POST, ["restore", "error"]) => restore_error(&exchange, request).await,
         (_, ["invocation", ..] | ["init", ..] | ["restore", ..]) => {
             refuse(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "Method not allowed")
         }
@@ -256,6 +256,19 @@ async fn init_error(exchange: &Arc<Exchange>, request: Request<Incoming>) -> Res
     }
 }
 
+async fn restore_error(exchange: &Arc<Exchange>, request: Request<Incoming>) -> Response<Body> {
+    let document = match collect(request.into_body(), DOCUMENT_BYTES).await {
+        Ok(document) => document,
+        Err(uncollected) => return unreadable(&uncollected),
+    };
+    // Whatever the hook's own error was: it is what ended this phase.
+    let error_type = "Runtime.AfterRestoreError".to_owned();
+    match exchange.fail_restore(InitFailure { error_type, document }) {
+        Ok(()) => accepted(),
+        Err(refusal) => refused(refusal),
+    }
+}
+
 /// The document's own `errorType`, else the header's in the only form AWS lets through.
 fn error_type_of(document: &[u8], named: Option<&str>, unknown: &str) -> String {
     #[derive(serde::Deserialize)]
@@ -340,6 +353,16 @@ fn refused(refusal: Refusal) -> Response<Body> {
             StatusCode::FORBIDDEN,
             "InvalidStateTransition",
             "Transition from InvocationResponse to InvocationResponse is not allowed",
+        ),
+        Refusal::Abandoned => refuse(
+            StatusCode::GONE,
+            "InvalidRequestID",
+            "Nobody waits for the answer of this request any more",
+        ),
+        Refusal::NotInRestore => refuse(
+            StatusCode::FORBIDDEN,
+            "InvalidStateTransition",
+            "Transition from the current state to Restore is not allowed",
         ),
         Refusal::NotInInit => refuse(
             StatusCode::FORBIDDEN,

@@ -109,6 +109,12 @@ pub fn bootstraps() -> &'static [Bootstrap] {
         Bootstrap {
             family: RuntimeFamily::Python,
             directory: "python",
+            name: "snapshot_restore_py.py",
+            content: include_bytes!("../../bootstraps/python/snapshot_restore_py.py"),
+        },
+        Bootstrap {
+            family: RuntimeFamily::Python,
+            directory: "python",
             name: "compile_package.py",
             content: include_bytes!("../../bootstraps/python/compile_package.py"),
         },

@@ -14,6 +14,14 @@ pub struct Got {
     pub body: String,
 }
 
+impl Got {
+    /// The value of a header, in lower case.
+    pub fn header(&self, name: &str) -> String {
+        let named = |line: &str| line.strip_prefix(name)?.strip_prefix(": ").map(str::to_owned);
+        self.head.lines().find_map(named).unwrap()
+    }
+}
+
 /// One connection.
 pub struct Client(pub TcpStream);
 
