@@ -280,7 +280,8 @@ class OwnModules:
             return None
         from importlib.util import spec_from_file_location
 
-        return spec_from_file_location(name, os.path.join(os.path.dirname(__file__), name + ".py"))
+        file = name + (".pyc" if COMPILED else ".py")
+        return spec_from_file_location(name, os.path.join(os.path.dirname(__file__), file))
 
 
 # --- Errors ---------------------------------------------------------------------------------------------------

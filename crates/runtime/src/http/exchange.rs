@@ -211,13 +211,16 @@ impl Exchange {
         let mut state = self.lock();
         // Ids are printed in lower case; a client may send the id back as it likes.
         let meant = |id: &RequestId| id.to_string().eq_ignore_ascii_case(request_id);
-        if let Some(at) = state.abandoned.iter().position(meant) {
-            state.abandoned.swap_remove(at);
-            return Err(Refusal::Abandoned);
-        }
-        let current =
-            state.running.iter_mut().find(|running| running.taken && meant(&running.event.request_id));
-        let Some(current) = current else { return Err(Refusal::WrongRequest) };
+        // An event that is tried again keeps its id: whichever attempt answers first answers it.
+        let running =
+            state.running.iter().position(|running| running.taken && meant(&running.event.request_id));
+        let Some(current) = running.and_then(|at| state.running.get_mut(at)) else {
+            let late = state.abandoned.iter().position(meant);
+            return Err(match late.map(|at| state.abandoned.swap_remove(at)) {
+                Some(_) => Refusal::Abandoned,
+                None => Refusal::WrongRequest,
+            });
+        };
         let Some(parts) = current.answer.take() else { return Err(Refusal::Answered) };
         Ok(Claim {
             exchange: Arc::clone(self),
