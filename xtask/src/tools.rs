@@ -24,6 +24,13 @@ const NODE_SDK_PACKAGE_JSON: &str = r#"{
   "dependencies": { "@aws-sdk/client-lambda": "3.1162.0" }
 }
 "#;
+/// What durable functions are written with: AWS's SDKs, packed into the functions of the tests as users pack them.
+const DURABLE_PYTHON_PACKAGES: &[&str] = &["aws-durable-execution-sdk-python==3.0.0", "boto3==1.44.5"];
+const DURABLE_NODE_PACKAGE_JSON: &str = r#"{
+  "private": true,
+  "dependencies": { "@aws/durable-execution-sdk-js": "2.4.0" }
+}
+"#;
 const NEXTEST_VERSION: &str = "0.9.151";
 
 /// The interpreter of the end-to-end suites.
@@ -38,6 +45,8 @@ pub fn install_all() -> Vec<String> {
         ("Python clients", python_packages()),
         ("Node runtime client", node_packages()),
         ("Node SDK", node_sdk()),
+        ("durable execution SDK for Python", durable_python()),
+        ("durable execution SDK for Node", durable_node()),
         ("Rust runtime client", rust_runtime()),
     ]
     .into_iter()
@@ -113,6 +122,19 @@ fn node_sdk() -> anyhow::Result<()> {
     let directory = paths::cache().join("node-sdk");
     stamped(&directory, &node_wanted(NODE_SDK_PACKAGE_JSON)?, || {
         npm_install(&directory, NODE_SDK_PACKAGE_JSON)
+    })
+}
+
+/// The durable execution SDK for Python, with the client it calls the platform by.
+fn durable_python() -> anyhow::Result<()> {
+    virtual_environment(&paths::cache().join("durable-python"), DURABLE_PYTHON_PACKAGES)
+}
+
+/// The durable execution SDK for JavaScript.
+fn durable_node() -> anyhow::Result<()> {
+    let directory = paths::cache().join("durable-node");
+    stamped(&directory, &node_wanted(DURABLE_NODE_PACKAGE_JSON)?, || {
+        npm_install(&directory, DURABLE_NODE_PACKAGE_JSON)
     })
 }
 

@@ -6,7 +6,7 @@
 use lamplight_api::{ApiConfig, ApiState, ServeLimits};
 use lamplight_invoke::lifecycle::converge_functions;
 use lamplight_invoke::workers::fake::{FakeRun, FakeWorkers};
-use lamplight_invoke::{Invoker, InvokerConfig};
+use lamplight_invoke::{DurableConfiguration, DurableExecutions, Invoker, InvokerConfig};
 use lamplight_model::{Invocation, Timestamp};
 use lamplight_services::objects::{Bounds, ObjectStore};
 use lamplight_services::queues::{self, Queues};
@@ -45,10 +45,18 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         Arc::new(|_| None),
         CancellationToken::new(),
     ));
+    let durable = DurableExecutions::new(
+        DurableConfiguration::default(),
+        opened.executions,
+        Arc::clone(&invoker),
+        Arc::clone(&clock),
+    );
+    durable.run();
     let state = ApiState::new(
         opened.store,
         opened.code,
         invoker,
+        durable,
         opened.logs,
         opened.ledger,
         ObjectStore::open(&opened.directory, Bounds::default(), Arc::clone(&clock))?,

@@ -3,7 +3,7 @@
 use crate::iam::RoleWrites;
 use crate::s3::S3;
 use hmac::{Hmac, KeyInit as _};
-use lamplight_invoke::Invoker;
+use lamplight_invoke::{DurableExecutions, Invoker};
 use lamplight_model::{PriceBook, Timestamp};
 use lamplight_services::objects::ObjectStore;
 use lamplight_services::queues::Queues;
@@ -76,6 +76,8 @@ pub struct ApiState {
     pub code: Arc<dyn CodeStore>,
     /// The funnel.
     pub invoker: Arc<Invoker>,
+    /// Executions of durable functions.
+    pub durable: Arc<DurableExecutions>,
     /// Function logs.
     pub logs: Arc<dyn Logs>,
     /// Invocation records.
@@ -109,6 +111,7 @@ impl ApiState {
         store: Arc<dyn Store>,
         code: Arc<dyn CodeStore>,
         invoker: Arc<Invoker>,
+        durable: Arc<DurableExecutions>,
         logs: Arc<dyn Logs>,
         ledger: Arc<dyn Ledger>,
         objects: ObjectStore,
@@ -120,6 +123,7 @@ impl ApiState {
             store,
             code,
             invoker,
+            durable,
             logs,
             ledger,
             s3: S3::new(objects.clone()),

@@ -11,6 +11,7 @@
 
 pub mod admission;
 pub mod asynchronous;
+pub mod durable;
 pub mod invoker;
 pub mod lifecycle;
 pub mod metrics;
@@ -24,6 +25,7 @@ pub mod workers;
 
 pub use admission::AdmissionLimits;
 pub use asynchronous::{AsynchronousConfig, EventInvokeOptions, FunctionDestination};
+pub use durable::{DurableConfiguration, DurableExecutions};
 pub use invoker::{Clock, Invoker, InvokerConfig};
 pub use lamplight_pool::{AnswerParts, Ended};
 pub use lifecycle::{GetReady, converge_functions};

@@ -25,6 +25,8 @@ pub enum ErrorCode {
     EFSMountFailureException,
     NotImplementedException,
     SnapStartException,
+    DurableExecutionAlreadyStartedException,
+    CallbackTimeoutException,
 }
 
 /// An error with a text for the caller.

@@ -1,5 +1,6 @@
 //! A function version: the unit that is stored, resolved and run.
 
+use crate::durable::DurableConfig;
 use crate::layer::AttachedLayer;
 use crate::name::{FunctionName, Qualifier, function_arn};
 use crate::scope::Scope;
@@ -194,6 +195,8 @@ pub struct FunctionVersion {
     /// Events one instance is given at once (tag `lamplight:max-concurrency`); one after the other when absent.
     #[serde(default)]
     pub max_concurrency: Option<u16>,
+    /// `DurableConfig`: set for durable functions.
+    pub durable: Option<DurableConfig>,
 }
 
 /// What is kept on `$LATEST` and is no part of the configuration: changing it makes no new revision.
@@ -244,6 +247,7 @@ impl std::fmt::Debug for FunctionVersion {
             per_tenant,
             egress,
             max_concurrency,
+            durable,
         } = self;
         let environment = environment.as_ref().map(|variables| variables.keys().collect::<Vec<_>>());
         formatter
@@ -278,6 +282,7 @@ impl std::fmt::Debug for FunctionVersion {
             .field("per_tenant", per_tenant)
             .field("egress", egress)
             .field("max_concurrency", max_concurrency)
+            .field("durable", durable)
             .finish()
     }
 }

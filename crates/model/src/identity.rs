@@ -29,7 +29,8 @@ pub struct Action<'a> {
 
 /// Whether `caller` may do `action`.
 ///
-/// Loopback may do everything. A function may by default invoke functions and ask who it is.
+/// Loopback may do everything. A function may by default invoke functions, ask who it is, and checkpoint: that it does so for
+/// its own executions only, the operations see to.
 pub fn authorize(caller: &Caller, action: Action<'_>) -> bool {
     match caller {
         Caller::Loopback => true,
@@ -37,6 +38,7 @@ pub fn authorize(caller: &Caller, action: Action<'_>) -> bool {
             matches!(
                 (action.service, action.operation),
                 ("lambda", "Invoke" | "InvokeWithResponseStream" | "InvokeAsync")
+                    | ("lambda", "CheckpointDurableExecution" | "GetDurableExecutionState")
                     | ("sts", "GetCallerIdentity")
             )
         }

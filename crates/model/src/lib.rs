@@ -4,6 +4,7 @@
 
 pub mod alias;
 pub mod billing;
+pub mod durable;
 pub mod error;
 pub mod function;
 pub mod identity;

@@ -45,6 +45,7 @@ pub fn version(name: &str, runtime: &str) -> FunctionVersion {
         vpc: None,
         file_systems: Vec::new(),
         layers: Vec::new(),
+        durable: None,
         tags: Default::default(),
         egress: None,
         code_signing_config_arn: None,

@@ -8,6 +8,7 @@
 pub mod code;
 pub mod contract;
 mod database;
+pub mod executions;
 mod failure;
 pub mod function_documents;
 pub mod ledger;
@@ -24,6 +25,7 @@ pub use contract::{
     StoreError,
 };
 pub use database::{DataDirectory, Database};
+pub use executions::{ExecutionKey, Executions};
 pub use ledger::{Ledger, UsageQuery, UsageRow};
 pub use logs::{LogEvent, LogGroupInfo, LogGroupSettings, LogQuery, LogStreamInfo, Logs};
 pub use open::{Clock, LedgerBounds, LogBounds, Opened, Options, open, system_clock};

@@ -1,11 +1,12 @@
 //! Opens a data directory: takes its lock, reads its key, starts the engines.
 //!
 //! Called once by the server's main. What lies where is decided here and nowhere else:
-//! `lock`, `key`, `metadata.sqlite`, `ledger.sqlite`, `logs/`, `code/`.
+//! `lock`, `key`, `metadata.sqlite`, `executions.sqlite`, `ledger.sqlite`, `logs/`, `code/`.
 
 use crate::code::directory::DirectoryCodeStore;
 use crate::contract::StoreError;
 use crate::database::DataDirectory;
+use crate::executions::Executions;
 use crate::ledger::sqlite::SqliteLedger;
 use crate::logs::segments::SegmentLogs;
 use crate::secret::Key;
@@ -109,6 +110,8 @@ pub struct Opened {
     pub ledger: Arc<dyn Ledger>,
     /// Function logs.
     pub logs: Arc<dyn Logs>,
+    /// Durable executions.
+    pub executions: Arc<Executions>,
 }
 
 impl Opened {
@@ -142,12 +145,14 @@ pub fn open(options: Options) -> Result<Opened, StoreError> {
         options.clock.clone(),
     )?;
     let logs = SegmentLogs::open(&directory.join("logs"), options.logs.clone(), lock, options.clock.clone())?;
+    let executions = Executions::open(&held)?;
     Ok(Opened {
         directory: held.clone(),
         store: Arc::new(store),
         code: Arc::new(code),
         ledger: Arc::new(ledger),
         logs: Arc::new(logs),
+        executions: Arc::new(executions),
     })
 }
 

@@ -94,6 +94,8 @@ impl ApiError {
                 | "EFSMountFailureException"
                 | "AccessDeniedException"
                 | "SnapStartException"
+                | "DurableExecutionAlreadyStartedException"
+                | "CallbackTimeoutException"
         )
     }
 }
@@ -102,7 +104,9 @@ impl ApiError {
 fn status(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::ResourceNotFoundException => StatusCode::NOT_FOUND,
-        ErrorCode::ResourceConflictException => StatusCode::CONFLICT,
+        ErrorCode::ResourceConflictException | ErrorCode::DurableExecutionAlreadyStartedException => {
+            StatusCode::CONFLICT
+        }
         ErrorCode::RequestTooLargeException | ErrorCode::RequestEntityTooLargeException => {
             StatusCode::PAYLOAD_TOO_LARGE
         }
@@ -119,6 +123,7 @@ fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::ValidationException
         | ErrorCode::CodeStorageExceededException
         | ErrorCode::SnapStartException
+        | ErrorCode::CallbackTimeoutException
         | ErrorCode::NotImplementedException => StatusCode::BAD_REQUEST,
     }
 }

@@ -90,6 +90,16 @@ pub fn configuration(version: &FunctionVersion, form: Form) -> Map<String, Value
     if version.per_tenant {
         set("TenancyConfig", json!({"TenantIsolationMode": "PER_TENANT"}));
     }
+    if let Some(durable) = &version.durable {
+        let mut config = json!({
+            "RetentionPeriodInDays": durable.retention_days,
+            "ExecutionTimeout": durable.execution_timeout_seconds,
+        });
+        if let Some(arn) = &durable.kms_key_arn {
+            config["KMSKeyArn"] = arn.as_str().into();
+        }
+        set("DurableConfig", config);
+    }
     map
 }
 

@@ -67,6 +67,7 @@ pub async fn create(state: &ApiState, context: &Context, body: &Bytes) -> Result
     }
     settings.check(&members, false)?;
     settings.check_snap_start(None, per_tenant)?;
+    settings.check_durable(None, per_tenant)?;
     let OwnTags { egress, max_concurrency } = tags::check(&tags)?;
     let architecture = check_architecture(state, architecture)?;
     let (Some(runtime), Some(handler)) = (&settings.runtime, &settings.handler) else {
@@ -127,12 +128,14 @@ pub async fn create(state: &ApiState, context: &Context, body: &Bytes) -> Result
         vpc: None,
         file_systems: Vec::new(),
         layers: Vec::new(),
+        durable: None,
         code_signing_config_arn,
         tags,
         egress,
     };
     version.layers = layers;
     attach::check_size(state, &version).await?;
+    settings.apply_durable_defaults(&mut version);
     settings.apply(&mut version);
     let publish = members.boolean("Publish")?.unwrap_or(false);
     state.store.put_version(version.clone(), Expect::Absent).await.map_err(|error| match error {

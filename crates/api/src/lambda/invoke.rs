@@ -4,6 +4,7 @@
 
 use crate::http::body::{self, BodyError};
 use crate::http::{ApiError, Context, Response, reply};
+use crate::lambda::durable;
 use crate::lambda::reference::Target;
 use crate::lambda::unreadable_body;
 use crate::lambda::validation::Violations;
@@ -24,10 +25,6 @@ const INVOCATION_TYPE: HeaderName = HeaderName::from_static("x-amz-invocation-ty
 const LOG_TYPE: HeaderName = HeaderName::from_static("x-amz-log-type");
 const CLIENT_CONTEXT: HeaderName = HeaderName::from_static("x-amz-client-context");
 const TENANT_ID: HeaderName = HeaderName::from_static("x-amz-tenant-id");
-const REFUSED: [(HeaderName, &str); 1] = [(
-    HeaderName::from_static("x-amz-durable-execution-name"),
-    "Durable execution (X-Amz-Durable-Execution-Name)",
-)];
 
 /// How a function is to be run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +63,9 @@ pub async fn invoke(
 ) -> Result<Response, ApiError> {
     let types = ["Event", "RequestResponse", "DryRun"];
     let (invocation_type, request) = request(state, context, label, body, &types).await?;
+    if let Some(response) = durable::invoke::invoke(state, context, invocation_type, &request).await? {
+        return Ok(response);
+    }
     match invocation_type {
         InvocationType::RequestResponse => {
             let (log_tail, trace_header) = (request.log_tail, request.trace_header.clone());
@@ -161,12 +161,10 @@ fn head(context: &Context, label: &str, types: &[&str]) -> Result<Head, ApiError
     let log_type = context.header(LOG_TYPE).unwrap_or("None");
     violations.one_of(log_type, "logType", &["None", "Tail"]);
     let tenant_id = tenant_id(context, &mut violations);
-    violations.finish()?;
-    for (header, what) in REFUSED {
-        if context.headers.contains_key(header) {
-            return Err(ApiError::invalid_parameter(format!("{what} is not supported by Lamplight yet.")));
-        }
+    if let Some(name) = context.header(durable::invoke::NAME) {
+        durable::invoke::note_name(name, &mut violations);
     }
+    violations.finish()?;
     let client_context = context.headers.get(CLIENT_CONTEXT).map(|value| decode(value.as_bytes()));
     let client_context = client_context.transpose()?;
     Ok(Head { target, invocation_type, client_context, tenant_id, log_tail: log_type == "Tail" })

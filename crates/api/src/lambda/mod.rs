@@ -10,6 +10,7 @@ pub mod code_signing;
 pub mod concurrency;
 pub mod configuration;
 pub mod configurations;
+pub mod durable;
 pub mod event_invoke;
 pub mod event_sources;
 pub mod functions;
@@ -45,7 +46,7 @@ use operations::Match;
 const SMALL_REQUEST_BYTES: usize = 1024 * 1024;
 
 /// Operations that are served, by who serves them. Everything else in the table is refused by name.
-pub const SERVED: &[&[&str]] = &[FUNCTIONS, configurations::SERVED, layers::SERVED];
+pub const SERVED: &[&[&str]] = &[FUNCTIONS, configurations::SERVED, layers::SERVED, durable::SERVED];
 /// Those that are served here.
 const FUNCTIONS: &[&str] = &[
     "Invoke",
@@ -116,6 +117,9 @@ async fn serve(
         }
         _ if layers::SERVED.contains(&name) => {
             Box::pin(layers::serve(state, context, &found.labels, name, body)).await
+        }
+        _ if durable::SERVED.contains(&name) => {
+            Box::pin(durable::serve(state, context, &found.labels, name, body)).await
         }
         // In a box: what these keep while they wait would make room for every request.
         _ => Box::pin(serve_rare(state, context, label, name, body)).await,

@@ -75,6 +75,16 @@ patterns! {
     SOURCE_ACCESS_URI = r"[ a-zA-Z0-9-\/*:_+=.@-]*";
     /// `SelfManagedEventSource.Endpoints` values.
     ENDPOINT = r"(([a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9\-]*[a-zA-Z0-9])\.)*([A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9\-]*[A-Za-z0-9]):[0-9]{1,5}";
+    /// `DurableExecutionArn`.
+    DURABLE_EXECUTION_ARN = r"arn:([a-zA-Z0-9-]+):lambda:([a-zA-Z0-9-]+):(\d{12}):function:([a-zA-Z0-9_-]+):(\$LATEST(?:\.PUBLISHED)?|[0-9]+)/durable-execution/([a-zA-Z0-9_-]+)/([a-zA-Z0-9_-]+)";
+    /// `CheckpointToken` and `CallbackId`.
+    BASE64 = r"[A-Za-z0-9+/]+={0,2}";
+    /// `OperationId`, `OperationSubType` and `DurableExecutionName`.
+    OPERATION_ID = r"[a-zA-Z0-9-_]+";
+    /// `OperationName`.
+    OPERATION_NAME = r"[\x20-\x7E]+";
+    /// `ClientToken` of the operations on durable executions.
+    CLIENT_TOKEN = r"[\x21-\x7E]+";
     /// `ProvisionedPollerConfig.PollerGroupName`.
     POLLER_GROUP = r"[a-zA-Z0-9-_]*";
 }

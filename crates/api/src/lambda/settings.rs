@@ -3,6 +3,7 @@
 use crate::http::{ApiError, Members};
 use crate::lambda::layers::attach;
 use crate::lambda::validation::{self as shape, Violations};
+use lamplight_model::durable::{DEFAULT_RETENTION_DAYS, DurableConfig, LONGEST_SECONDS};
 use lamplight_model::function::{FileSystemConfig, VpcConfig};
 use lamplight_model::{FunctionVersion, limits, managed_runtime};
 use std::collections::BTreeMap;
@@ -14,14 +15,8 @@ const MODEL_SIZE_MIB: i64 = 32_768;
 const MODEL_TIMEOUT_SECONDS: i64 = 5_400;
 /// Members that would change how a function runs and that nothing here honours yet. They are refused by name:
 /// silently dropping one would run the function another way than was asked for.
-const UNSERVED: &[&str] = &[
-    "AcceleratorConfig",
-    "CapacityProviderConfig",
-    "DurableConfig",
-    "ImageConfig",
-    "PublishTo",
-    "RuntimeConfig",
-];
+const UNSERVED: &[&str] =
+    &["AcceleratorConfig", "CapacityProviderConfig", "ImageConfig", "PublishTo", "RuntimeConfig"];
 /// Largest `/tmp` of a function with SnapStart, MiB.
 const SNAP_START_DISK_MIB: i64 = 512;
 /// Names a function's environment may not set. Source: Lambda guide, "Defined runtime environment variables".
@@ -75,6 +70,15 @@ pub struct Settings {
     /// `Layers`, as ARNs: `layers::attach` makes of them what is stored.
     pub layers: Option<Vec<String>>,
     logging: Option<Logging>,
+    durable: Option<Durable>,
+}
+
+/// `DurableConfig`: what a request says of it.
+#[derive(Debug)]
+struct Durable {
+    execution_timeout_seconds: Option<i64>,
+    retention_days: Option<i64>,
+    kms_key_arn: Option<String>,
 }
 
 #[derive(Debug)]
@@ -120,6 +124,7 @@ impl Settings {
             file_systems: read_file_systems(members, violations)?,
             layers: members.strings("Layers")?,
             logging: read_logging(members)?,
+            durable: read_durable(members)?,
         };
         settings.note_violations(violations);
         Ok(settings)
@@ -171,6 +176,9 @@ impl Settings {
         }
         if let Some(logging) = &self.logging {
             logging.note_violations(violations);
+        }
+        if let Some(durable) = &self.durable {
+            durable.note_violations(violations);
         }
         if let Some(layers) = &self.layers {
             attach::note_violations(layers, violations);
@@ -258,6 +266,42 @@ impl Settings {
         if has_file_systems { refused("FileSystemConfigs") } else { Ok(()) }
     }
 
+    /// Whether the function, `latest` so far, can be durable when this asks for it, and is complete then.
+    ///
+    /// Fails with `InvalidParameterValueException` in AWS's words: a function is created durable or never is. Ours is that it cannot keep
+    /// tenants apart besides: an execution does not know whose it is.
+    pub fn check_durable(&self, latest: Option<&FunctionVersion>, per_tenant: bool) -> Result<(), ApiError> {
+        match (&self.durable, latest) {
+            (Some(_), _) if per_tenant => Err(ApiError::invalid_parameter(
+                "Lamplight supports DurableConfig together with TenancyConfig not yet: use one of them.",
+            )),
+            (Some(durable), None) if durable.execution_timeout_seconds.is_none() => {
+                Err(ApiError::invalid_parameter(
+                    "You cannot create a function with a durable configuration without an executionTimeout",
+                ))
+            }
+            (Some(_), Some(latest)) if latest.durable.is_none() => Err(ApiError::invalid_parameter(
+                "You cannot add a durable configuration to a function that was originally created with no \
+                 durable configuration",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// What a durable function has unless it is created with something else: time for an invocation as long as for the
+    /// execution, and JSON logs. Source: as AWS was seen to answer CreateFunction.
+    pub fn apply_durable_defaults(&self, version: &mut FunctionVersion) {
+        let Some(seconds) = self.durable.as_ref().and_then(|durable| durable.execution_timeout_seconds)
+        else {
+            return;
+        };
+        let longest = *limits::TIMEOUT_SECONDS.end();
+        version.timeout_seconds = u32::try_from(seconds).unwrap_or(longest).min(longest);
+        version.logging.json = true;
+        version.logging.application_log_level = Some(DEFAULT_LEVEL.to_owned());
+        version.logging.system_log_level = Some(DEFAULT_LEVEL.to_owned());
+    }
+
     /// Writes what was given into `version`, but for layers, which must be looked up. Call after `check`.
     pub fn apply(self, version: &mut FunctionVersion) {
         fn set<T>(target: &mut T, value: Option<T>) {
@@ -293,6 +337,45 @@ impl Settings {
         if let Some(logging) = self.logging {
             logging.apply(version);
         }
+        if let Some(durable) = self.durable {
+            durable.apply(version);
+        }
+    }
+}
+
+impl Durable {
+    fn note_violations(&self, violations: &mut Violations) {
+        if let Some(seconds) = self.execution_timeout_seconds {
+            violations.range(seconds, "durableConfig.executionTimeout", 1, i64::from(LONGEST_SECONDS));
+        }
+        if let Some(days) = self.retention_days {
+            violations.range(days, "durableConfig.retentionPeriodInDays", 1, 90);
+        }
+        if let Some(arn) = &self.kms_key_arn {
+            violations.pattern(
+                arn,
+                "durableConfig.kMSKeyArn",
+                shape::is_arn_or_empty(arn),
+                shape::ARN_PATTERN,
+            );
+        }
+    }
+
+    /// What is not given stays.
+    fn apply(self, version: &mut FunctionVersion) {
+        let number = |given: Option<i64>| given.and_then(|given| u32::try_from(given).ok());
+        let stored = version.durable.take();
+        let timeout = number(self.execution_timeout_seconds)
+            .or(stored.as_ref().map(|stored| stored.execution_timeout_seconds));
+        let retention = number(self.retention_days).or(stored.as_ref().map(|stored| stored.retention_days));
+        version.durable = timeout.map(|execution_timeout_seconds| DurableConfig {
+            execution_timeout_seconds,
+            retention_days: retention.unwrap_or(DEFAULT_RETENTION_DAYS),
+            kms_key_arn: match self.kms_key_arn {
+                Some(arn) => Some(arn).filter(|arn| !arn.is_empty()),
+                None => stored.and_then(|stored| stored.kms_key_arn),
+            },
+        });
     }
 }
 
@@ -353,6 +436,15 @@ fn nested(members: &Members<'_>, block: &str, name: &str) -> Result<Option<Strin
         Some(block) => block.string(name),
         None => Ok(None),
     }
+}
+
+fn read_durable(members: &Members<'_>) -> Result<Option<Durable>, ApiError> {
+    let Some(block) = members.object("DurableConfig")? else { return Ok(None) };
+    Ok(Some(Durable {
+        execution_timeout_seconds: block.integer("ExecutionTimeout")?,
+        retention_days: block.integer("RetentionPeriodInDays")?,
+        kms_key_arn: block.string("KMSKeyArn")?,
+    }))
 }
 
 fn read_vpc(members: &Members<'_>) -> Result<Option<VpcConfig>, ApiError> {

@@ -87,6 +87,7 @@ pub async fn configuration(
         ));
     }
     settings.check_snap_start(Some(&latest), latest.per_tenant)?;
+    settings.check_durable(Some(&latest), latest.per_tenant)?;
     tags::check_runtime(latest.max_concurrency, settings.runtime.as_deref().unwrap_or(&latest.runtime))?;
     check_revision(members.string("RevisionId")?.as_deref(), &latest)?;
     check_changeable(&latest)?;

@@ -5,6 +5,8 @@ use super::{answer, does_not_exist, failed, invalid, limit, limit_exceeded, patt
 use crate::http::{ApiError, Context, Members, page};
 use crate::lambda::validation::Violations;
 use crate::state::ApiState;
+use bytes::Bytes;
+use lamplight_invoke::InvokeRequest;
 use lamplight_invoke::subscriptions::{self, SubscriptionFilter};
 use lamplight_model::{FunctionReference, Scope};
 use lamplight_store::Expect;
@@ -81,9 +83,14 @@ async fn check_destination(
     }
     let elsewhere = reference.region.as_ref().is_some_and(|region| *region != context.scope.region)
         || reference.account.as_ref().is_some_and(|account| *account != context.scope.account);
-    let found =
-        state.invoker.dry_run(&context.scope, &reference.name, reference.qualifier.as_ref()).await.is_ok();
-    if elsewhere || !found {
+    let request = InvokeRequest::new(
+        context.scope.clone(),
+        reference.name,
+        reference.qualifier,
+        context.request_id,
+        Bytes::new(),
+    );
+    if elsewhere || state.invoker.dry_run(&request).await.is_err() {
         return Err(invalid(
             "Could not execute the lambda function. Make sure you have given CloudWatch Logs permission to execute \
              your function.",

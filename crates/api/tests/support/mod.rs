@@ -12,7 +12,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use lamplight_api::{ApiConfig, ApiState, ServeLimits};
 use lamplight_invoke::workers::fake::{FakeRun, FakeWorkers};
-use lamplight_invoke::{Invoker, InvokerConfig, converge_functions};
+use lamplight_invoke::{DurableConfiguration, DurableExecutions, Invoker, InvokerConfig, converge_functions};
 use lamplight_model::{Caller, Invocation, Timestamp};
 use lamplight_services::objects::{Bounds, ObjectStore};
 use lamplight_services::queues::{self, Queues};
@@ -118,10 +118,18 @@ impl FrontDoor {
             allowed_hosts: vec!["lamplight.example".to_owned()],
             ..ApiConfig::default()
         };
+        let durable = DurableExecutions::new(
+            DurableConfiguration::default(),
+            Arc::clone(&opened.executions),
+            Arc::clone(&invoker),
+            Arc::clone(&clock),
+        );
+        durable.run();
         let state = ApiState::new(
             Arc::clone(&opened.store),
             Arc::clone(&opened.code),
             invoker,
+            durable,
             Arc::clone(&opened.logs),
             Arc::clone(&opened.ledger),
             ObjectStore::open(&opened.directory, Bounds::default(), Arc::clone(&clock)).unwrap(),

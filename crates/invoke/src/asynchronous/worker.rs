@@ -63,8 +63,24 @@ impl Wakeup {
         let _ = self.load.subscribe().wait_for(|load| load.held == 0 && !load.claiming).await;
     }
 
-    fn claiming(&self, claiming: bool) {
+    /// Waits until the worker is wanted.
+    pub(crate) async fn wanted(&self) {
+        self.wanted.notified().await;
+    }
+
+    /// Whether nothing is to be claimed any more.
+    pub(crate) fn has_stopped_claiming(&self) -> bool {
+        self.stop_claiming.load(Ordering::Acquire)
+    }
+
+    /// Says whether a claim is under way.
+    pub(crate) fn claiming(&self, claiming: bool) {
         self.load.send_modify(|load| load.claiming = claiming);
+    }
+
+    /// Says how many are claimed and not settled.
+    pub(crate) fn holds(&self, held: usize) {
+        self.load.send_modify(|load| load.held = held);
     }
 }
 
@@ -108,7 +124,7 @@ impl QueueWorker {
             let has_room = self.room() > 0;
             tokio::select! {
                 () = self.stop.cancelled() => break,
-                () = self.invoker.queue.wanted.notified() => {}
+                () = self.invoker.queue.wanted() => {}
                 changed = changes.changed(), if has_room && store_is_open => store_is_open = changed.is_ok(),
                 Some(ended) = self.attempts.join_next_with_id() => self.ended(ended).await,
                 () = tokio::time::sleep(sleep) => {}
@@ -137,7 +153,7 @@ impl QueueWorker {
     }
 
     fn room(&self) -> usize {
-        if self.invoker.queue.stop_claiming.load(Ordering::Acquire) {
+        if self.invoker.queue.has_stopped_claiming() {
             return 0;
         }
         self.invoker.config.asynchronous.parallelism.max(1).saturating_sub(self.held.len())
@@ -207,7 +223,7 @@ impl QueueWorker {
 
     fn publish_in_flight(&self) {
         let held = self.held.len();
-        self.invoker.queue.load.send_modify(|load| load.held = held);
+        self.invoker.queue.holds(held);
     }
 
     /// Extends the leases that are half over, all at the same time so that they share a commit.

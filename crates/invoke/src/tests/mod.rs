@@ -146,6 +146,7 @@ fn function(function: &str) -> FunctionVersion {
         vpc: None,
         file_systems: Vec::new(),
         layers: Vec::new(),
+        durable: None,
         tags: std::collections::BTreeMap::new(),
         egress: None,
         code_signing_config_arn: None,

@@ -5,7 +5,9 @@ use super::runtimes::RuntimeTable;
 use crate::config::Config;
 use crate::failure::Failure;
 use lamplight_api::{ApiConfig, ApiState, ServeLimits};
-use lamplight_invoke::{Invoker, InvokerConfig, NodeWorkers, converge_functions};
+use lamplight_invoke::{
+    DurableConfiguration, DurableExecutions, Invoker, InvokerConfig, NodeWorkers, converge_functions,
+};
 use lamplight_pool::{PlatformEndpoint, Pool, PoolConfig, StreamLimits};
 use lamplight_sandbox::linux::{DaemonSockets, LinuxBackend, Readiness};
 use lamplight_services::objects::{self, ObjectStore};
@@ -29,6 +31,7 @@ pub struct Server {
     pool: Arc<Pool>,
     invoker: Arc<Invoker>,
     queues: Queues,
+    durable: Arc<DurableExecutions>,
     front_door: JoinHandle<()>,
     stop: CancellationToken,
 }
@@ -81,10 +84,17 @@ pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> 
         Arc::clone(&opened.ledger),
         Arc::clone(&clock),
     );
+    let durable = DurableExecutions::new(
+        DurableConfiguration::default(),
+        Arc::clone(&opened.executions),
+        Arc::clone(&invoker),
+        Arc::clone(&clock),
+    );
     let state = ApiState::new(
         Arc::clone(&opened.store),
         Arc::clone(&opened.code),
         Arc::clone(&invoker),
+        Arc::clone(&durable),
         Arc::clone(&opened.logs),
         Arc::clone(&opened.ledger),
         objects,
@@ -110,6 +120,7 @@ pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> 
         .map_err(|error| Failure::usage("failed to listen").because(error))?;
     let stop = CancellationToken::new();
     invoker.start();
+    durable.run();
     tokio::spawn(converge_functions(
         Arc::clone(&opened.store),
         Arc::clone(&opened.code),
@@ -138,7 +149,7 @@ pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> 
     let front_door = tokio::spawn(async move {
         lamplight_api::serve(listener, lamplight_api::router(state), limits, closing.cancelled_owned()).await;
     });
-    Ok(Server { opened, pool, invoker, queues, front_door, stop })
+    Ok(Server { opened, pool, invoker, queues, durable, front_door, stop })
 }
 
 impl Server {
@@ -148,7 +159,8 @@ impl Server {
         let deadline = tokio::time::Instant::now() + patience;
         self.stop.cancel();
         self.queues.stop_waiting();
-        let finished = self.invoker.drain(patience).await;
+        let (invoked, executed) = tokio::join!(self.invoker.drain(patience), self.durable.drain(patience));
+        let finished = invoked && executed;
         self.pool.drain(deadline).await;
         // Answers of finished runs are still on their way to their callers.
         if tokio::time::timeout_at(deadline, self.front_door).await.is_err() {

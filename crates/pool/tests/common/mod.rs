@@ -218,6 +218,7 @@ fn version(name: &str, runtime: &str, code: CodeDigest) -> FunctionVersion {
         vpc: None,
         file_systems: Vec::new(),
         layers: Vec::new(),
+        durable: None,
         tags: Default::default(),
         egress: None,
         code_signing_config_arn: None,

@@ -70,6 +70,7 @@ pub fn function(text: &str) -> FunctionVersion {
         vpc: None,
         file_systems: Vec::new(),
         layers: Vec::new(),
+        durable: None,
         tags: BTreeMap::new(),
         egress: None,
         code_signing_config_arn: None,
