@@ -54,7 +54,11 @@ def test_what_invoke_refuses(durable, deploy, client):
     assert client.invoke(FunctionName=durable.name, Qualifier="$LATEST", InvocationType="DryRun")["StatusCode"] == 204
     found = refused(client.invoke, FunctionName=durable.name, Qualifier="$LATEST", InvocationType="Event", DurableExecutionName="has space")
     assert found[:2] == VALIDATION and "durableExecutionName" in found[2]
-    # AWS's text for this is not known.
+    # AWS's texts for these are not known.
+    found = refused(client.invoke_with_response_stream, FunctionName=durable.name, Qualifier="$LATEST")
+    assert found == (*INVALID, "InvokeWithResponseStream is not supported for durable functions.")
+    found = refused(client.invoke_async, FunctionName=f"{durable.name}:$LATEST", InvokeArgs=b"{}")
+    assert found == (*INVALID, "InvokeAsync is not supported for durable functions.")
     plain = deploy(FILES)
     assert refused(client.invoke, FunctionName=plain.name, DurableExecutionName="name")[:2] == INVALID
 

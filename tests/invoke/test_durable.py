@@ -490,3 +490,33 @@ def test_a_function_reaches_its_own_executions_only(python, deploy, client):
         assert stranger.ok({"arn": execution.arn, "rest": rest, "method": method, "body": data}) == [403, "AccessDeniedException"], (method, rest)
     assert execution.status == "RUNNING"
     client.stop_durable_execution(DurableExecutionArn=execution.arn)
+
+
+@pytest.mark.covers("durable:Invoke RequestResponse")
+def test_somebody_who_waits_learns_at_once_that_there_is_no_room(deploy, client):
+    function = durable.python(deploy, PYTHON)
+    client.put_function_concurrency(FunctionName=function.name, ReservedConcurrentExecutions=0)
+    found = refused(client.invoke, FunctionName=function.name, Qualifier="$LATEST", Payload=b'{"do": "steps", "n": 1}')
+    assert found[:2] == ("TooManyRequestsException", 429)
+    # An event waits for room.
+    execution = durable.start(function, {"do": "steps", "n": 1})
+    client.delete_function_concurrency(FunctionName=function.name)
+    assert outcome(execution) == 3
+
+
+@pytest.mark.covers("durable:Invoke Event")
+def test_an_event_for_a_destination_starts_an_execution(python, deploy, client):
+    source = deploy({"app.py": "def handler(event, context): return {'do': 'steps'}"})
+    destination = {"OnSuccess": {"Destination": f"arn:aws:lambda:us-east-1:000000000000:function:{python.name}:$LATEST"}}
+    client.put_function_event_invoke_config(FunctionName=source.name, DestinationConfig=destination)
+    before = len(client.list_durable_executions_by_function(FunctionName=python.name)["DurableExecutions"])
+    client.invoke(FunctionName=source.name, InvocationType="Event", Payload=b"{}")
+
+    def arrived():
+        found = client.list_durable_executions_by_function(FunctionName=python.name)["DurableExecutions"]
+        return found[0] if len(found) > before else None
+
+    started = durable.Execution(client, host.eventually(arrived, "the execution has started")["DurableExecutionArn"])
+    assert json.loads(started.get()["InputPayload"])["responsePayload"] == {"do": "steps"}
+    # The record is no order this function knows: it fails, and is not delivered again.
+    assert started.ended()["Status"] == "FAILED"

@@ -3,6 +3,7 @@
 use crate::admission::{Admission, AdmissionLimits, Permit};
 use crate::asynchronous::AsynchronousConfig;
 use crate::asynchronous::worker::{QueueWorker, Wakeup};
+use crate::durable::DurableExecutions;
 use crate::metrics::{Metrics, MetricsSnapshot};
 use crate::provisioned::Provisioning;
 use crate::request::{InvokeRequest, Running};
@@ -16,8 +17,8 @@ use lamplight_model::{
 };
 use lamplight_pool::{Answer, AnswerParts, FedBy, Finished, Rest};
 use lamplight_store::{Ledger, QueuedEvent, Store, StoreError};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -71,6 +72,8 @@ pub struct Invoker {
     starts: Starts,
     runs: TaskTracker,
     draining: AtomicBool,
+    /// Where events for durable functions go.
+    pub(crate) durable: OnceLock<Weak<DurableExecutions>>,
     pub(crate) queue: Wakeup,
     stop_queue: CancellationToken,
     queue_tasks: TaskTracker,
@@ -108,6 +111,7 @@ impl Invoker {
             starts: Starts::default(),
             runs: TaskTracker::new(),
             draining: AtomicBool::new(false),
+            durable: OnceLock::new(),
             queue: Wakeup::default(),
             stop_queue: CancellationToken::new(),
             queue_tasks: TaskTracker::new(),
@@ -184,6 +188,16 @@ impl Invoker {
         let version = self.resolve(&request.scope, &request.name, request.qualifier.as_ref()).await?;
         check_state(&version)?;
         check_tenant(&version, request.tenant_id.as_ref())
+    }
+
+    /// Whether there is room for a call of a version now. Fails as `invoke` does when there is none.
+    pub(crate) async fn check_room(&self, version: &FunctionVersion) -> Result<(), ServiceError> {
+        if !self.provisioning.is_told() {
+            Box::pin(self.provisioning.tell()).await?;
+        }
+        let now = (self.clock)();
+        let permit = self.admission.admit(&version.scope, &version.name, version.version, Some(now));
+        permit.map(drop).inspect_err(|_| self.metrics.throttled(&version.scope, &version.name))
     }
 
     /// The version a qualifier means now, whatever its state; see `resolve::resolve`.

@@ -65,7 +65,8 @@ pub async fn create(state: &ApiState, context: &Context, body: &Bytes) -> Result
             "PackageType Image is not supported by Lamplight yet. Send the package as ZipFile.",
         ));
     }
-    settings.check(&members, false)?;
+    // A durable function writes JSON logs unless told otherwise.
+    settings.check(&members, members.has("DurableConfig"))?;
     settings.check_snap_start(None, per_tenant)?;
     settings.check_durable(None, per_tenant)?;
     let OwnTags { egress, max_concurrency } = tags::check(&tags)?;

@@ -106,6 +106,7 @@ pub async fn invoke_async(
     check_json(&payload)?;
     let request =
         InvokeRequest::new(target.scope, target.name, target.qualifier, context.request_id, payload);
+    durable::invoke::refuse(state, &request, "InvokeAsync").await?;
     state.invoker.enqueue(request).await?;
     Ok(reply::json(StatusCode::ACCEPTED, &serde_json::json!({ "Status": StatusCode::ACCEPTED.as_u16() })))
 }

@@ -8,6 +8,7 @@
 //! function has begun is an ordinary error; what it does after that is told in the last frame, and the status stays 200.
 
 use crate::http::{ApiError, Context, Response, reply};
+use crate::lambda::durable;
 use crate::lambda::invoke::{self, InvocationType};
 use crate::state::ApiState;
 use aws_smithy_eventstream::frame::write_message_to;
@@ -42,6 +43,7 @@ pub async fn invoke(
     if invocation_type == InvocationType::DryRun {
         return invoke::dry_run(state, request).await;
     }
+    durable::invoke::refuse(state, &request, "InvokeWithResponseStream").await?;
     let (log_tail, trace_header) = (request.log_tail, request.trace_header.clone());
     let running = state.invoker.invoke(request).await?;
     // From here on the run needs nobody: a client that goes away drops the answer only.

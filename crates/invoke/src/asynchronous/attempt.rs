@@ -9,7 +9,7 @@ use lamplight_model::limits::ASYNC_PAYLOAD_BYTES;
 use lamplight_model::{ErrorCode, RequestId, ServiceError};
 use lamplight_store::{ClaimedEvent, QueuedEvent, Release};
 use serde_json::json;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tracing::{debug, warn};
 
@@ -62,6 +62,11 @@ async fn run(invoker: &Arc<Invoker>, event: &QueuedEvent, keeps_answer: bool) ->
         request_id: event.request_id,
         log_tail: false,
     };
+    match start_durable(invoker, &request).await {
+        Ok(false) => {}
+        Ok(true) => return (Attempt::Success, None),
+        Err(error) => return (refused(&error), None),
+    }
     let (executed_version, mut answer) = match invoker.run(request, Origin::Queue).await {
         Ok(Running { executed_version, answer }) => (executed_version, answer.detach()),
         Err(error) => return (refused(&error), None),
@@ -91,6 +96,16 @@ async fn run(invoker: &Arc<Invoker>, event: &QueuedEvent, keeps_answer: bool) ->
     };
     let payload = Some(payload).filter(|payload| keeps_answer && payload.len() <= ASYNC_PAYLOAD_BYTES);
     (attempt, Some(Response { executed_version, is_error, payload }))
+}
+
+/// Starts an execution when the event is for a durable function: its result is not the event's. The event's own id names
+/// the execution, so that a second attempt finds the first's.
+async fn start_durable(invoker: &Arc<Invoker>, request: &InvokeRequest) -> Result<bool, ServiceError> {
+    let version = invoker.resolve(&request.scope, &request.name, request.qualifier.as_ref()).await?;
+    let durable = invoker.durable.get().and_then(Weak::upgrade);
+    let Some(durable) = durable.filter(|_| version.durable.is_some()) else { return Ok(false) };
+    durable.start(request, &version, Some(request.request_id.to_string()), false).await?;
+    Ok(true)
 }
 
 /// The event that tells a destination. `None` when the destination is gone: the record is dropped, as on AWS.

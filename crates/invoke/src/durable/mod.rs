@@ -18,8 +18,9 @@ mod worker;
 use crate::asynchronous::worker::Wakeup;
 use crate::invoker::{Clock, ErrorChain, Invoker, service_error};
 use crate::request::InvokeRequest;
-use lamplight_model::durable::{ExecutionStatus, NewExecution};
-use lamplight_model::{ErrorCode, FunctionVersion, ServiceError};
+use lamplight_model::durable::{DurableConfig, ExecutionStatus, NewExecution};
+use lamplight_model::{ErrorCode, FunctionVersion, ServiceError, VersionNumber};
+use lamplight_store::StoreError;
 use lamplight_store::executions::{ExecutionKey, Executions, StartedExecution, StoredExecution};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,7 +36,8 @@ pub use operations::{CallbackKey, CheckpointReply, CheckpointRequest, StatePage}
 
 /// Longest execution somebody may wait for, seconds. Source: Lambda developer guide, "Invoking durable functions".
 pub const SYNCHRONOUS_SECONDS: u32 = 900;
-/// Executions worked on at once; each invocation needs its place in the account's concurrency besides.
+/// Invocations made at once; each needs its place in the account's concurrency besides. While there are so many, timers wait,
+/// too.
 const PARALLELISM: usize = 1_000;
 
 /// How the worker of durable executions behaves.
@@ -61,7 +63,7 @@ pub struct Started {
     /// `DurableExecutionArn`.
     pub arn: String,
     /// The version it runs.
-    pub version: lamplight_model::VersionNumber,
+    pub version: VersionNumber,
 }
 
 /// The durable executions of a node.
@@ -86,7 +88,7 @@ impl DurableExecutions {
         invoker: Arc<Invoker>,
         clock: Clock,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        let durable = Arc::new(Self {
             configuration,
             executions,
             invoker,
@@ -96,7 +98,11 @@ impl DurableExecutions {
             draining: AtomicBool::new(false),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
-        })
+        });
+        if durable.invoker.durable.set(Arc::downgrade(&durable)).is_err() {
+            error!("a node has durable executions once; events for durable functions go to the first");
+        }
+        durable
     }
 
     /// Begins to work on what is due, in a task on the current tokio runtime. Call once.
@@ -115,6 +121,7 @@ impl DurableExecutions {
     /// `version` is what the request's qualifier means. Fails with `InvalidParameterValueException` without a qualifier, or
     /// when somebody waits and the function may run longer than they can; with
     /// `DurableExecutionAlreadyStartedException` when the execution of that name has another input; with
+    /// `TooManyRequestsException` when somebody waits and there is no room; with
     /// `ServiceException` when storage refuses.
     pub async fn start(
         &self,
@@ -132,6 +139,10 @@ impl DurableExecutions {
                 "The function is not a durable function.",
             ));
         };
+        if synchronous {
+            // Somebody who waits is told at once that there is no room; what nobody waits for is patient.
+            self.invoker.check_room(version).await?;
+        }
         let input = String::from_utf8(request.event().to_vec())
             .map_err(|_| ServiceError::internal("The payload is not UTF-8."))?;
         let new_name = || uuid::Uuid::new_v4().to_string();
@@ -233,7 +244,7 @@ impl DurableExecutions {
         finished
     }
 
-    fn log(&self, doing: &str, key: &ExecutionKey, failure: &lamplight_store::StoreError) {
+    fn log(&self, doing: &str, key: &ExecutionKey, failure: &StoreError) {
         error!(execution = %key.id, error = %ErrorChain(failure), "failed to {doing}");
     }
 }
@@ -250,7 +261,7 @@ pub fn check_invocable<'a>(
     request: &InvokeRequest,
     version: &'a FunctionVersion,
     synchronous: bool,
-) -> Result<Option<&'a lamplight_model::durable::DurableConfig>, ServiceError> {
+) -> Result<Option<&'a DurableConfig>, ServiceError> {
     let Some(config) = &version.durable else { return Ok(None) };
     let refused = |text| Err(ServiceError::new(ErrorCode::InvalidParameterValueException, text));
     if request.qualifier.is_none() {

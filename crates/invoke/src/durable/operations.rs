@@ -19,6 +19,8 @@ pub(super) const PAGE_BYTES: u64 = 5 << 20;
 pub struct CheckpointRequest {
     /// The execution.
     pub key: ExecutionKey,
+    /// Its whole ARN: who may speak for its function was decided by that.
+    pub arn: String,
     /// `CheckpointToken`; `None` for what is none.
     pub token: Option<CheckpointToken>,
     /// `ClientToken`.
@@ -77,11 +79,14 @@ impl DurableExecutions {
             .collect();
         let now = (self.clock)();
         let wanted = Wanted { ids: ids.into_iter().collect(), due: Some(now), open: false };
-        let (client_token, updates) = (request.client_token, request.updates);
+        let (arn, client_token, updates) = (request.arn, request.client_token, request.updates);
         let checkpoint = Checkpoint { token, client_token, updates, targets };
         let changed = self
             .executions
             .change(&request.key, wanted, move |progress: &mut Progress| {
+                if progress.execution.arn() != arn {
+                    return Err(Refusal::Invalid(INVALID_TOKEN.to_owned()));
+                }
                 let started = progress.children.len();
                 let answer = progress.checkpoint(checkpoint, now, uuid::Uuid::new_v4)?;
                 let since = answer.since;
@@ -102,6 +107,7 @@ impl DurableExecutions {
     pub async fn state(
         &self,
         key: &ExecutionKey,
+        arn: &str,
         token: Option<CheckpointToken>,
         after: u64,
         limit: usize,
@@ -110,6 +116,7 @@ impl DurableExecutions {
         let page = self.executions.replay(key, after, limit, PAGE_BYTES).await;
         let (stored, operations, next) = page
             .map_err(|error| service_error("read a durable execution", &error))?
+            .filter(|(stored, ..)| stored.execution.arn() == arn)
             .ok_or_else(invalid_token)?;
         Progress::new(stored.execution.clone(), []).check_token(&token).map_err(refused)?;
         Ok(StatePage { execution: stored.execution, input: stored.input, operations, next })

@@ -134,11 +134,15 @@ impl Worker {
 
     async fn look_after(&mut self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
         let due = self.durable.executions.due(now, limit).await?;
-        let count = due.len();
+        let (count, mut failure) = (due.len(), None);
         for key in due {
-            self.advance(key, now).await?;
+            // One that cannot be read or written holds up no other.
+            if let Err(error) = self.advance(key.clone(), now).await {
+                self.durable.log("look after a durable execution", &key, &error);
+                failure = Some(error);
+            }
         }
-        Ok(count)
+        failure.map_or(Ok(count), Err)
     }
 
     async fn advance(&mut self, key: ExecutionKey, now: Timestamp) -> Result<(), StoreError> {

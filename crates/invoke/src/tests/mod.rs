@@ -3,6 +3,7 @@
 mod asynchronous;
 mod destinations;
 mod durable;
+mod executions;
 mod lifecycle;
 mod memory;
 mod provisioned;

@@ -18,6 +18,7 @@ pub mod checkpoint;
 pub mod execution;
 pub mod history;
 pub mod operation;
+mod pause;
 pub mod progress;
 pub mod shape;
 pub mod token;

@@ -4,12 +4,11 @@
 //! writes back what is marked as changed, all in one transaction. Nothing here waits, reads a clock or draws numbers.
 
 use super::checkpoint::Update;
-use super::execution::{InFlight, LastPauseRequest};
+use super::execution::InFlight;
 use super::history::{self, Event};
 use super::operation::{Detail, Operation, OperationKind, OperationStatus};
 use super::{
-    Closing, ErrorObject, Execution, ExecutionStatus, LONGEST_SECONDS, NewExecution, OPERATION_PAYLOAD_BYTES,
-    Pause, Refusal,
+    Closing, ErrorObject, Execution, ExecutionStatus, NewExecution, OPERATION_PAYLOAD_BYTES, Refusal,
 };
 use crate::timestamp::Timestamp;
 use serde::Deserialize;
@@ -25,8 +24,6 @@ const RETRY_SECONDS: [u64; 5] = [1, 2, 4, 8, 16];
 const VAIN_SUSPENSIONS: u32 = 3;
 /// Longest wait for room.
 const LONGEST_POSTPONEMENT: Duration = Duration::from_secs(30);
-/// How long the repetition of a request about a pause is one. Source: API reference, "PauseDurableExecution".
-const REPETITION: Duration = Duration::from_secs(15 * 60);
 
 /// An execution with those of its operations that a change concerns.
 #[derive(Debug, Clone, PartialEq)]
@@ -345,112 +342,6 @@ impl Progress {
         Ok(())
     }
 
-    /// PauseDurableExecution.
-    pub fn pause(
-        &mut self,
-        client_token: Option<String>,
-        reason: Option<String>,
-        timeout_paused: bool,
-        now: Timestamp,
-    ) -> Result<(), Refusal> {
-        if self.is_repetition(client_token.as_deref(), true, now) {
-            return Ok(());
-        }
-        if self.execution.status != ExecutionStatus::Running {
-            return Err(Refusal::Conflict(format!(
-                "The durable execution cannot be paused in status {}.",
-                self.execution.status.name()
-            )));
-        }
-        self.remember_pause_request(client_token, true, now);
-        self.execution.pause = Some(Pause {
-            requested_at: now,
-            reason,
-            timeout_paused,
-            deadline_before: self.execution.deadline,
-        });
-        if timeout_paused {
-            self.execution.deadline = self.last_moment();
-        }
-        self.execution.status = ExecutionStatus::Pausing;
-        self.paused_without_invocation(now);
-        Ok(())
-    }
-
-    /// ResumeDurableExecution.
-    pub fn resume(
-        &mut self,
-        client_token: Option<String>,
-        reason: Option<String>,
-        now: Timestamp,
-    ) -> Result<(), Refusal> {
-        if self.is_repetition(client_token.as_deref(), false, now) {
-            return Ok(());
-        }
-        let was = self.execution.status;
-        let (true, Some(pause)) =
-            (matches!(was, ExecutionStatus::Paused | ExecutionStatus::Pausing), self.execution.pause.take())
-        else {
-            return Err(Refusal::Conflict(format!(
-                "The durable execution cannot be resumed in status {}.",
-                was.name()
-            )));
-        };
-        self.remember_pause_request(client_token, false, now);
-        if pause.timeout_paused {
-            let paused = Duration::from_millis(u64::try_from(now.0 - pause.requested_at.0).unwrap_or(0));
-            self.execution.deadline = pause.deadline_before.plus(paused).min(self.last_moment());
-        }
-        self.execution.status = ExecutionStatus::Running;
-        if was == ExecutionStatus::Paused {
-            let mut details = json!({ "ResumeRequestTimestamp": super::shape::seconds(now) });
-            if reason.is_some() {
-                details["Reason"] = history::payload(reason.as_deref());
-            }
-            self.record("ExecutionResumed", execution_reference(&self.execution), details, now);
-        }
-        Ok(())
-    }
-
-    /// The latest moment an execution with a paused timeout may reach.
-    fn last_moment(&self) -> Timestamp {
-        self.execution.started_at.plus(Duration::from_secs(u64::from(LONGEST_SECONDS)))
-    }
-
-    fn is_repetition(&self, client_token: Option<&str>, pauses: bool, now: Timestamp) -> bool {
-        self.execution.last_pause_request.as_ref().is_some_and(|last| {
-            Some(last.client_token.as_str()) == client_token
-                && last.pauses == pauses
-                && now <= last.at.plus(REPETITION)
-        })
-    }
-
-    fn remember_pause_request(&mut self, client_token: Option<String>, pauses: bool, now: Timestamp) {
-        self.execution.last_pause_request =
-            client_token.map(|client_token| LastPauseRequest { client_token, pauses, at: now });
-    }
-
-    /// A pause that waits for the invocation is there when nothing runs.
-    fn paused_without_invocation(&mut self, now: Timestamp) {
-        if self.execution.invocation.is_none() && self.execution.status == ExecutionStatus::Pausing {
-            self.paused(now);
-        }
-    }
-
-    /// The pause is there.
-    pub(super) fn paused(&mut self, now: Timestamp) {
-        self.execution.status = ExecutionStatus::Paused;
-        let Some(pause) = &self.execution.pause else { return };
-        let mut details = json!({
-            "PauseRequestTimestamp": super::shape::seconds(pause.requested_at),
-            "ExecutionTimeoutPaused": pause.timeout_paused,
-        });
-        if pause.reason.is_some() {
-            details["Reason"] = history::payload(pause.reason.as_deref());
-        }
-        self.record("ExecutionPaused", execution_reference(&self.execution), details, now);
-    }
-
     /// Completes a callback, or puts its heartbeat timeout off. The operation must be loaded.
     pub fn callback(&mut self, nonce: Uuid, result: CallbackResult, now: Timestamp) -> Result<(), Refusal> {
         let of = |operation: &&Operation| matches!(operation.detail, Detail::Callback { nonce: stored, .. } if stored == nonce);
@@ -582,14 +473,21 @@ impl Progress {
         self.record(kind, history::reference(operation), details, now);
     }
 
-    fn record(&mut self, kind: &str, operation: Map<String, Value>, details: Value, at: Timestamp) {
+    pub(super) fn record(
+        &mut self,
+        kind: &str,
+        operation: Map<String, Value>,
+        details: Value,
+        at: Timestamp,
+    ) {
         self.execution.events += 1;
         let (number, kind) = (self.execution.events, kind.to_owned());
         self.events.push(Event { number, kind, at, operation, details });
     }
 }
 
-fn execution_reference(execution: &Execution) -> Map<String, Value> {
+/// What an event says that is about the execution itself.
+pub(super) fn execution_reference(execution: &Execution) -> Map<String, Value> {
     let mut reference = Map::new();
     reference.insert("Id".to_owned(), execution.id.to_string().into());
     reference.insert("Name".to_owned(), execution.name.as_str().into());

@@ -11,6 +11,7 @@ use lamplight_model::durable::{
     Closing, Event, Execution, ExecutionStatus, NewExecution, Operation, Progress,
 };
 use lamplight_model::{FunctionName, Scope, Timestamp, VersionNumber};
+use rusqlite::Connection;
 use uuid::Uuid;
 
 /// Migrations; the n-th brings format n-1 to n.
@@ -112,6 +113,25 @@ impl Executions {
         Ok(Self { database: Database::open(directory, "executions.sqlite", MIGRATIONS, |_| Ok(()))? })
     }
 
+    /// Runs a query that sees one moment of the file, however many statements it has.
+    async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.database
+            .read(move |connection| {
+                let moment = connection.unchecked_transaction().map_err(|error| {
+                    StoreError::sqlite("failed to begin to read durable executions", error)
+                })?;
+                let found = query(&moment)?;
+                moment
+                    .finish()
+                    .map_err(|error| StoreError::sqlite("failed to read durable executions", error))?;
+                Ok(found)
+            })
+            .await
+    }
+
     /// Starts an execution, unless its function has one of that name.
     pub async fn start(&self, new: NewExecution) -> Result<StartedExecution, StoreError> {
         self.database
@@ -170,21 +190,20 @@ impl Executions {
     /// One execution.
     pub async fn get(&self, key: &ExecutionKey) -> Result<Option<StoredExecution>, StoreError> {
         let key = key.clone();
-        self.database
-            .read(move |connection| {
-                rows::find(connection, &key)?.map(|row| rows::stored(connection, row)).transpose()
-            })
-            .await
+        self.read(move |connection| {
+            rows::find(connection, &key)?.map(|row| rows::stored(connection, row)).transpose()
+        })
+        .await
     }
 
     /// Executions in which something has to be done at `now`, the longest overdue first.
     pub async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<ExecutionKey>, StoreError> {
-        self.database.read(move |connection| rows::due(connection, now, limit)).await
+        self.read(move |connection| rows::due(connection, now, limit)).await
     }
 
     /// When something has to be done next.
     pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.database.read(rows::next_due).await
+        self.read(rows::next_due).await
     }
 
     /// The execution and its operations that a replay needs, in the order of their starts, beginning after `after`: children
@@ -198,26 +217,24 @@ impl Executions {
         most_bytes: u64,
     ) -> Result<Option<(StoredExecution, Vec<Operation>, Option<u64>)>, StoreError> {
         let key = key.clone();
-        self.database
-            .read(move |connection| {
-                let Some(row) = rows::find(connection, &key)? else { return Ok(None) };
-                let stored = rows::stored(connection, row)?;
-                let (operations, rest) =
-                    rows::replay(connection, row, stored.input.len() as u64, after, limit, most_bytes)?;
-                Ok(Some((stored, operations, rest)))
-            })
-            .await
+        self.read(move |connection| {
+            let Some(row) = rows::find(connection, &key)? else { return Ok(None) };
+            let stored = rows::stored(connection, row)?;
+            let (operations, rest) =
+                rows::replay(connection, row, stored.input.len() as u64, after, limit, most_bytes)?;
+            Ok(Some((stored, operations, rest)))
+        })
+        .await
     }
 
     /// Ids of the operations that changed after this count of changes, in the order of their starts.
     pub async fn touched_after(&self, key: &ExecutionKey, since: u64) -> Result<Vec<String>, StoreError> {
         let key = key.clone();
-        self.database
-            .read(move |connection| match rows::find(connection, &key)? {
-                Some(row) => rows::ids_touched_after(connection, row, since),
-                None => Ok(Vec::new()),
-            })
-            .await
+        self.read(move |connection| match rows::find(connection, &key)? {
+            Some(row) => rows::ids_touched_after(connection, row, since),
+            None => Ok(Vec::new()),
+        })
+        .await
     }
 
     /// Events of an execution, beginning after the one of number `after`. `None` when there is no such execution.
@@ -229,17 +246,16 @@ impl Executions {
         limit: usize,
     ) -> Result<Option<Vec<Event>>, StoreError> {
         let key = key.clone();
-        self.database
-            .read(move |connection| {
-                let Some(row) = rows::find(connection, &key)? else { return Ok(None) };
-                rows::history(connection, row, after, newest_first, limit).map(Some)
-            })
-            .await
+        self.read(move |connection| {
+            let Some(row) = rows::find(connection, &key)? else { return Ok(None) };
+            rows::history(connection, row, after, newest_first, limit).map(Some)
+        })
+        .await
     }
 
     /// Executions of a function, each with its place in the list.
     pub async fn list(&self, query: ExecutionQuery) -> Result<Vec<(i64, Execution)>, StoreError> {
-        self.database.read(move |connection| rows::list(connection, &query)).await
+        self.read(move |connection| rows::list(connection, &query)).await
     }
 
     /// Forgets an execution with everything that belongs to it.
@@ -256,6 +272,6 @@ impl Executions {
     /// Executions with an invocation whose owner's name begins so: what a node left behind when it ended.
     pub async fn in_flight_of(&self, owner: &str) -> Result<Vec<ExecutionKey>, StoreError> {
         let owner = owner.to_owned();
-        self.database.read(move |connection| rows::in_flight_of(connection, &owner)).await
+        self.read(move |connection| rows::in_flight_of(connection, &owner)).await
     }
 }

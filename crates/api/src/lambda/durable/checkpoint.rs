@@ -24,10 +24,10 @@ pub async fn checkpoint(
     note_token(token.as_deref(), &mut violations);
     let client_token = read::client_token(&members, &mut violations)?;
     let updates = read::updates(&members, &mut violations)?;
-    let named = Named::from_path(label, violations)?;
+    let named = Named::from_path(context, label, violations)?;
     named.check_owner(context, "CheckpointDurableExecution")?;
     let token = token.as_deref().and_then(CheckpointToken::parse);
-    let request = CheckpointRequest { key: named.key, token, client_token, updates };
+    let request = CheckpointRequest { key: named.key, arn: named.arn, token, client_token, updates };
     let answer = state.durable.checkpoint(request).await?;
     let operations = operations(&answer.execution, &answer.operations, &answer.input);
     let mut shown = json!({ "NewExecutionState": { "Operations": operations } });
@@ -43,14 +43,14 @@ pub async fn state(state: &ApiState, context: &Context, label: &str) -> Result<R
     let limit = read::items(context, &mut violations)?;
     let token = context.parameter("CheckpointToken");
     note_token(token, &mut violations);
-    let named = Named::from_path(label, violations)?;
+    let named = Named::from_path(context, label, violations)?;
     named.check_owner(context, "GetDurableExecutionState")?;
     let after: u64 = match context.parameter("Marker") {
         Some(marker) => state_page_after(marker).ok_or_else(read::invalid_marker)?,
         None => 0,
     };
     let token = token.and_then(CheckpointToken::parse);
-    let found = state.durable.state(&named.key, token, after, limit).await?;
+    let found = state.durable.state(&named.key, &named.arn, token, after, limit).await?;
     let mut shown = json!({ "Operations": operations(&found.execution, &found.operations, &found.input) });
     if let Some(next) = found.next {
         shown["NextMarker"] = state_marker(next).into();

@@ -7,6 +7,7 @@ use crate::lambda::validation::Violations;
 use crate::state::ApiState;
 use bytes::Bytes;
 use http::StatusCode;
+use lamplight_invoke::durable::not_found;
 use lamplight_model::durable::shape::seconds;
 use lamplight_model::durable::{ERROR_BYTES, Execution, ExecutionStatus, LONGEST_SECONDS};
 use lamplight_model::{Qualifier, Timestamp, VersionNumber};
@@ -18,7 +19,7 @@ use time::format_description::well_known::Rfc3339;
 /// GetDurableExecution.
 pub async fn get(state: &ApiState, context: &Context, label: &str) -> Result<Response, ApiError> {
     let with_data = read::flag(context, "IncludeExecutionData")?.unwrap_or(true);
-    let named = Named::from_path(label, Violations::default())?;
+    let named = Named::from_path(context, label, Violations::default())?;
     let StoredExecution { execution, input, closing } = find(state, &named).await?;
     let mut shown = summary(&execution);
     let mut set = |name: &str, value: Value| shown.insert(name.to_owned(), value);
@@ -78,7 +79,7 @@ fn summary(execution: &Execution) -> Map<String, Value> {
 async fn find(state: &ApiState, named: &Named) -> Result<StoredExecution, ApiError> {
     let stored = state.durable.get(&named.key).await?;
     // The id alone finds it; an ARN that is wrong elsewhere is not its ARN.
-    if named.is(&stored.execution) { Ok(stored) } else { Err(lamplight_invoke::durable::not_found().into()) }
+    if named.is(&stored.execution) { Ok(stored) } else { Err(not_found().into()) }
 }
 
 /// GetDurableExecutionHistory.
@@ -87,7 +88,7 @@ pub async fn history(state: &ApiState, context: &Context, label: &str) -> Result
     let newest_first = read::flag(context, "ReverseOrder")?.unwrap_or(false);
     let mut violations = Violations::default();
     let limit = read::items(context, &mut violations)?;
-    let named = Named::from_path(label, violations)?;
+    let named = Named::from_path(context, label, violations)?;
     find(state, &named).await?;
     let list = if newest_first { "durable-history-reversed" } else { "durable-history" };
     let after: Option<u64> = marker(context, list)?;
@@ -182,12 +183,12 @@ pub async fn list(state: &ApiState, context: &Context, label: &str) -> Result<Re
 /// StopDurableExecution.
 pub async fn stop(
     state: &ApiState,
-    _context: &Context,
+    context: &Context,
     label: &str,
     body: &Bytes,
 ) -> Result<Response, ApiError> {
     let error = if body.is_empty() { None } else { Some(read::error(&Members::parse(body)?)?) };
-    let named = Named::from_path(label, Violations::default())?;
+    let named = Named::from_path(context, label, Violations::default())?;
     if error.as_ref().is_some_and(|error| error.bytes() > ERROR_BYTES) {
         return Err(ApiError::invalid_parameter(format!(
             "Error object size must be less than or equal to {ERROR_BYTES} bytes."
@@ -201,12 +202,12 @@ pub async fn stop(
 /// PauseDurableExecution.
 pub async fn pause(
     state: &ApiState,
-    _context: &Context,
+    context: &Context,
     label: &str,
     body: &Bytes,
 ) -> Result<Response, ApiError> {
     let members = Members::parse(body)?;
-    let (client_token, reason, named) = change(&members, label)?;
+    let (client_token, reason, named) = change(&members, context, label)?;
     let timeout_paused = members.boolean("ExecutionTimeoutPaused")?.unwrap_or(true);
     find(state, &named).await?;
     state.durable.pause(&named.key, client_token, reason, timeout_paused).await?;
@@ -216,30 +217,34 @@ pub async fn pause(
 /// ResumeDurableExecution.
 pub async fn resume(
     state: &ApiState,
-    _context: &Context,
+    context: &Context,
     label: &str,
     body: &Bytes,
 ) -> Result<Response, ApiError> {
-    let (client_token, reason, named) = change(&Members::parse(body)?, label)?;
+    let (client_token, reason, named) = change(&Members::parse(body)?, context, label)?;
     find(state, &named).await?;
     state.durable.resume(&named.key, client_token, reason).await?;
     Ok(reply::json(StatusCode::ACCEPTED, &json!({})))
 }
 
 /// What pausing and resuming have in common.
-fn change(members: &Members<'_>, label: &str) -> Result<(Option<String>, Option<String>, Named), ApiError> {
+fn change(
+    members: &Members<'_>,
+    context: &Context,
+    label: &str,
+) -> Result<(Option<String>, Option<String>, Named), ApiError> {
     let mut violations = Violations::default();
     let client_token = read::client_token(members, &mut violations)?;
     let reason = members.string("Reason")?;
     if let Some(reason) = &reason {
         violations.length(reason, "reason", 1_024);
     }
-    Ok((client_token, reason, Named::from_path(label, violations)?))
+    Ok((client_token, reason, Named::from_path(context, label, violations)?))
 }
 
 /// DeleteDurableExecution.
-pub async fn delete(state: &ApiState, _context: &Context, label: &str) -> Result<Response, ApiError> {
-    let named = Named::from_path(label, Violations::default())?;
+pub async fn delete(state: &ApiState, context: &Context, label: &str) -> Result<Response, ApiError> {
+    let named = Named::from_path(context, label, Violations::default())?;
     find(state, &named).await?;
     let asked_at = state.durable.delete(&named.key).await?;
     Ok(reply::json(StatusCode::ACCEPTED, &json!({ "DeletionRequestTimestamp": seconds(asked_at) })))

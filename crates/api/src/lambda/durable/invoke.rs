@@ -53,6 +53,17 @@ pub async fn invoke(
     Box::pin(start(state, invocation_type, request, &version, name.map(str::to_owned))).await.map(Some)
 }
 
+/// Refuses an operation that durable functions do not have. AWS's texts for this are not known.
+///
+/// Fails with `InvalidParameterValueException`.
+pub async fn refuse(state: &ApiState, request: &InvokeRequest, operation: &str) -> Result<(), ApiError> {
+    let version = state.invoker.resolve(&request.scope, &request.name, request.qualifier.as_ref()).await?;
+    if version.durable.is_none() {
+        return Ok(());
+    }
+    Err(ApiError::invalid_parameter(format!("{operation} is not supported for durable functions.")))
+}
+
 async fn start(
     state: &ApiState,
     invocation_type: InvocationType,

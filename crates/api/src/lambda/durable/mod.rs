@@ -10,6 +10,7 @@ mod executions;
 pub mod invoke;
 mod read;
 
+use crate::http::request::decode_segment;
 use crate::http::{ApiError, Context, Response};
 use crate::lambda::patterns as pattern;
 use crate::lambda::validation::Violations;
@@ -17,6 +18,9 @@ use crate::lambda::{SMALL_REQUEST_BYTES, read as read_body};
 use crate::state::ApiState;
 use axum::body::Body;
 use http::StatusCode;
+use lamplight_invoke::durable::not_found;
+use lamplight_model::durable::Execution;
+use lamplight_model::name::function_arn;
 use lamplight_model::{AccountId, Caller, FunctionName, Region, Scope};
 use lamplight_store::executions::ExecutionKey;
 
@@ -80,16 +84,16 @@ struct Named {
 impl Named {
     /// Reads `DurableExecutionArn` from the path. `violations` are those of the request's other members.
     ///
-    /// Fails with `ValidationException` for what is no such ARN.
-    fn from_path(label: &str, mut violations: Violations) -> Result<Self, ApiError> {
-        let arn = crate::http::request::decode_segment(label).unwrap_or_else(|| label.to_owned());
+    /// Fails with `ValidationException` for what is no such ARN, with `ResourceNotFoundException` for another region's.
+    fn from_path(context: &Context, label: &str, mut violations: Violations) -> Result<Self, ApiError> {
+        let arn = decode_segment(label).unwrap_or_else(|| label.to_owned());
         violations.length(&arn, "durableExecutionArn", 1_024);
         violations.fits(&arn, "durableExecutionArn", &pattern::DURABLE_EXECUTION_ARN);
         violations.finish()?;
-        Self::parse(&arn).ok_or_else(|| {
-            // It has the form, and nothing of that name can be here.
-            ApiError::not_found("Durable Execution does not exist")
-        })
+        // It has the form, and nothing of another name or region can be here.
+        Self::parse(&arn)
+            .filter(|named| named.key.scope.region == context.scope.region)
+            .ok_or_else(|| not_found().into())
     }
 
     fn parse(arn: &str) -> Option<Self> {
@@ -107,7 +111,7 @@ impl Named {
     /// Fails with 403 `AccessDeniedException` as a missing permission does.
     fn check_owner(&self, context: &Context, operation: &str) -> Result<(), ApiError> {
         let Caller::Function { arn, .. } = context.caller.as_ref() else { return Ok(()) };
-        if *arn == lamplight_model::name::function_arn(&self.key.scope, &self.function, None) {
+        if *arn == function_arn(&self.key.scope, &self.function, None) {
             return Ok(());
         }
         let permission = format!("lambda:{operation}");
@@ -124,7 +128,7 @@ impl Named {
     }
 
     /// Whether a stored execution is the one that was named, in every part of its ARN.
-    fn is(&self, execution: &lamplight_model::durable::Execution) -> bool {
+    fn is(&self, execution: &Execution) -> bool {
         self.arn == execution.arn()
     }
 }
