@@ -11,6 +11,10 @@ use std::process::Command;
 /// Clients and the test runner of the end-to-end suites. The AWS command line is Debian's package: version 2.
 const PYTHON_PACKAGES: &[&str] =
     &["boto3==1.44.5", "awslambdaric==4.2.2", "pytest==9.2.0", "pytest-timeout==2.4.0"];
+/// Command lines that people deploy and call with, in an environment of their own: they pin versions of botocore.
+const COMMAND_LINES: &[&str] = &["awscli==1.46.3", "chalice==1.34.0", "cargo-lambda==1.9.2"];
+/// A library that functions bring along, packed into theirs by the test.
+const POWERTOOLS: &[&str] = &["aws-lambda-powertools[tracer]==3.37.0"];
 /// npm 11 runs the install scripts of named packages only; older ones run all of them and skip the field.
 const NODE_PACKAGE_JSON: &str = r#"{
   "private": true,
@@ -43,11 +47,14 @@ pub fn install_all() -> Vec<String> {
     [
         ("cargo-nextest", nextest()),
         ("Python clients", python_packages()),
+        ("command lines", command_lines()),
+        ("Powertools", powertools()),
         ("Node runtime client", node_packages()),
         ("Node SDK", node_sdk()),
         ("durable execution SDK for Python", durable_python()),
         ("durable execution SDK for Node", durable_node()),
-        ("Rust runtime client", rust_runtime()),
+        ("Rust runtime client", rust_program("rust-runtime")),
+        ("Rust SDK", rust_program("rust-sdk")),
     ]
     .into_iter()
     .filter_map(|(name, installed)| installed.err().map(|error| format!("{name}: {error:#}")))
@@ -71,6 +78,16 @@ pub fn nextest() -> anyhow::Result<()> {
 /// boto3, pytest and the stock Python runtime client.
 pub fn python_packages() -> anyhow::Result<()> {
     virtual_environment(&paths::cache().join("python"), PYTHON_PACKAGES)
+}
+
+/// The AWS command line of version 1, Chalice and cargo-lambda.
+pub fn command_lines() -> anyhow::Result<()> {
+    virtual_environment(&paths::cache().join("command-lines"), COMMAND_LINES)
+}
+
+/// Powertools for AWS Lambda with what it needs beside what a Lambda runtime has.
+pub fn powertools() -> anyhow::Result<()> {
+    virtual_environment(&paths::cache().join("powertools"), POWERTOOLS)
 }
 
 /// A virtual environment with exactly `packages`, made anew when the list or the interpreter has changed.
@@ -156,15 +173,15 @@ fn npm_install(directory: &Path, package_json: &str) -> anyhow::Result<()> {
     )
 }
 
-/// The function written with the lambda_runtime crate; a workspace of its own, so that its 100 crates stay out of ours.
-fn rust_runtime() -> anyhow::Result<()> {
-    let manifest = paths::root().join("tests/clients/rust-runtime/Cargo.toml");
+/// A program of `tests/clients/` that is a workspace of its own, so that its 100 crates stay out of ours.
+fn rust_program(name: &str) -> anyhow::Result<()> {
+    let manifest = paths::root().join("tests/clients").join(name).join("Cargo.toml");
     command::run(
         Command::new("cargo")
             .args(["build", "--quiet", "--locked", "--release", "--manifest-path"])
             .arg(manifest)
             .arg("--target-dir")
-            .arg(paths::cache().join("rust-runtime")),
+            .arg(paths::cache().join(name)),
     )
 }
 

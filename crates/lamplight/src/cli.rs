@@ -75,6 +75,16 @@ pub enum Command {
     /// Say which interpreters run which runtimes.
     #[command(subcommand)]
     Runtime(Runtime),
+    /// Write everything the server keeps to one file, while it runs (as root).
+    Backup(Backup),
+    /// Make an empty data directory what it was when a backup was made (as root).
+    Restore(Restore),
+    /// The part of backup and restore that runs as the server's user.
+    #[command(hide = true)]
+    AsDaemon {
+        /// Which way.
+        direction: crate::backup::Direction,
+    },
     /// Show what this host offers, and the command that gets what is missing.
     Doctor,
     /// Print a completion script for a shell.
@@ -258,6 +268,26 @@ pub struct Usage {
     /// A row per calendar day (UTC).
     #[arg(long)]
     pub by_day: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Example:\n  \
+    sudo lamplight backup /var/backups/lamplight-$(date +%F).tar.gz\n\n\
+    In it: functions, versions, layers, aliases and all other configuration, waiting events, objects, logs, the ledger, \
+    and the key of the environment values: keep the file as you keep the server. Every database is copied at one moment, \
+    with the files its rows name. Not in it: directories that functions mount at /mnt, and this host's table of runtimes.")]
+pub struct Backup {
+    /// File to write, e.g. lamplight.tar.gz; it must not be there yet.
+    pub file: PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Example:\n  \
+    sudo lamplight restore /var/backups/lamplight-2026-01-31.tar.gz --data-dir /var/lib/lamplight\n\n\
+    Every file is compared with its checksum before the first one gets its place; when one is wrong, nothing is restored.")]
+pub struct Restore {
+    /// File that `lamplight backup` wrote.
+    pub file: PathBuf,
 }
 
 #[derive(Debug, Clone, Subcommand)]

@@ -2,6 +2,7 @@
 //!
 //! `serve` opens the parts and wires them (`server`); the other commands are clients of a running server.
 
+mod backup;
 mod cli;
 mod client;
 mod commands;

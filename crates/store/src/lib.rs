@@ -17,6 +17,7 @@ pub mod logs;
 mod open;
 pub mod sealed_documents;
 mod secret;
+mod snapshot;
 mod sqlite;
 
 pub use code::CodeStore;
@@ -29,3 +30,4 @@ pub use executions::{ExecutionKey, Executions};
 pub use ledger::{Ledger, UsageQuery, UsageRow};
 pub use logs::{LogEvent, LogGroupInfo, LogGroupSettings, LogQuery, LogStreamInfo, Logs};
 pub use open::{Clock, LedgerBounds, LogBounds, Opened, Options, open, system_clock};
+pub use snapshot::snapshot;

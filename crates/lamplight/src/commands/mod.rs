@@ -15,7 +15,7 @@ use crate::cli::{Arguments, Command, Global};
 use crate::client::Client;
 use crate::config::{self, Config, Layers};
 use crate::failure::Failure;
-use crate::{doctor, output, quickstart, server};
+use crate::{backup, doctor, output, quickstart, server};
 use clap::CommandFactory as _;
 
 /// Does what was asked. The exit status of a success is 0, of a function that failed 1.
@@ -40,6 +40,18 @@ pub fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Quickstart(flags) => {
             quickstart::run(&global, flags, configuration(&global, Some(&command))?)
         }
+        Command::Backup(flags) => {
+            backup::backup(global.json, &configuration(&global, None)?.data_dir, &flags.file)
+        }
+        Command::Restore(flags) => {
+            let config = configuration(&global, None)?;
+            backup::restore(global.json, &config.data_dir, config.first_uid, &flags.file)
+        }
+        Command::AsDaemon { direction } => match &global.data_dir {
+            // It reads no configuration: its user may not.
+            Some(directory) => backup::run_as_daemon(*direction, directory),
+            None => Err(Failure::usage("as-daemon is a part of backup and restore")),
+        },
         Command::Doctor => doctor::run(&global, &configuration(&global, None)?),
         Command::Completion { shell } => {
             let mut script = Vec::new();

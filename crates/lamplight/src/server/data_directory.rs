@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Host users of one server: its daemon's, and one for each sandbox that lives.
@@ -23,6 +23,8 @@ const PREDECESSOR_TIME: Duration = Duration::from_secs(5);
 const PREDECESSOR_POLL: Duration = Duration::from_millis(20);
 /// Held by root as long as the server lives; the daemon has a lock of its own beside it.
 const LOCK: &str = "keeper.lock";
+/// Where a backup is unpacked; while it is there, what is in the directory is not whole.
+pub const RESTORING: &str = "restore.partial";
 
 /// A prepared data directory, locked as long as this lives.
 #[derive(Debug)]
@@ -34,11 +36,26 @@ pub struct DataDirectory {
     /// Whether a server was killed here: its last processes may still be on their way out.
     pub predecessor_was_killed: bool,
     lock: File,
+    path: PathBuf,
 }
 
 impl DataDirectory {
     /// Creates or checks `path`, takes its lock and makes it the daemon's. `configured_uid` 0 derives the range.
+    ///
+    /// Fails where a restore was interrupted: what is there is not whole.
     pub fn prepare(path: &Path, configured_uid: u32) -> Result<Self, Failure> {
+        if path.join(RESTORING).exists() {
+            let shown = path.display();
+            return Err(Failure::usage(format!(
+                "a restore into the data directory {shown} was not finished"
+            ))
+            .then(format!("restore again: lamplight restore FILE --data-dir {shown}")));
+        }
+        Self::prepare_for_restore(path, configured_uid)
+    }
+
+    /// As `prepare`, for a backup to be unpacked in; the caller has seen that nothing is there but what a restore left.
+    pub fn prepare_for_restore(path: &Path, configured_uid: u32) -> Result<Self, Failure> {
         let shown = path.display();
         let context = |error: std::io::Error| {
             Failure::usage(format!("failed to prepare the data directory {shown}"))
@@ -49,7 +66,9 @@ impl DataDirectory {
             return Err(Failure::usage(format!("the data directory {shown} is not a directory"))
                 .then("lamplight serve --data-dir /var/lib/lamplight"));
         }
-        refuse_foreign(path)?;
+        if !path.join(RESTORING).exists() {
+            refuse_foreign(path)?;
+        }
         std::fs::create_dir_all(path).map_err(context)?;
         let path = std::fs::canonicalize(path).map_err(context)?;
         check_reachable(&path)?;
@@ -65,7 +84,14 @@ impl DataDirectory {
         }
         std::os::unix::fs::chown(&path, Some(0), Some(first_uid)).map_err(context)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o1770)).map_err(context)?;
-        Ok(Self { first_uid, cgroup_name: format!("lamplight-{number:08x}"), predecessor_was_killed, lock })
+        let cgroup_name = format!("lamplight-{number:08x}");
+        Ok(Self { first_uid, cgroup_name, predecessor_was_killed, lock, path })
+    }
+
+    /// Gives the directory up without a trace of this lock, for one that stays as empty as it was.
+    pub fn abandon(self) {
+        // Best effort: an empty lock alone is no obstacle to a server, and told to whoever restores.
+        let _ = std::fs::remove_file(self.path.join(LOCK));
     }
 }
 

@@ -13,8 +13,7 @@ mod runtimes;
 mod telemetry;
 mod wiring;
 
-use data_directory::DataDirectory;
-pub use data_directory::holder;
+pub use data_directory::{DataDirectory, RESTORING, holder};
 use runtimes::remove_unused_byte_code;
 pub use runtimes::{find_runtimes, probe_version, publish, rows, runtimes_file};
 
