@@ -26,8 +26,8 @@ SOURCE = """
     def priced(order):
         return order["price"] * 2
 
-    def record(message):
-        if message.body == "bad":
+    def work(record):
+        if record.body == "bad":
             raise ValueError("asked to fail")
 
     @logger.inject_lambda_context(log_event=True, correlation_id_path="id")
@@ -38,7 +38,7 @@ SOURCE = """
         if kind == "http":
             return resolver.resolve(event["request"], context)
         if kind == "batch":
-            return process_partial_response(event=event, record_handler=record, processor=processor, context=context)
+            return process_partial_response(event=event, record_handler=work, processor=processor, context=context)
         metrics.add_metric(name="Orders", unit=MetricUnit.Count, value=1)
         logger.info("priced", extra={"order": event})
         return priced(event)
