@@ -5,6 +5,7 @@
 mod bench;
 mod command;
 mod coverage;
+mod dist;
 mod guest;
 mod paths;
 mod report;
@@ -35,6 +36,8 @@ enum Chore {
     /// One of the benchmark's limit programs.
     #[command(hide = true)]
     BenchLimit(bench::limits::LimitArguments),
+    /// Make what is given to others: a static program in a tarball, a Debian package, checksums; in dist/ of the target directory.
+    Dist(dist::DistArguments),
     /// Write docs/coverage.md from the results of the last `cargo xtask test`.
     Coverage,
     /// Install what the tests need into .cache/ and ~/.cargo/bin, and do nothing else.
@@ -51,6 +54,7 @@ fn main() -> anyhow::Result<std::process::ExitCode> {
             bench::limits::run(&arguments)?;
             Ok(std::process::ExitCode::SUCCESS)
         }
+        Chore::Dist(arguments) => dist::run(&arguments),
         Chore::Coverage => {
             coverage::write()?;
             Ok(std::process::ExitCode::SUCCESS)

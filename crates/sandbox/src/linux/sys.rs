@@ -221,8 +221,15 @@ pub fn exec(program: &CStr, arguments: &[CString], environment: &[CString]) -> i
     io::Error::last_os_error()
 }
 
+/// The type of `RLIMIT_...`, which differs between C libraries.
+#[cfg(target_env = "gnu")]
+pub type ResourceNumber = libc::__rlimit_resource_t;
+/// The type of `RLIMIT_...`, which differs between C libraries.
+#[cfg(not(target_env = "gnu"))]
+pub type ResourceNumber = libc::c_int;
+
 /// Raises or lowers a resource limit, soft and hard alike.
-pub fn set_resource_limit(resource: u32, value: u64) -> io::Result<()> {
+pub fn set_resource_limit(resource: ResourceNumber, value: u64) -> io::Result<()> {
     let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
     // SAFETY: the structure lives across the call.
     if unsafe { libc::setrlimit(resource, &raw const limit) } == 0 {
@@ -346,7 +353,8 @@ pub fn bring_loopback_up() -> io::Result<()> {
     request.ifr_name[1] = b'o' as libc::c_char;
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
     // SAFETY: SIOCSIFFLAGS reads an ifreq that lives across the call.
-    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) } == 0 {
+    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as libc::Ioctl, &raw const request) } == 0
+    {
         Ok(())
     } else {
         Err(io::Error::last_os_error())
