@@ -53,7 +53,7 @@ pub fn function_endpoint(state: Arc<ApiState>, caller: Caller) -> FrontDoor {
 async fn answer(state: &ApiState, caller: Arc<Caller>, request: Request<Body>) -> Response {
     let request_id = RequestId(uuid::Uuid::new_v4());
     let (parts, body) = request.into_parts();
-    let mut response = match guard::check(&parts.headers, &state.config.allowed_hosts) {
+    let mut response = match guard::check(&parts.headers, &state.config.allowed_hosts.get()) {
         Ok(authority) => {
             let authority = authority.to_owned();
             let context = Context::new(parts, caller, request_id, authority);

@@ -4,7 +4,7 @@ use crate::iam::RoleWrites;
 use crate::s3::S3;
 use hmac::{Hmac, KeyInit as _};
 use lamplight_invoke::{DurableExecutions, Invoker};
-use lamplight_model::{PriceBook, Timestamp};
+use lamplight_model::{Live, PriceBook, Timestamp};
 use lamplight_services::objects::ObjectStore;
 use lamplight_services::queues::Queues;
 use lamplight_store::{CodeStore, Ledger, Logs, Store};
@@ -38,15 +38,15 @@ pub struct RuntimeRow {
 #[derive(Clone)]
 pub struct ApiConfig {
     /// Host names (without port) besides loopback that requests may name.
-    pub allowed_hosts: Vec<String>,
+    pub allowed_hosts: Arc<Live<Vec<String>>>,
     /// Secret for expiring links to code packages. Links of another key are refused.
     pub code_location_key: [u8; 32],
     /// `x86_64` or `arm64`: what this host runs.
     pub architecture: &'static str,
     /// `ConcurrentExecutions` of GetAccountSettings.
-    pub account_concurrency: usize,
+    pub account_concurrency: Arc<Live<usize>>,
     /// For the prices of `/lamplight/v1/usage`.
-    pub price_book: PriceBook,
+    pub price_book: Arc<Live<PriceBook>>,
     /// The runtimes of this host; asked anew at every request.
     pub runtimes: Arc<dyn Fn() -> Vec<RuntimeRow> + Send + Sync>,
     /// Why instances cannot be started now, for `/ready`; `None` when they can.
@@ -57,11 +57,11 @@ impl Default for ApiConfig {
     /// Loopback only, a random key, the architecture this program was built for, no runtimes and no trouble.
     fn default() -> Self {
         Self {
-            allowed_hosts: Vec::new(),
+            allowed_hosts: Arc::default(),
             code_location_key: rand::random(),
             architecture: if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" },
-            account_concurrency: lamplight_model::limits::ACCOUNT_CONCURRENCY,
-            price_book: PriceBook::default(),
+            account_concurrency: Arc::new(lamplight_model::limits::ACCOUNT_CONCURRENCY.into()),
+            price_book: Arc::default(),
             runtimes: Arc::new(Vec::new),
             trouble: Arc::new(|| None),
         }

@@ -96,7 +96,6 @@ impl Invoker {
             Arc::clone(&store),
             Arc::clone(&workers),
             Arc::clone(&admission),
-            config.account_concurrency,
             Arc::clone(&clock),
         ));
         Arc::new(Self {
@@ -130,6 +129,11 @@ impl Invoker {
     /// Whether the server is shutting down.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    /// Changes how many invocations may run at once, and how fast they may come.
+    pub fn set_limits(&self, limits: AdmissionLimits) {
+        self.admission.set_limits(limits);
     }
 
     /// What the workers have now.

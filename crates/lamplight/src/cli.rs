@@ -50,7 +50,7 @@ pub struct Global {
     pub dump_config: bool,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub enum Command {
     /// Run the platform on this machine (as root).
     Serve(Serve),
@@ -58,6 +58,8 @@ pub enum Command {
     Quickstart(Quickstart),
     /// Create or update a function from a folder or ZIP.
     Deploy(Deploy),
+    /// Copy a function with its layers, versions and aliases from AWS, or from any endpoint that answers like it.
+    Import(Import),
     /// Call a function.
     Invoke(Invoke),
     /// Show what a function wrote.
@@ -75,6 +77,10 @@ pub enum Command {
     /// Say which interpreters run which runtimes.
     #[command(subcommand)]
     Runtime(Runtime),
+    /// Make Lamplight a service of systemd on this machine, and start it (as root).
+    Install(Install),
+    /// Take the service away again; the data stays unless --data is given (as root).
+    Uninstall(Uninstall),
     /// Write everything the server keeps to one file, while it runs (as root).
     Backup(Backup),
     /// Make an empty data directory what it was when a backup was made (as root).
@@ -210,6 +216,27 @@ pub struct Invoke {
 }
 
 #[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  \
+    lamplight import --from-aws orders --from-region eu-west-1\n  \
+    lamplight import --from-aws orders --endpoint-url http://127.0.0.1:9001 --name orders-copy\n\n\
+    Credentials are taken from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN. Versions that aliases name are \
+    published anew and numbered anew; the aliases follow.")]
+pub struct Import {
+    /// Function there: name or ARN.
+    #[arg(long, value_name = "NAME", required = true)]
+    pub from_aws: String,
+    /// Endpoint there [default: AWS's of the region].
+    #[arg(long, value_name = "URL")]
+    pub endpoint_url: Option<String>,
+    /// Region there [default: the same as here].
+    #[arg(long, value_name = "NAME")]
+    pub from_region: Option<String>,
+    /// Name here [default: the same].
+    #[arg(long)]
+    pub name: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
 pub struct Logs {
     /// Function name.
     pub name: String,
@@ -268,6 +295,41 @@ pub struct Usage {
     /// A row per calendar day (UTC).
     #[arg(long)]
     pub by_day: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  \
+    sudo lamplight install\n  \
+    lamplight install --dry-run          what it would do\n  \
+    lamplight install --print            the unit file\n\n\
+    It can be given again, as after an upgrade: what is done already stays, the new program is started. The configuration \
+    file is written once and is yours from then on.")]
+pub struct Install {
+    /// Only print the unit file.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub print: bool,
+    /// Only say what would be done.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not start the service now.
+    #[arg(long)]
+    pub no_start: bool,
+    /// Install into the file system of another machine, beneath this directory; nothing is started.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub root: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Uninstall {
+    /// Remove functions, logs, objects, the key and the configuration, too. There is no way back.
+    #[arg(long)]
+    pub data: bool,
+    /// Only say what would be done.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Uninstall from beneath this directory.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub root: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Args)]

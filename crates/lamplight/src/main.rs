@@ -9,6 +9,8 @@ mod commands;
 mod config;
 mod doctor;
 mod failure;
+mod import;
+mod install;
 mod output;
 mod package;
 mod quickstart;

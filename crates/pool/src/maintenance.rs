@@ -38,8 +38,8 @@ impl Wake {
         }
     }
 
-    /// The pool is gone.
-    pub fn end(&self) {
+    /// The pool is gone, or what is due may have changed.
+    pub fn wake(&self) {
         self.shared.0.notify_one();
     }
 }
@@ -88,11 +88,12 @@ impl Pool {
     /// Does what is due. Gives the time until more is.
     async fn maintain(self: &Arc<Self>, last_look: &mut Instant) -> Duration {
         let now = Instant::now();
+        let keep_alive = *self.keep_alive.get();
         let delay = self.config.freeze_after;
         while self.registry().freeze_due(delay, now, FREEZES_AT_ONCE, Instance::freeze) {
             tokio::task::yield_now().await;
         }
-        let mut old = self.registry().take_expired(self.config.keep_alive, now);
+        let mut old = self.registry().take_expired(keep_alive, now);
         let look = now.duration_since(*last_look) >= LOOK_EVERY;
         let next_provisioned = self.maintain_provisioned(now, look).await;
         if look {
@@ -112,8 +113,8 @@ impl Pool {
         let volumes_left = self.carried.sweep(self.config.carried_volumes, self.config.carried_for, now);
         let next = {
             let mut registry = self.registry();
-            registry.forget_unused(self.config.keep_alive.max(self.config.carried_for), now);
-            let next = registry.next_due(delay, self.config.keep_alive, now);
+            registry.forget_unused(keep_alive.max(self.config.carried_for), now);
+            let next = registry.next_due(delay, keep_alive, now);
             next.into_iter().chain(next_provisioned).min()
         };
         let longest = if next.is_some() || volumes_left { LOOK_EVERY } else { SWEEP_EVERY };

@@ -18,8 +18,9 @@ use crate::snapshot::Snapshot;
 use crate::version_zygotes::VersionZygotes;
 use crate::zygotes::Zygotes;
 use crate::{Clock, maintenance};
+use lamplight_model::rate::Rate;
 use lamplight_model::{
-    Caller, FunctionName, FunctionVersion, Invocation, Scope, ServiceError, VersionNumber,
+    Caller, FunctionName, FunctionVersion, Invocation, Live, Scope, ServiceError, VersionNumber,
 };
 use lamplight_sandbox::SandboxBackend;
 use lamplight_store::{CodeStore, Logs};
@@ -64,6 +65,8 @@ pub struct Pool {
     pub(crate) tasks: TaskTracker,
     pub(crate) maintenance: maintenance::Wake,
     busy_changed: Notify,
+    /// See `PoolConfig::keep_alive`, which is its first value.
+    pub(crate) keep_alive: Live<Duration>,
 }
 
 impl std::fmt::Debug for Pool {
@@ -108,12 +111,21 @@ impl Pool {
             tasks: TaskTracker::new(),
             maintenance: maintenance::Wake::default(),
             busy_changed: Notify::new(),
+            keep_alive: config.keep_alive.into(),
             config,
         });
         tokio::spawn(maintenance::run(Arc::downgrade(&pool)));
         tokio::spawn(blanks::run(Arc::downgrade(&pool)));
         tokio::spawn(keeper::run(Arc::downgrade(&pool)));
         pool
+    }
+
+    /// Changes how long an instance stays idle at most, and how fast calls of one function may start new ones. Looked at
+    /// within the pool's next round.
+    pub fn set_bounds(&self, keep_alive: Duration, starts_of_a_function: Rate) {
+        self.keep_alive.set(keep_alive);
+        self.registry().set_starts_of_a_function(starts_of_a_function);
+        self.maintenance.wake();
     }
 
     /// Starts one invocation; the run is worked on by who waits for the answer and goes on when the answer is dropped.
@@ -401,7 +413,7 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.maintenance.end();
+        self.maintenance.wake();
         self.provisioned.wake();
     }
 }

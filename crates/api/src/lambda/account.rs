@@ -19,7 +19,7 @@ pub async fn settings(state: &ApiState, context: &Context) -> Result<Response, A
                 "TotalCodeSize": TOTAL_CODE_BYTES,
                 "CodeSizeUnzipped": limits::UNZIPPED_BYTES,
                 "CodeSizeZipped": limits::ZIP_BYTES,
-                "ConcurrentExecutions": state.config.account_concurrency,
+                "ConcurrentExecutions": *state.config.account_concurrency.get(),
                 "UnreservedConcurrentExecutions": state.invoker.provisioning().unreserved(&context.scope).await?,
             },
             "AccountUsage": {"TotalCodeSize": usage.code_bytes, "FunctionCount": usage.functions},

@@ -119,7 +119,7 @@ async fn usage(state: &ApiState, context: &Context) -> Result<Response, ApiError
     };
     // What was answered a moment ago is to be on the bill.
     state.ledger.flush().await?;
-    let book = &state.config.price_book;
+    let book = state.config.price_book.get();
     let rows: Vec<Value> = state
         .ledger
         .usage(&context.scope, query)
@@ -148,7 +148,7 @@ fn report(state: &ApiState, report: &InvocationReport) -> Result<Value, ApiError
     })?;
     // As everywhere in the API: `$LATEST` or the number.
     value["version"] = report.version.to_string().into();
-    value["Price"] = state.config.price_book.price(report.billed(), report.memory_mib).into();
+    value["Price"] = state.config.price_book.get().price(report.billed(), report.memory_mib).into();
     Ok(value)
 }
 

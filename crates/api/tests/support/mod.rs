@@ -115,7 +115,7 @@ impl FrontDoor {
                 Arc::new(move || trouble.lock().unwrap().clone())
             },
             architecture: "x86_64",
-            allowed_hosts: vec!["lamplight.example".to_owned()],
+            allowed_hosts: Arc::new(vec!["lamplight.example".to_owned()].into()),
             ..ApiConfig::default()
         };
         let durable = DurableExecutions::new(

@@ -19,7 +19,7 @@ mod count;
 use count::{Place, Places, ScopeCount};
 use lamplight_model::limits::{ACCOUNT_CONCURRENCY, CALLS_PER_SECOND_AND_CONCURRENCY};
 use lamplight_model::rate::Rate;
-use lamplight_model::{FunctionName, Scope, ServiceError, Timestamp, VersionNumber};
+use lamplight_model::{FunctionName, Live, Scope, ServiceError, Timestamp, VersionNumber};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -77,7 +77,7 @@ pub struct Reserved {
 /// limit itself.
 #[derive(Debug)]
 pub struct Admission {
-    limits: AdmissionLimits,
+    limits: Live<AdmissionLimits>,
     running: Mutex<HashMap<Scope, ScopeCount>>,
 }
 
@@ -95,7 +95,17 @@ pub struct Permit {
 impl Admission {
     /// Nothing runs, nothing is set aside.
     pub fn new(limits: AdmissionLimits) -> Arc<Self> {
-        Arc::new(Self { limits, running: Mutex::default() })
+        Arc::new(Self { limits: limits.into(), running: Mutex::default() })
+    }
+
+    /// The limits now.
+    pub fn limits(&self) -> AdmissionLimits {
+        *self.limits.get()
+    }
+
+    /// Changes the limits. What runs beyond lower ones goes on; nothing more is admitted until it has ended.
+    pub fn set_limits(&self, limits: AdmissionLimits) {
+        self.limits.set(limits);
     }
 
     /// A permit at once, or `TooManyRequestsException` with its reason: a synchronous call over a limit never waits here.
@@ -108,13 +118,14 @@ impl Admission {
         version: VersionNumber,
         called_at: Option<Timestamp>,
     ) -> Result<Permit, ServiceError> {
+        let limits = self.limits.get();
         let place = {
             let mut running = self.lock();
             let count = running.entry(scope.clone()).or_default();
-            let places = count.places(function, version, self.limits.concurrency);
+            let places = count.places(function, version, limits.concurrency);
             let place = decide(places).map_err(ServiceError::throttled)?;
             if let Some(now) = called_at {
-                let rate = call_rate(places.most, self.limits.calls_per_second_each);
+                let rate = call_rate(places.most, limits.calls_per_second_each);
                 if !count.take_call(function, places.reserved, rate, now) {
                     let reason = if places.reserved { RESERVED_INVOCATION_RATE } else { INVOCATION_RATE };
                     return Err(ServiceError::throttled(reason));

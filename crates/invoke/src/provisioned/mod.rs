@@ -45,7 +45,6 @@ pub struct Provisioning {
     store: Arc<dyn Store>,
     workers: Arc<dyn Workers>,
     admission: Arc<Admission>,
-    account_concurrency: usize,
     clock: Clock,
     /// Held from reading the sum of all until one is written and told: two writes together must not pass the bound, and
     /// what was read before a write must not be told after it.
@@ -60,18 +59,9 @@ impl Provisioning {
         store: Arc<dyn Store>,
         workers: Arc<dyn Workers>,
         admission: Arc<Admission>,
-        account_concurrency: usize,
         clock: Clock,
     ) -> Self {
-        Self {
-            store,
-            workers,
-            admission,
-            account_concurrency,
-            clock,
-            writes: Mutex::default(),
-            told: OnceCell::new(),
-        }
+        Self { store, workers, admission, clock, writes: Mutex::default(), told: OnceCell::new() }
     }
 
     /// Whether workers and admission know what is set aside.
@@ -221,7 +211,7 @@ impl Provisioning {
     /// Concurrent executions of a scope that are set aside for nobody.
     pub async fn unreserved(&self, scope: &Scope) -> Result<usize, ServiceError> {
         let aside: usize = self.set_aside(scope).await?.values().map(SetAside::executions).sum();
-        Ok(self.account_concurrency.saturating_sub(aside))
+        Ok(self.admission.limits().concurrency.saturating_sub(aside))
     }
 
     /// What each function has set aside.
@@ -249,7 +239,7 @@ impl Provisioning {
         let own = functions.get(name);
         let provisioned = own.map(|own| own.provisioned.as_slice()).unwrap_or_default().iter();
         Bounds {
-            account: self.account_concurrency,
+            account: self.admission.limits().concurrency,
             others: others.map(|(_, other)| other.executions()).sum(),
             reserved: own.and_then(|own| own.reserved),
             provisioned: provisioned

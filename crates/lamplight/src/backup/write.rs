@@ -158,12 +158,26 @@ fn link_tree(from: &Path, to: &Path) -> std::io::Result<()> {
             continue;
         }
         match std::fs::hard_link(entry.path(), &target) {
+            // A disk of its own, where only a copy does. What was copied the first time is not copied again.
+            Err(error) if error.kind() == ErrorKind::CrossesDevices => {
+                if !target.exists() {
+                    copied(std::fs::copy(entry.path(), &target))?;
+                }
+            }
             // It is there already, or it went meanwhile, and with it the row that named it.
             Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::NotFound) => {}
             linked => linked?,
         }
     }
     Ok(())
+}
+
+/// What went meanwhile need not be copied.
+fn copied(result: std::io::Result<u64>) -> std::io::Result<()> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other.map(|_| ()),
+    }
 }
 
 /// An archive being written.

@@ -9,7 +9,8 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-const FUNCTIONS: &str = "/2015-03-31/functions";
+/// Path of the functions.
+pub const FUNCTIONS: &str = "/2015-03-31/functions";
 /// How long a new or changed function may take to become usable.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Time between two looks at a function that is settling.

@@ -7,7 +7,7 @@ mod endpoint;
 mod lambda;
 
 pub use endpoint::Endpoint;
-pub use lambda::{Invoked, LogLine, segment};
+pub use lambda::{FUNCTIONS, Invoked, LogLine, segment};
 
 use crate::cli::Global;
 use crate::failure::Failure;

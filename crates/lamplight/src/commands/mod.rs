@@ -15,7 +15,7 @@ use crate::cli::{Arguments, Command, Global};
 use crate::client::Client;
 use crate::config::{self, Config, Layers};
 use crate::failure::Failure;
-use crate::{backup, doctor, output, quickstart, server};
+use crate::{backup, doctor, import, install, output, quickstart, server};
 use clap::CommandFactory as _;
 
 /// Does what was asked. The exit status of a success is 0, of a function that failed 1.
@@ -35,11 +35,15 @@ pub fn run(arguments: Arguments) -> Result<u8, Failure> {
             if flags.end_with_parent {
                 server::end_with_parent()?;
             }
-            server::serve(configuration(&global, Some(&command))?)
+            let config = configuration(&global, Some(&command))?;
+            let (global, again) = (global.clone(), command.clone());
+            server::serve(config, Box::new(move || configuration(&global, Some(&again))))
         }
         Command::Quickstart(flags) => {
             quickstart::run(&global, flags, configuration(&global, Some(&command))?)
         }
+        Command::Install(flags) => install::install(&global, flags, &configuration(&global, None)?),
+        Command::Uninstall(flags) => install::uninstall(&global, flags, &configuration(&global, None)?),
         Command::Backup(flags) => {
             backup::backup(global.json, &configuration(&global, None)?.data_dir, &flags.file)
         }
@@ -62,6 +66,9 @@ pub fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Runtime(flags) => runtime::run(&global, flags),
         Command::Deploy(flags) => {
             with_client(&global, async |client| deploy::run(&global, client, flags).await)
+        }
+        Command::Import(flags) => {
+            with_client(&global, async |client| import::run(&global, client, flags).await)
         }
         Command::Invoke(flags) => {
             with_client(&global, async |client| invoke::run(&global, client, flags).await)

@@ -38,7 +38,8 @@ impl Layers {
                         path.display()
                     ))
                     .because(error)
-                    .then("lamplight --dump-config > config.toml   writes one with the defaults"));
+                    .then("lamplight --dump-config > config.toml   writes one with the defaults")
+                    .then("the server reads it again as its own user, who must be able to: chmod o+r FILE"));
                 }
             },
         };
@@ -90,7 +91,7 @@ fn variable(key: &str) -> String {
     format!("LAMPLIGHT_{}", key.replace('.', "_").to_uppercase())
 }
 
-fn to_table(config: &Config) -> Result<Table, Failure> {
+pub(super) fn to_table(config: &Config) -> Result<Table, Failure> {
     Table::try_from(config)
         .map_err(|error| Failure::usage("failed to print the configuration").because(error))
 }
@@ -100,7 +101,7 @@ fn key_paths(table: &Table) -> Vec<String> {
 }
 
 /// Key paths and values. What is a table in `shape` is descended into; other tables are values.
-fn leaves(table: &Table, shape: &Table) -> Vec<(String, Value)> {
+pub(super) fn leaves(table: &Table, shape: &Table) -> Vec<(String, Value)> {
     let mut found = Vec::new();
     for (key, value) in table {
         match (value, shape.get(key)) {
@@ -186,7 +187,7 @@ fn fits(default: &Value, value: &Value) -> bool {
     default.same_type(value) || (default.is_float() && value.is_integer())
 }
 
-fn insert(table: &mut Table, key: &str, value: Value) {
+pub(super) fn insert(table: &mut Table, key: &str, value: Value) {
     if let Some((first, below)) = key.split_once('.')
         && let Some(inner) = table.get_mut(first).and_then(Value::as_table_mut)
     {

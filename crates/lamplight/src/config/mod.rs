@@ -5,15 +5,20 @@
 
 mod layers;
 mod places;
+mod reload;
 
 pub use layers::{Layers, load};
 pub use places::{configuration_file, default_data_directory, is_root};
+pub use reload::{changes, take_over};
 
 use crate::failure::Failure;
 use lamplight_model::PriceBook;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+
+/// Reads the configuration anew, from the same places as at the start.
+pub type Reader = Box<dyn Fn() -> Result<Config, Failure>>;
 
 /// Everything an operator can set. Field names are the keys of `config.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,10 +1,12 @@
 //! Where configuration and data lie by default.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
-/// Whether this process is root.
+/// Whether this program was started as root. The daemon, which is not root any more, finds the same files as before.
 pub fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
+    static STARTED_AS_ROOT: OnceLock<bool> = OnceLock::new();
+    *STARTED_AS_ROOT.get_or_init(|| rustix::process::geteuid().is_root())
 }
 
 /// `/var/lib/lamplight` for root, else `$XDG_DATA_HOME/lamplight`.

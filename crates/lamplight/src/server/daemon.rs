@@ -1,9 +1,10 @@
 //! The unprivileged process: opens storage, wires the parts, serves, and drains when it is told to stop.
 
-use super::{telemetry, wiring};
-use crate::config::Config;
+use super::reload::Reload;
+use super::{notify, telemetry, wiring};
+use crate::config::{Config, Reader};
 use lamplight_sandbox::linux::DaemonSockets;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::net::TcpListener;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -11,9 +12,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// A second signal counts as "now" only after this time: Ctrl-C comes from the terminal and from the keeper.
 const SAME_SIGNAL: Duration = Duration::from_millis(500);
 
-/// Runs until SIGTERM, SIGINT or SIGHUP. Gives the exit status: 0 after a drain, 2 when it could not start.
-pub fn run(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> i32 {
-    telemetry::start(config);
+/// Runs until SIGTERM, SIGINT or the end of its terminal; SIGHUP else reads the configuration again. Gives the exit status: 0 after a drain, 2 when it could not start.
+pub fn run(config: &Config, again: Reader, listener: TcpListener, sockets: DaemonSockets) -> i32 {
+    let reload = Reload::new(again, config.clone(), telemetry::start(config));
     // Half of the processors: the other half is for functions, and an event that wakes a task on the thread that got it costs
     // less than one that wakes another thread (measured on two cores: 3.7 futex calls and a seventh of the time per call).
     let threads = std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1));
@@ -25,15 +26,15 @@ pub fn run(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> i3
                 return 2;
             }
         };
-    let status = runtime.block_on(serve(config, listener, sockets));
+    let status = runtime.block_on(serve(config, reload, listener, sockets));
     // Blocking work of the store is done or abandoned by now; nothing waits for it.
     runtime.shutdown_timeout(Duration::from_secs(1));
     status
 }
 
-async fn serve(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> i32 {
+async fn serve(config: &Config, mut reload: Reload, listener: TcpListener, sockets: DaemonSockets) -> i32 {
     let address = listener.local_addr().unwrap_or(config.listen);
-    let mut stop_signals = match StopSignals::listen() {
+    let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => {
             tracing::error!(%error, "failed to listen to signals");
@@ -52,11 +53,15 @@ async fn serve(config: &Config, listener: TcpListener, sockets: DaemonSockets) -
     let _ = writeln!(output, "lamplight: listening on http://{address}").and_then(|()| output.flush());
     drop(output);
     tracing::info!(%address, data = %config.data_dir.display(), "listening");
-    stop_signals.next().await;
+    notify::tell("READY=1");
+    while signals.next().await == Told::Reload {
+        reload.run(&server);
+    }
+    notify::tell("STOPPING=1");
     tracing::info!(seconds = config.drain_seconds, "stopping: invocations in flight may finish");
     let again = async {
         tokio::time::sleep(SAME_SIGNAL).await;
-        stop_signals.next().await;
+        while signals.next().await == Told::Reload {}
     };
     tokio::select! {
         finished = server.drain(Duration::from_secs(config.drain_seconds)) => {
@@ -70,27 +75,41 @@ async fn serve(config: &Config, listener: TcpListener, sockets: DaemonSockets) -
     }
 }
 
-/// The signals that mean "stop": a service manager's, Ctrl-C, and the end of the terminal.
-struct StopSignals {
+/// What a signal asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Told {
+    Stop,
+    Reload,
+}
+
+/// The signals of a service manager, of Ctrl-C, and of a terminal that ends.
+struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    /// Whether there was a terminal at the start.
+    on_terminal: bool,
 }
 
-impl StopSignals {
+impl Signals {
     fn listen() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            on_terminal: std::io::stdin().is_terminal(),
         })
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Told {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-            _ = self.hang_up.recv() => {}
+            _ = self.terminate.recv() => Told::Stop,
+            _ = self.interrupt.recv() => Told::Stop,
+            // A terminal that has hung up answers as none any more.
+            _ = self.hang_up.recv() => match self.on_terminal && !std::io::stdin().is_terminal() {
+                true => Told::Stop,
+                false => Told::Reload,
+            },
         }
     }
 }

@@ -23,6 +23,8 @@ const PREDECESSOR_TIME: Duration = Duration::from_secs(5);
 const PREDECESSOR_POLL: Duration = Duration::from_millis(20);
 /// Held by root as long as the server lives; the daemon has a lock of its own beside it.
 const LOCK: &str = "keeper.lock";
+/// By these a directory is known as a server's.
+const OURS: &[&str] = &[LOCK, "metadata.sqlite", "runtimes.json"];
 /// Where a backup is unpacked; while it is there, what is in the directory is not whole.
 pub const RESTORING: &str = "restore.partial";
 
@@ -73,8 +75,7 @@ impl DataDirectory {
         let path = std::fs::canonicalize(path).map_err(context)?;
         check_reachable(&path)?;
         let (lock, predecessor_was_killed) = take_lock(&path)?;
-        let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
-        let number = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
+        let number = number_of(&path);
         let group = std::fs::metadata(&path).map_err(context)?.gid();
         let first_uid = choose_first_uid(configured_uid, group, number);
         if (UID_BASE..u32::MAX).contains(&group) && group != first_uid {
@@ -102,6 +103,19 @@ impl Drop for DataDirectory {
     }
 }
 
+/// The first user of the server that will have this directory, as `DataDirectory::prepare` chooses it.
+pub fn planned_first_uid(path: &Path, configured: u32) -> u32 {
+    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let group = std::fs::metadata(&path).map_or(0, |metadata| metadata.gid());
+    choose_first_uid(configured, group, number_of(&path))
+}
+
+/// A number that a directory keeps.
+fn number_of(path: &Path) -> u32 {
+    let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
+    u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])
+}
+
 /// The configured user, else the one the directory already belongs to, else one derived from its name.
 fn choose_first_uid(configured: u32, group: u32, number: u32) -> u32 {
     if configured > 0 {
@@ -113,12 +127,16 @@ fn choose_first_uid(configured: u32, group: u32, number: u32) -> u32 {
     }
 }
 
+/// Whether a server has kept something here.
+pub fn is_data_directory(path: &Path) -> bool {
+    OURS.iter().any(|name| path.join(name).exists())
+}
+
 /// A directory with files of somebody else is never taken over: its owner and mode would be changed.
 fn refuse_foreign(path: &Path) -> Result<(), Failure> {
     let Ok(entries) = std::fs::read_dir(path) else { return Ok(()) };
-    let ours = [LOCK, "metadata.sqlite", "runtimes.json"];
     let mut names = entries.flatten().map(|entry| entry.file_name()).peekable();
-    if names.peek().is_none() || names.any(|name| ours.iter().any(|known| name == *known)) {
+    if names.peek().is_none() || names.any(|name| OURS.iter().any(|known| name == *known)) {
         return Ok(());
     }
     Err(Failure::usage(format!("the directory {} holds files that are not Lamplight's", path.display()))

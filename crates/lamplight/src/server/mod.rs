@@ -9,15 +9,17 @@ mod byte_code;
 mod daemon;
 mod data_directory;
 mod housekeeping;
+mod notify;
+mod reload;
 mod runtimes;
 mod telemetry;
 mod wiring;
 
-pub use data_directory::{DataDirectory, RESTORING, holder};
+pub use data_directory::{DataDirectory, RESTORING, holder, is_data_directory, planned_first_uid};
 use runtimes::remove_unused_byte_code;
 pub use runtimes::{find_runtimes, probe_version, publish, rows, runtimes_file};
 
-use crate::config::Config;
+use crate::config::{Config, Reader};
 use crate::doctor;
 use crate::failure::Failure;
 use lamplight_sandbox::linux::{HostConfig, keeper};
@@ -36,8 +38,8 @@ const DESCRIPTORS: u64 = 1 << 20;
 const PORT_TIME: Duration = Duration::from_secs(3);
 const PORT_POLL: Duration = Duration::from_millis(10);
 
-/// Runs the platform until it is told to stop. Gives the exit status.
-pub fn serve(config: Config) -> Result<u8, Failure> {
+/// Runs the platform until it is told to stop. Gives the exit status. `again` reads the configuration anew.
+pub fn serve(config: Config, again: Reader) -> Result<u8, Failure> {
     config.check()?;
     require_root("serve")?;
     telemetry::check(&config)?;
@@ -59,7 +61,7 @@ pub fn serve(config: Config) -> Result<u8, Failure> {
         templates: config.instances.templates,
         egress: egress(&config, &data.cgroup_name)?,
     };
-    let status = keeper::run(host, |sockets| daemon::run(&config, listener, sockets));
+    let status = keeper::run(host, |sockets| daemon::run(&config, again, listener, sockets));
     drop(data);
     let status = status.map_err(|error| {
         Failure::usage("failed to build the wall").because(error).then("sudo lamplight doctor")

@@ -3,7 +3,9 @@
 use crate::config::Config;
 use crate::failure::Failure;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::reload::Handle;
 
 /// Whether the filter can be read; asked before anything is started.
 pub fn check(config: &Config) -> Result<(), Failure> {
@@ -14,23 +16,44 @@ pub fn check(config: &Config) -> Result<(), Failure> {
     })
 }
 
-/// Begins to write. Once per process.
-pub fn start(config: &Config) {
+/// Changes the filter of the log that is being written.
+pub type FilterSwitch = Box<dyn Fn(&str) -> Result<(), Failure>>;
+
+/// The filter a configuration asks for.
+fn filter(log: &str) -> Result<EnvFilter, ParseError> {
     // s3s writes an error for every answer such as 404; what is the server's fault is logged by the server itself.
-    let text = format!("s3s=off,{}", config.log);
-    let filter = EnvFilter::try_new(text).unwrap_or_else(|_| EnvFilter::new("info"));
+    EnvFilter::try_new(format!("s3s=off,{log}"))
+}
+
+/// Begins to write. Once per process.
+pub fn start(config: &Config) -> FilterSwitch {
+    let filter = filter(&config.log).unwrap_or_else(|_| EnvFilter::new("info"));
     // A span that the filter lets pass, such as that of a cold start, is one line when it is over.
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_span_events(FmtSpan::CLOSE)
         .with_writer(std::io::stderr);
-    let started = if config.log_json {
-        builder.json().try_init()
+    let (started, switch) = if config.log_json {
+        let builder = builder.json().with_filter_reloading();
+        let switch = switch(builder.reload_handle());
+        (builder.try_init(), switch)
     } else {
         use std::io::IsTerminal as _;
-        builder.with_ansi(std::io::stderr().is_terminal()).try_init()
+        let builder = builder.with_ansi(std::io::stderr().is_terminal()).with_filter_reloading();
+        let switch = switch(builder.reload_handle());
+        (builder.try_init(), switch)
     };
     if let Err(error) = started {
         eprintln!("lamplight: failed to start the log: {error}");
     }
+    switch
+}
+
+fn switch<Log: 'static>(handle: Handle<EnvFilter, Log>) -> FilterSwitch {
+    Box::new(move |log| {
+        let changed = filter(log).map_err(|error| error.to_string());
+        changed
+            .and_then(|filter| handle.reload(filter).map_err(|error| error.to_string()))
+            .map_err(|error| Failure::usage("failed to change the log filter").because(error))
+    })
 }

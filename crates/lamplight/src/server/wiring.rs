@@ -6,8 +6,10 @@ use crate::config::Config;
 use crate::failure::Failure;
 use lamplight_api::{ApiConfig, ApiState, ServeLimits};
 use lamplight_invoke::{
-    DurableConfiguration, DurableExecutions, Invoker, InvokerConfig, NodeWorkers, converge_functions,
+    AdmissionLimits, DurableConfiguration, DurableExecutions, Invoker, InvokerConfig, NodeWorkers,
+    converge_functions,
 };
+use lamplight_model::{Live, PriceBook};
 use lamplight_pool::{PlatformEndpoint, Pool, PoolConfig, StreamLimits};
 use lamplight_sandbox::linux::{DaemonSockets, LinuxBackend, Readiness};
 use lamplight_services::objects::{self, ObjectStore};
@@ -33,7 +35,15 @@ pub struct Server {
     queues: Queues,
     durable: Arc<DurableExecutions>,
     front_door: JoinHandle<()>,
+    live: LiveSettings,
     stop: CancellationToken,
+}
+
+/// Settings of the front door that `Server::apply` changes.
+struct LiveSettings {
+    hosts: Arc<Live<Vec<String>>>,
+    concurrency: Arc<Live<usize>>,
+    prices: Arc<Live<PriceBook>>,
 }
 
 /// Opens and starts everything. Must be called within a tokio runtime.
@@ -90,6 +100,11 @@ pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> 
         Arc::clone(&invoker),
         Arc::clone(&clock),
     );
+    let live = LiveSettings {
+        hosts: Arc::new(config.hosts.clone().into()),
+        concurrency: Arc::new(config.instances.concurrency.into()),
+        prices: Arc::new(config.prices.clone().into()),
+    };
     let state = ApiState::new(
         Arc::clone(&opened.store),
         Arc::clone(&opened.code),
@@ -100,9 +115,9 @@ pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> 
         objects,
         queues.clone(),
         ApiConfig {
-            allowed_hosts: config.hosts.clone(),
-            account_concurrency: config.instances.concurrency,
-            price_book: config.prices.clone(),
+            allowed_hosts: Arc::clone(&live.hosts),
+            account_concurrency: Arc::clone(&live.concurrency),
+            price_book: Arc::clone(&live.prices),
             runtimes: {
                 let runtimes = Arc::clone(&runtimes);
                 Arc::new(move || runtimes.rows())
@@ -149,10 +164,23 @@ pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> 
     let front_door = tokio::spawn(async move {
         lamplight_api::serve(listener, lamplight_api::router(state), limits, closing.cancelled_owned()).await;
     });
-    Ok(Server { opened, pool, invoker, queues, durable, front_door, stop })
+    Ok(Server { opened, pool, invoker, queues, durable, front_door, live, stop })
 }
 
 impl Server {
+    /// Takes the settings over that can change while the server runs (`config::reload`).
+    pub fn apply(&self, config: &Config) {
+        self.live.hosts.set(config.hosts.clone());
+        self.live.concurrency.set(config.instances.concurrency);
+        self.live.prices.set(config.prices.clone());
+        self.invoker.set_limits(AdmissionLimits {
+            concurrency: config.instances.concurrency,
+            calls_per_second_each: config.instances.calls_per_second_each,
+        });
+        let pool = pool_config(config);
+        self.pool.set_bounds(pool.keep_alive, pool.starts_of_a_function);
+    }
+
     /// Takes no new calls, lets those in flight finish for `patience`, stops all instances, makes everything
     /// durable. Gives back whether every run finished.
     pub async fn drain(self, patience: Duration) -> bool {

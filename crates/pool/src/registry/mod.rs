@@ -85,6 +85,11 @@ impl<I> Registry<I> {
         }
     }
 
+    /// Changes how many instances calls of one function may start in so much time.
+    pub fn set_starts_of_a_function(&mut self, rate: Rate) {
+        self.scaling.set_rate(rate);
+    }
+
     /// Learns the highest memory use of an instance and gives what such an instance counts for from now on,
     /// having changed the claim of this one.
     pub fn learn(&mut self, entry_id: EntryId, claim: u64, seen_bytes: u64) -> u64 {

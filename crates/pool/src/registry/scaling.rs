@@ -20,6 +20,11 @@ impl Scaling {
         Self { rate, functions: HashMap::new() }
     }
 
+    /// Changes the rate; what is used up stays used up.
+    pub(super) fn set_rate(&mut self, rate: Rate) {
+        self.rate = rate;
+    }
+
     /// Whether a call of this version may begin to start an instance now; counts it if so.
     pub(super) fn take(&mut self, version: &FunctionVersion, now: Instant) -> bool {
         let key = (version.scope.clone(), version.name.clone());
