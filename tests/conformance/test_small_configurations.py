@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 
 import pytest
@@ -261,7 +262,8 @@ HOOKS = {
 def test_snap_start_of_published_versions(new_server):
     server = new_server().start()
     # Python 3.13 on the interpreter that every host has.
-    subprocess.run([BINARY, "--data-dir", str(server.data_directory), "runtime", "alias", f"python3.13={PYTHON}"], check=True)
+    command = [BINARY, "--data-dir", str(server.data_directory), "runtime", "alias", f"python3.13={PYTHON}"]
+    subprocess.run(command, check=True, env={"PATH": os.environ["PATH"]})
     client = server.client()
     snap = {"Runtime": "python3.13", "SnapStart": {"ApplyOn": "PublishedVersions"}}
     function = functions.create(server, HOOKS, runtime="python3.13", SnapStart=snap["SnapStart"])

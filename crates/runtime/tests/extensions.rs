@@ -26,6 +26,7 @@ fn start() -> (Conversation, SocketAddr) {
         version: "$LATEST".to_owned(),
         handler: "app.handler".to_owned(),
         account_id: "000000000000".to_owned(),
+        ..AboutFunction::default()
     };
     (Conversation::http(listener, about).unwrap(), address)
 }
