@@ -367,7 +367,7 @@ mod tests {
 
     #[test]
     fn events_are_sent_by_stream_in_order_and_bounded() {
-        let long = "x".repeat(BATCH_BYTES - 2);
+        let long = "x".repeat(BATCH_BYTES - 1);
         let events = [("a", "1"), ("b", "2"), ("a", &long), ("a", "4"), ("b", "5")];
         let events = (1u64..).zip(events).map(|(at, (stream, text))| event(stream, at, text.to_owned()));
         let batches: Vec<Vec<u64>> = by_stream(events.collect())

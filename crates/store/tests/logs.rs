@@ -329,6 +329,16 @@ async fn a_group_has_its_own_retention_and_goes_with_everything() {
     assert!(matches!(opened.logs.events(&scope(), GROUP, all()).await, Err(StoreError::NotFound(_))));
     opened.logs.append(&scope(), GROUP, "s", lines(7, 1));
     opened.logs.flush().await.unwrap();
+    // As a crash in the middle of a removal leaves it.
+    let files = files_below(&directory.path().join("logs"));
+    let other =
+        files.iter().map(|(path, _)| path.parent().unwrap()).find(|path| path.ends_with("other")).unwrap();
+    let removed = other.with_file_name("removed.x");
+    drop(opened);
+    std::fs::rename(other, &removed).unwrap();
+    let opened = open_at(directory.path(), &clock);
+    assert!(!removed.exists());
+    assert!(matches!(opened.logs.group(&scope(), "other").await, Err(StoreError::NotFound(_))));
     assert_eq!(messages(&opened, all()).await, ["line 7"]);
     assert_eq!(opened.logs.group(&scope(), GROUP).await.unwrap().settings, LogGroupSettings::default());
 }

@@ -95,13 +95,19 @@ fn write_description(directory: &Path, description: &Description) -> Result<(), 
     write().map_err(|error| StoreError::io(doing(), error))
 }
 
-/// Removes a group: first what makes it one, so that a crash in between leaves nothing that is read.
+/// How the directories of groups that are being removed begin. No group's own does: names of files have no dots.
+pub(crate) const REMOVED: &str = "removed.";
+
+/// Removes a group: first its name, so that a crash in between leaves nothing that is read.
 pub(crate) fn remove(directory: &Path) -> Result<(), StoreError> {
     let doing = || format!("failed to remove {}", directory.display());
     let remove = || -> std::io::Result<()> {
-        std::fs::remove_file(directory.join(DESCRIPTION))?;
-        File::open(directory)?.sync_all()?;
-        std::fs::remove_dir_all(directory)
+        let removed = directory.with_file_name(format!("{REMOVED}{}", uuid::Uuid::new_v4().simple()));
+        std::fs::rename(directory, &removed)?;
+        if let Some(parent) = directory.parent() {
+            File::open(parent)?.sync_all()?;
+        }
+        std::fs::remove_dir_all(removed)
     };
     remove().map_err(|error| StoreError::io(doing(), error))
 }
@@ -114,15 +120,11 @@ impl Group {
     /// Makes the directory of a new group.
     pub(crate) fn create(directory: &Path, description: Description) -> Result<Self, StoreError> {
         let doing = || format!("failed to create log group {}", description.name);
-        let make = || -> std::io::Result<()> {
-            // What a group that was deleted, or not quite made, may have left.
-            match std::fs::remove_dir_all(directory) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            DirBuilder::new().recursive(true).mode(0o700).create(directory)
-        };
-        make().map_err(|error| StoreError::io(doing(), error))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(|error| StoreError::io(doing(), error))?;
         write_description(directory, &description)?;
         Self::open(directory, &description.settings)
     }

@@ -112,6 +112,7 @@ impl SegmentLogs {
             stored_bytes: AtomicU64::new(0),
             changes: watch::channel(0).0,
         });
+        shared.sweep()?;
         let mut stored_bytes = 0;
         for (directory, _) in shared.all_groups()? {
             stored_bytes += directory_bytes(&directory);
@@ -534,6 +535,18 @@ impl Shared {
         Ok(group)
     }
 
+    /// Ends the removals that a crash interrupted. What cannot be removed stays and is read by nobody.
+    fn sweep(&self) -> Result<(), StoreError> {
+        for scope in sub_directories(&self.root)? {
+            for directory in sub_directories(&scope)?.into_iter().filter(|path| is_removed(path)) {
+                if let Err(error) = std::fs::remove_dir_all(&directory) {
+                    tracing::warn!(%error, directory = %directory.display(), "failed to end the removal of a log group");
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn all_groups(&self) -> Result<Vec<(PathBuf, Description)>, StoreError> {
         let mut found = Vec::new();
         for scope in sub_directories(&self.root)? {
@@ -544,9 +557,16 @@ impl Shared {
 
     fn groups_of(&self, scope_directory: &Path) -> Result<Vec<(PathBuf, Description)>, StoreError> {
         let directories = sub_directories(scope_directory)?;
-        let described = directories.into_iter().filter_map(|path| Some((read_description(&path)?, path)));
+        let described = directories
+            .into_iter()
+            .filter(|path| !is_removed(path))
+            .filter_map(|path| Some((read_description(&path)?, path)));
         Ok(described.map(|(description, path)| (path, description)).collect())
     }
+}
+
+fn is_removed(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(group::REMOVED))
 }
 
 fn info(directory: &Path, description: Description) -> LogGroupInfo {
