@@ -146,3 +146,32 @@ def test_secrets(aws):
     aws("secretsmanager", "delete-secret", "--secret-id", name, "--force-delete-without-recovery")
     refused = aws("secretsmanager", "get-secret-value", "--secret-id", name, check=False)
     assert refused.returncode == 254 and "Secrets Manager can't find the specified secret." in refused.stderr
+
+
+@pytest.mark.covers("operation:PutLogEvents", client="aws-cli 2")
+@pytest.mark.covers("operation:CreateLogGroup", client="aws-cli 2")
+@pytest.mark.covers("operation:PutRetentionPolicy", client="aws-cli 2")
+@pytest.mark.covers("operation:GetMetricStatistics", client="aws-cli 2")
+@pytest.mark.covers("operation:PutMetricData", client="aws-cli 2")
+def test_logs_and_metrics(aws):
+    group = f"/cli/{time.monotonic_ns()}"
+    aws("logs", "create-log-group", "--log-group-name", group)
+    aws("logs", "put-retention-policy", "--log-group-name", group, "--retention-in-days", "7")
+    aws("logs", "create-log-stream", "--log-group-name", group, "--log-stream-name", "s")
+    follower = aws.start("logs", "tail", group, "--follow", "--format", "short", "--since", "1h", "--filter-pattern", '{ $.level = "ERROR" }')
+    try:
+        for text in ('{"level": "INFO", "n": 1}', '{"level": "ERROR", "n": 2}'):
+            aws("logs", "put-log-events", "--log-group-name", group, "--log-stream-name", "s", "--log-events", json.dumps([{"timestamp": int(time.time() * 1000), "message": text}]))
+        shown = follower.stdout.readline()
+        while '"n": 2' not in shown and '"n":2' not in shown:
+            assert '"n": 1' not in shown and shown, shown
+            shown = follower.stdout.readline()
+    finally:
+        follower.kill()
+        follower.communicate()
+    aws("logs", "delete-log-group", "--log-group-name", group)
+    aws("cloudwatch", "put-metric-data", "--namespace", group, "--metric-name", "m", "--value", "2.5", "--dimensions", "Host=a")
+    span = ["--start-time", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 3600)), "--end-time", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))]
+    found = json.loads(aws("cloudwatch", "get-metric-statistics", "--namespace", group, "--metric-name", "m", "--dimensions", "Name=Host,Value=a", "--period", "86400", "--statistics", "Sum", *span).stdout)
+    assert found["Label"] == "m" and [point["Sum"] for point in found["Datapoints"]] == [2.5]
+    assert [row["MetricName"] for row in json.loads(aws("cloudwatch", "list-metrics", "--namespace", group).stdout)["Metrics"]] == ["m"]

@@ -61,6 +61,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         opened.ledger,
         ObjectStore::open(&opened.directory, Bounds::default(), Arc::clone(&clock))?,
         Queues::open(&opened.directory, queues::Bounds::default(), Arc::clone(&clock))?,
+        lamplight_services::metrics::MetricStore::open(&opened.directory, Arc::clone(&clock))?,
         ApiConfig::default(),
         clock,
     );

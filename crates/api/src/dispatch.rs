@@ -5,6 +5,7 @@
 //! | REST-JSON | path with a date | Lambda |
 //! | JSON 1.1 | `X-Amz-Target` | CloudWatch Logs, Systems Manager (parameters), Secrets Manager |
 //! | JSON 1.0 | `X-Amz-Target` | SQS |
+//! | RPC v2 CBOR | `/service/<service>/operation/<operation>` | CloudWatch, which speaks JSON 1.0 and query, too |
 //! | query | `Action=` in a form body or query string, also at a queue's URL | STS, IAM, SQS |
 //! | REST-XML | signed for `s3`, host `<bucket>.s3.<region>.localhost`, or else unknown and unsigned | S3 |
 //! | our own | `/lamplight/`, `/health` | the command line |
@@ -13,7 +14,7 @@
 
 use crate::http::{ApiError, Context, Response, body, guard, reply};
 use crate::state::ApiState;
-use crate::{iam, lambda, lamplight, logs, s3, secrets, sqs, ssm, sts};
+use crate::{cloudwatch, iam, lambda, lamplight, logs, s3, secrets, sqs, ssm, sts};
 use ::http::{HeaderValue, Method, Request, StatusCode, header};
 use axum::body::Body;
 use lamplight_model::{Caller, RequestId};
@@ -83,6 +84,9 @@ async fn route(state: &ApiState, context: &Context, body: Body) -> Response {
     if lamplight::is_ours(&context.path) {
         return lamplight::handle(state, context, body).await;
     }
+    if let Some(operation) = cloudwatch::operation_of_path(&context.path) {
+        return metrics(state, context, cloudwatch::Protocol::Cbor, operation, body).await;
+    }
     if let Some(target) = context.header("x-amz-target") {
         return json(state, context, target, body).await;
     }
@@ -98,6 +102,9 @@ async fn route(state: &ApiState, context: &Context, body: Body) -> Response {
 
 async fn json(state: &ApiState, context: &Context, target: &str, body: Body) -> Response {
     let (service, operation) = target.split_once('.').unwrap_or((target, ""));
+    if service == cloudwatch::TARGET {
+        return metrics(state, context, cloudwatch::Protocol::Json, operation, body).await;
+    }
     let bound = match service {
         sqs::TARGET => sqs::REQUEST_BYTES,
         logs::TARGET => logs::REQUEST_BYTES,
@@ -119,6 +126,19 @@ async fn json(state: &ApiState, context: &Context, target: &str, body: Body) -> 
     result.unwrap_or_else(|error| reply::json_1_1_error(&error))
 }
 
+async fn metrics(
+    state: &ApiState,
+    context: &Context,
+    protocol: cloudwatch::Protocol,
+    operation: &str,
+    body: Body,
+) -> Response {
+    match body::read(body, cloudwatch::REQUEST_BYTES).await {
+        Ok(body) => cloudwatch::handle(state, context, protocol, operation, &body).await,
+        Err(error) => reply::json_1_1_error(&lambda::unreadable_body(&error)),
+    }
+}
+
 /// A service that is not here. A function may not ask for it either.
 fn not_served(context: &Context, prefix: &str, service: &str, operation: &str) -> ApiError {
     match context.authorize(prefix, operation, "*") {
@@ -138,11 +158,22 @@ async fn query(state: &ApiState, context: &Context, body: Body) -> Response {
     let error =
         |namespace: &str, error: ApiError| reply::query_xml_error(namespace, &error, context.request_id);
     let is_sqs = context.signed_service.as_deref() == Some("sqs") || sqs::is_query_of_queue(context);
-    let bound = if is_sqs { sqs::REQUEST_BYTES } else { SMALL_REQUEST_BYTES };
-    let form = match body::read(body, bound).await {
+    let of_metrics = context.signed_service.as_deref() == Some("monitoring");
+    let bound = match (is_sqs, of_metrics) {
+        (true, _) => sqs::REQUEST_BYTES,
+        (false, true) => cloudwatch::REQUEST_BYTES,
+        (false, false) => SMALL_REQUEST_BYTES,
+    };
+    let mut form = match body::read(body, bound).await {
         Ok(form) => form,
         Err(unreadable) => return error(NO_NAMESPACE, lambda::unreadable_body(&unreadable)),
     };
+    if of_metrics && context.header(header::CONTENT_ENCODING.as_str()) == Some("gzip") {
+        form = match cloudwatch::unpack(&form) {
+            Ok(unpacked) => unpacked.into(),
+            Err(refused) => return error(NO_NAMESPACE, refused),
+        };
+    }
     let mut parameters = context.query.clone();
     parameters.extend(form_urlencoded::parse(&form).into_owned());
     let parameters = iam::Parameters(parameters);
@@ -154,6 +185,7 @@ async fn query(state: &ApiState, context: &Context, body: Body) -> Response {
         (None, _) if is_sqs => "sqs".to_owned(),
         (None, Some(sts::VERSION)) => "sts".to_owned(),
         (None, Some(iam::VERSION)) => "iam".to_owned(),
+        (None, Some(cloudwatch::VERSION)) => "monitoring".to_owned(),
         (None, _) if action == "GetCallerIdentity" => "sts".to_owned(),
         (None, _) => "iam".to_owned(),
     };
@@ -161,6 +193,7 @@ async fn query(state: &ApiState, context: &Context, body: Body) -> Response {
         "sts" => sts::handle(state, context, &action, &parameters)
             .await
             .unwrap_or_else(|refused| error(sts::NAMESPACE, refused)),
+        "monitoring" => cloudwatch::handle(state, context, cloudwatch::Protocol::Query, &action, &form).await,
         "iam" => iam::handle(state, context, &action, &parameters)
             .await
             .unwrap_or_else(|refused| error(iam::NAMESPACE, refused)),

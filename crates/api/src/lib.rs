@@ -10,6 +10,7 @@
 //! ```
 
 mod access;
+pub mod cloudwatch;
 pub mod dispatch;
 pub mod http;
 pub mod iam;

@@ -5,6 +5,7 @@ use crate::s3::S3;
 use hmac::{Hmac, KeyInit as _};
 use lamplight_invoke::{DurableExecutions, Invoker};
 use lamplight_model::{Live, PriceBook, Timestamp};
+use lamplight_services::metrics::MetricStore;
 use lamplight_services::objects::ObjectStore;
 use lamplight_services::queues::Queues;
 use lamplight_store::{CodeStore, Ledger, Logs, Store};
@@ -86,6 +87,8 @@ pub struct ApiState {
     pub objects: ObjectStore,
     /// Queues.
     pub queues: Queues,
+    /// Metrics that clients put, and counts of the funnel.
+    pub metrics: MetricStore,
     /// Settings.
     pub config: ApiConfig,
     /// The clock.
@@ -93,6 +96,7 @@ pub struct ApiState {
     pub(crate) s3: S3,
     pub(crate) uploads: Semaphore,
     pub(crate) role_writes: RoleWrites,
+    pub(crate) recorder: crate::cloudwatch::Recorder,
     pub(crate) live_tails: Arc<Semaphore>,
     /// Held from reading a configuration until its change is written.
     pub(crate) configuration_writes: Mutex<()>,
@@ -116,6 +120,7 @@ impl ApiState {
         ledger: Arc<dyn Ledger>,
         objects: ObjectStore,
         queues: Queues,
+        metrics: MetricStore,
         config: ApiConfig,
         clock: Clock,
     ) -> Arc<Self> {
@@ -129,10 +134,12 @@ impl ApiState {
             s3: S3::new(objects.clone()),
             objects,
             queues,
+            metrics,
             config,
             clock,
             uploads: Semaphore::new(CONCURRENT_UPLOADS),
             role_writes: RoleWrites::default(),
+            recorder: crate::cloudwatch::Recorder::default(),
             live_tails: Arc::new(Semaphore::new(crate::logs::LIVE_TAIL_SESSIONS)),
             configuration_writes: Mutex::default(),
             parameter_writes: Mutex::default(),

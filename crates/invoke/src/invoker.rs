@@ -49,6 +49,18 @@ impl Default for InvokerConfig {
     }
 }
 
+/// A finished run as whoever exports telemetry sees it.
+#[derive(Debug, Clone)]
+pub struct ObservedRun {
+    /// What the ledger gets.
+    pub report: InvocationReport,
+    /// The trace header that was handed on to the function.
+    pub trace_header: Option<String>,
+}
+
+/// Is told of every finished run; must not block.
+pub type Observer = Box<dyn Fn(ObservedRun) + Send + Sync>;
+
 /// Where an invocation comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
@@ -77,6 +89,7 @@ pub struct Invoker {
     pub(crate) queue: Wakeup,
     stop_queue: CancellationToken,
     queue_tasks: TaskTracker,
+    observer: OnceLock<Observer>,
 }
 
 impl Invoker {
@@ -114,6 +127,7 @@ impl Invoker {
             queue: Wakeup::default(),
             stop_queue: CancellationToken::new(),
             queue_tasks: TaskTracker::new(),
+            observer: OnceLock::new(),
         })
     }
 
@@ -134,6 +148,11 @@ impl Invoker {
     /// Changes how many invocations may run at once, and how fast they may come.
     pub fn set_limits(&self, limits: AdmissionLimits) {
         self.admission.set_limits(limits);
+    }
+
+    /// Tells `observer` of every run that finishes from now on. There is one; a second is ignored.
+    pub fn observe(&self, observer: Observer) {
+        let _ = self.observer.set(observer);
     }
 
     /// What the workers have now.
@@ -169,6 +188,7 @@ impl Invoker {
         check_state(&version)?;
         check_tenant(&version, request.tenant_id.as_ref())?;
         let now = (self.clock)();
+        let (scope, name) = (request.scope.clone(), request.name.clone());
         let event = QueuedEvent {
             request_id: request.request_id,
             payload: request.event(),
@@ -183,6 +203,7 @@ impl Invoker {
             not_before: now,
         };
         self.store.enqueue(event).await.map_err(|error| service_error("store the event", &error))?;
+        self.metrics.event_accepted(&scope, &name);
         self.queue.wake();
         Ok(())
     }
@@ -295,6 +316,7 @@ impl Invoker {
     ) {
         let lost = lost_report(&invocation);
         let version = Arc::clone(&invocation.version);
+        let trace_header = self.observer.get().and_then(|_| invocation.trace_header.clone());
         let answer = match self.workers.run(invocation).await {
             Ok(answer) => answer,
             Err(error) => {
@@ -322,6 +344,9 @@ impl Invoker {
         });
         self.metrics.finished(&ended.report);
         self.starts.finished(&version.runtime, &ended.report);
+        if let Some(observer) = self.observer.get() {
+            observer(ObservedRun { report: ended.report.clone(), trace_header });
+        }
         if !self.ledger.append(ended.report.clone()) {
             // More runs end than the ledger's disk takes. The caller has its answer; what waits here is the
             // place in the account's concurrency, so that no more begin than can be written down.

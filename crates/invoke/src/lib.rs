@@ -26,7 +26,7 @@ pub mod workers;
 pub use admission::AdmissionLimits;
 pub use asynchronous::{AsynchronousConfig, EventInvokeOptions, FunctionDestination};
 pub use durable::{DurableConfiguration, DurableExecutions};
-pub use invoker::{Clock, Invoker, InvokerConfig};
+pub use invoker::{Clock, Invoker, InvokerConfig, ObservedRun, Observer};
 pub use lamplight_pool::{AnswerParts, Ended};
 pub use lifecycle::{GetReady, converge_functions};
 pub use metrics::{FunctionMetrics, MetricsSnapshot};

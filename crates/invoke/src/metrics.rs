@@ -32,6 +32,8 @@ pub struct FunctionMetrics {
     pub throttles: u64,
     /// Calls that got a platform error instead of a run.
     pub platform_errors: u64,
+    /// Events accepted.
+    pub events_accepted: u64,
     /// Events given up.
     pub dead_letters: u64,
     /// Records of ended events whose destination is gone.
@@ -118,6 +120,11 @@ impl Metrics {
     /// Counts a call that ended in a platform error.
     pub fn platform_error(&self, scope: &Scope, function: &FunctionName) {
         self.change(scope, function.shared(), |metrics| metrics.platform_errors += 1);
+    }
+
+    /// Counts an event that was accepted.
+    pub fn event_accepted(&self, scope: &Scope, function: &FunctionName) {
+        self.change(scope, function.shared(), |metrics| metrics.events_accepted += 1);
     }
 
     /// Counts an event that was given up.

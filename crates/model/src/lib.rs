@@ -18,6 +18,7 @@ pub mod name;
 pub mod policy;
 pub mod rate;
 pub mod scope;
+pub mod statistics;
 pub mod tenant;
 pub mod timestamp;
 
@@ -32,5 +33,6 @@ pub use live::Live;
 pub use log_pattern::FilterPattern;
 pub use name::{FunctionName, FunctionReference, Qualifier};
 pub use scope::{AccountId, Region, Scope};
+pub use statistics::{Distribution, Statistic};
 pub use tenant::TenantId;
 pub use timestamp::Timestamp;

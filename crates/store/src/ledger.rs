@@ -38,6 +38,34 @@ pub struct UsageRow {
     pub gb_seconds: f64,
 }
 
+/// Which finished runs metrics are made of.
+#[derive(Debug, Clone)]
+pub struct RunQuery {
+    /// Only this function.
+    pub function: Option<String>,
+    /// Arrived at this moment or later.
+    pub from: Timestamp,
+    /// Arrived before this moment.
+    pub until: Timestamp,
+    /// At most so many, the oldest first.
+    pub limit: usize,
+}
+
+/// A finished run as metrics need it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// The version that ran.
+    pub version: VersionNumber,
+    /// Arrival at the front door.
+    pub arrived_at: Timestamp,
+    /// Waiting until the function began, microseconds.
+    pub queue_us: u64,
+    /// Duration, microseconds.
+    pub duration_us: u64,
+    /// Whether it ended in anything but success.
+    pub failed: bool,
+}
+
 /// The meter's memory. Appending never waits for the disk; records are durable within a second.
 #[async_trait]
 pub trait Ledger: Send + Sync + 'static {
@@ -59,6 +87,8 @@ pub trait Ledger: Send + Sync + 'static {
         function: &str,
         limit: usize,
     ) -> Result<Vec<InvocationReport>, StoreError>;
+    /// Finished runs, oldest first; see `RunQuery`.
+    async fn runs(&self, scope: &Scope, query: RunQuery) -> Result<Vec<Run>, StoreError>;
     /// Totals.
     async fn usage(&self, scope: &Scope, query: UsageQuery) -> Result<Vec<UsageRow>, StoreError>;
 }

@@ -27,7 +27,7 @@ pub use contract::{
 };
 pub use database::{DataDirectory, Database};
 pub use executions::{ExecutionKey, Executions};
-pub use ledger::{Ledger, UsageQuery, UsageRow};
+pub use ledger::{Ledger, Run, RunQuery, UsageQuery, UsageRow};
 pub use logs::{LogEvent, LogGroupInfo, LogGroupSettings, LogQuery, LogStreamInfo, Logs};
 pub use open::{Clock, LedgerBounds, LogBounds, Opened, Options, open, system_clock};
 pub use snapshot::snapshot;

@@ -50,6 +50,18 @@ async fn usage_adds_up_by_version_and_day_and_cuts_at_any_moment() {
     opened.ledger.append(elsewhere);
     opened.ledger.append(report("other", MIDNIGHT, OutcomeStatus::Success));
 
+    let (from, until) = (Timestamp(MIDNIGHT), Timestamp(MIDNIGHT + 1_200_000));
+    let query = RunQuery { function: Some("hello".to_owned()), from, until, limit: 10 };
+    let runs = opened.ledger.runs(&scope(), query.clone()).await.unwrap();
+    let arrivals: Vec<i64> = runs.iter().map(|run| run.arrived_at.0 - MIDNIGHT).collect();
+    assert_eq!(arrivals, [0, 600_000]);
+    assert_eq!(
+        (runs[0].version, runs[0].failed, runs[0].duration_us),
+        (VersionNumber::Published(1), true, records[144].duration_us)
+    );
+    let everywhere = RunQuery { function: None, limit: 2, ..query };
+    assert_eq!(opened.ledger.runs(&scope(), everywhere).await.unwrap().len(), 2);
+
     let days = UsageQuery { function: Some("hello".to_owned()), by_day: true, ..UsageQuery::default() };
     let rows = opened.ledger.usage(&scope(), days).await.unwrap();
     let shape: Vec<(VersionNumber, &str, u64, u64)> =

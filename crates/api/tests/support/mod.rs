@@ -134,6 +134,7 @@ impl FrontDoor {
             Arc::clone(&opened.ledger),
             ObjectStore::open(&opened.directory, Bounds::default(), Arc::clone(&clock)).unwrap(),
             Queues::open(&opened.directory, queues::Bounds::default(), Arc::clone(&clock)).unwrap(),
+            lamplight_services::metrics::MetricStore::open(&opened.directory, Arc::clone(&clock)).unwrap(),
             config,
             clock,
         );

@@ -411,6 +411,10 @@ impl Ledger for MemoryLedger {
         unreachable!()
     }
 
+    async fn runs(&self, _scope: &Scope, _query: RunQuery) -> Result<Vec<Run>, StoreError> {
+        unreachable!()
+    }
+
     async fn usage(&self, _scope: &Scope, _query: UsageQuery) -> Result<Vec<UsageRow>, StoreError> {
         unreachable!()
     }

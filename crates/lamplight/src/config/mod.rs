@@ -50,6 +50,8 @@ pub struct Config {
     pub objects: Objects,
     /// The queues.
     pub queues: Queues,
+    /// Export to an OpenTelemetry collector.
+    pub otel: Otel,
     /// The price book.
     pub prices: PriceBook,
 }
@@ -151,6 +153,40 @@ pub struct Queues {
     pub mib: u64,
 }
 
+/// Export to an OpenTelemetry collector, by OTLP over HTTP with JSON.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Otel {
+    /// Where the collector listens for HTTP, e.g. `http://127.0.0.1:4318`; empty: nothing is exported.
+    pub endpoint: String,
+    /// Headers of each request, as `name=value`.
+    pub headers: Vec<String>,
+    /// `service.name`.
+    pub service: String,
+    /// Whether a span of each run is exported, with the phases of its cold start.
+    pub traces: bool,
+    /// Whether counters of functions are.
+    pub metrics: bool,
+    /// Whether lines of functions are.
+    pub logs: bool,
+    /// Between two exports of counters, seconds.
+    pub interval_seconds: u64,
+}
+
+impl Default for Otel {
+    fn default() -> Self {
+        Self {
+            endpoint: String::new(),
+            headers: Vec::new(),
+            service: "lamplight".to_owned(),
+            traces: true,
+            metrics: true,
+            logs: true,
+            interval_seconds: 60,
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -191,6 +227,7 @@ impl Default for Config {
             },
             queues: Queues { mib: 65_536 },
             objects: Objects { mib: 1_048_576, body_mib: 5_120, uploads: 128 },
+            otel: Otel::default(),
             prices: PriceBook::default(),
         }
     }

@@ -10,6 +10,7 @@ mod daemon;
 mod data_directory;
 mod housekeeping;
 mod notify;
+mod otel;
 mod reload;
 mod runtimes;
 mod telemetry;
@@ -43,6 +44,7 @@ pub fn serve(config: Config, again: Reader) -> Result<u8, Failure> {
     config.check()?;
     require_root("serve")?;
     telemetry::check(&config)?;
+    otel::Exporter::check(&config.otel)?;
     doctor::require(&config)?;
     let data = DataDirectory::prepare(&config.data_dir, config.first_uid)?;
     let listener = bind(&config, data.predecessor_was_killed)?;

@@ -1,6 +1,7 @@
 //! Puts the parts together: store, sandboxes, pool, funnel, front door. No rule of the product is here.
 
 use super::housekeeping;
+use super::otel::{ExportedLogs, Exporter, Exporting};
 use super::runtimes::RuntimeTable;
 use crate::config::Config;
 use crate::failure::Failure;
@@ -12,6 +13,7 @@ use lamplight_invoke::{
 use lamplight_model::{Live, PriceBook};
 use lamplight_pool::{PlatformEndpoint, Pool, PoolConfig, StreamLimits};
 use lamplight_sandbox::linux::{DaemonSockets, LinuxBackend, Readiness};
+use lamplight_services::metrics::MetricStore;
 use lamplight_services::objects::{self, ObjectStore};
 use lamplight_services::queues::{self, Queues};
 use lamplight_store::{Opened, Options, StoreError, system_clock};
@@ -21,6 +23,8 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+/// What the last telemetry gets at least at the end.
+const EXPORT_TIME: Duration = Duration::from_secs(2);
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 /// Itself, and the nests it keeps ready.
 const SANDBOXES_OF_A_VERSION_ZYGOTE: usize = 3;
@@ -36,6 +40,7 @@ pub struct Server {
     durable: Arc<DurableExecutions>,
     front_door: JoinHandle<()>,
     live: LiveSettings,
+    exporting: Option<Exporting>,
     stop: CancellationToken,
 }
 
@@ -49,12 +54,18 @@ struct LiveSettings {
 /// Opens and starts everything. Must be called within a tokio runtime.
 pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> Result<Server, Failure> {
     let clock = system_clock();
-    let opened =
+    let mut opened =
         lamplight_store::open(store_options(config)).map_err(|error| store_failure(config, &error))?;
+    let exporter = Exporter::new(&config.otel)?;
+    if let Some((lines, lost)) = exporter.as_ref().and_then(Exporter::line_sender) {
+        opened.logs = ExportedLogs::new(Arc::clone(&opened.logs), lines, lost);
+    }
     let objects = ObjectStore::open(&opened.directory, object_bounds(config), Arc::clone(&clock))
         .map_err(|error| store_failure(config, &error))?;
     let queue_bounds = queues::Bounds { bytes_in_all: config.queues.mib << 20, ..queues::Bounds::default() };
     let queues = Queues::open(&opened.directory, queue_bounds, Arc::clone(&clock))
+        .map_err(|error| store_failure(config, &error))?;
+    let metrics = MetricStore::open(&opened.directory, Arc::clone(&clock))
         .map_err(|error| store_failure(config, &error))?;
     let readiness = Readiness {
         shells: config.instances.ready,
@@ -114,6 +125,7 @@ pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> 
         Arc::clone(&opened.ledger),
         objects,
         queues.clone(),
+        metrics,
         ApiConfig {
             allowed_hosts: Arc::clone(&live.hosts),
             account_concurrency: Arc::clone(&live.concurrency),
@@ -134,6 +146,7 @@ pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> 
     let listener = tokio::net::TcpListener::from_std(listener)
         .map_err(|error| Failure::usage("failed to listen").because(error))?;
     let stop = CancellationToken::new();
+    let exporting = exporter.map(|exporter| exporter.start(&invoker, Arc::clone(&clock)));
     invoker.start();
     durable.run();
     tokio::spawn(converge_functions(
@@ -148,6 +161,7 @@ pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> 
         },
         stop.clone(),
     ));
+    tokio::spawn(lamplight_api::cloudwatch::record(Arc::clone(&state), stop.clone()));
     tokio::spawn(lamplight_invoke::subscriptions::deliver(
         Arc::clone(&opened.store),
         Arc::clone(&opened.logs),
@@ -164,7 +178,7 @@ pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> 
     let front_door = tokio::spawn(async move {
         lamplight_api::serve(listener, lamplight_api::router(state), limits, closing.cancelled_owned()).await;
     });
-    Ok(Server { opened, pool, invoker, queues, durable, front_door, live, stop })
+    Ok(Server { opened, pool, invoker, queues, durable, front_door, live, exporting, stop })
 }
 
 impl Server {
@@ -193,6 +207,10 @@ impl Server {
         // Answers of finished runs are still on their way to their callers.
         if tokio::time::timeout_at(deadline, self.front_door).await.is_err() {
             tracing::warn!("connections were still open at the end of the drain");
+        }
+        if let Some(exporting) = self.exporting {
+            // The deadline of the drain may have passed; a collector that works needs a moment only.
+            exporting.end(deadline.max(tokio::time::Instant::now() + EXPORT_TIME)).await;
         }
         if let Err(error) = self.opened.flush().await {
             tracing::error!(%error, "failed to write the last logs and records");

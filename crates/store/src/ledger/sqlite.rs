@@ -4,7 +4,7 @@
 //! buffer until it works again; only beyond the hard bound are records lost, and then counted and logged.
 
 use crate::contract::StoreError;
-use crate::ledger::{Ledger, UsageQuery, UsageRow};
+use crate::ledger::{Ledger, Run, RunQuery, UsageQuery, UsageRow};
 use crate::lock::DataDirectoryLock;
 use crate::open::{Clock, LedgerBounds};
 use crate::sqlite::connection::{Durability, open_writer};
@@ -175,6 +175,12 @@ impl Ledger for SqliteLedger {
                 reports(connection, sql, params![scope, function, limit as i64])
             })
             .await
+    }
+
+    async fn runs(&self, scope: &Scope, query: RunQuery) -> Result<Vec<Run>, StoreError> {
+        self.settle().await;
+        let scope = scope.key();
+        self.readers.read(move |connection| runs(connection, &scope, &query)).await
     }
 
     async fn usage(&self, scope: &Scope, query: UsageQuery) -> Result<Vec<UsageRow>, StoreError> {
@@ -425,11 +431,43 @@ fn usage(connection: &Connection, scope: &str, query: &UsageQuery) -> Result<Vec
         .collect())
 }
 
-fn row(function: String, version: i64, day: Option<i64>, totals: Totals) -> UsageRow {
-    let version = match u64::try_from(version) {
+/// The version in a column.
+fn version_of(column: i64) -> VersionNumber {
+    match u64::try_from(column) {
         Ok(0) | Err(_) => VersionNumber::Latest,
         Ok(number) => VersionNumber::Published(number),
-    };
+    }
+}
+
+fn runs(connection: &Connection, scope: &str, query: &RunQuery) -> Result<Vec<Run>, StoreError> {
+    // The plus keeps to the index of arrivals, as in `of_records`.
+    let sql = "SELECT version, arrived_at, json_extract(report, '$.queue_us'), json_extract(report, '$.duration_us'),
+                      failed
+               FROM record
+               WHERE +scope = ?1 AND arrived_at >= ?2 AND arrived_at < ?3 AND (?4 IS NULL OR +function = ?4)
+               ORDER BY arrived_at LIMIT ?5";
+    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
+    let of = params![scope, query.from.0, query.until.0, query.function, limit];
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| {
+            statement
+                .query_map(of, |row| {
+                    Ok(Run {
+                        version: version_of(row.get(0)?),
+                        arrived_at: Timestamp(row.get(1)?),
+                        queue_us: row.get::<_, i64>(2)?.unsigned_abs(),
+                        duration_us: row.get::<_, i64>(3)?.unsigned_abs(),
+                        failed: row.get::<_, i64>(4)? != 0,
+                    })
+                })?
+                .collect()
+        })
+        .map_err(|error| StoreError::sqlite("failed to read the ledger", error))
+}
+
+fn row(function: String, version: i64, day: Option<i64>, totals: Totals) -> UsageRow {
+    let version = version_of(version);
     let day = day.map(|day| {
         let midnight = Timestamp(day.saturating_mul(DAY_HOURS * HOUR_MS));
         midnight.log_stream_date().replace('/', "-")
