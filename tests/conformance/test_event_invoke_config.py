@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import time
 
 import pytest
 
@@ -83,7 +84,9 @@ def test_what_is_refused(client, name):
     )
     assert to("arn:aws:s3:::bucket", "OnSuccess")[2].startswith("The provided destination config DestinationConfig(onSuccess=OnSuccess(destination=arn:aws:s3:::bucket), onFailure=null)")
     # Served on AWS, not here yet: refused by name rather than kept and forgotten.
-    for queue in ("arn:aws:sqs:us-east-1:000000000000:q", "arn:aws:sns:us-east-1:000000000000:t", "arn:aws:events:us-east-1:000000000000:event-bus/b", "arn:aws:s3:::bucket"):
+    queue = "arn:aws:sqs:us-east-1:000000000000:absent"
+    assert to(queue) == (*INVALID, f"The destination ARN {queue} is invalid.")
+    for queue in ("arn:aws:sns:us-east-1:000000000000:t", "arn:aws:events:us-east-1:000000000000:event-bus/b", "arn:aws:s3:::bucket"):
         code, status, text = to(queue)
         assert (code, status) == INVALID and queue in text and "Lamplight does not support" in text
     code, status, text = to("nowhere")
@@ -145,3 +148,44 @@ def test_a_failure_without_retries_is_told_at_once(server, client, deploy):
     assert record["requestContext"]["condition"] == "RetriesExhausted" and record["requestContext"]["approximateInvokeCount"] == 1
     assert record["responseContext"] == {"statusCode": 200, "executedVersion": "$LATEST", "functionError": "Unhandled"}
     assert (record["responsePayload"]["errorType"], record["responsePayload"]["errorMessage"]) == ("ValueError", "asked to fail")
+
+
+@pytest.fixture
+def queue(server):
+    sqs = server.client("sqs")
+    name = f"letters-{time.monotonic_ns()}"
+    url = sqs.create_queue(QueueName=name)["QueueUrl"]
+    yield url, f"arn:aws:sqs:us-east-1:000000000000:{name}"
+    sqs.delete_queue(QueueUrl=url)
+
+
+def letter(server, url):
+    """The one message that comes to a queue."""
+    message, = server.client("sqs").receive_message(QueueUrl=url, WaitTimeSeconds=20, MessageAttributeNames=["All"], AttributeNames=["All"])["Messages"]
+    return message
+
+
+@pytest.mark.covers("operation:PutFunctionEventInvokeConfig")
+@pytest.mark.covers("operation:Invoke Event destinations")
+def test_the_record_of_a_success_reaches_a_queue(server, client, name, queue):
+    url, queue_arn = queue
+    client.put_function_event_invoke_config(FunctionName=name, DestinationConfig={"OnSuccess": {"Destination": queue_arn}})
+    sent = client.invoke(FunctionName=name, InvocationType="Event", Payload=json.dumps({"n": 1}))
+    record = json.loads(letter(server, url)["Body"])
+    assert (record["requestContext"]["condition"], record["requestContext"]["requestId"]) == ("Success", sent["ResponseMetadata"]["RequestId"])
+    assert (record["requestPayload"], record["responsePayload"]) == ({"n": 1}, {"n": 1})
+
+
+@pytest.mark.covers("operation:Invoke Event dead letters")
+def test_a_failed_event_reaches_the_dead_letter_queue(server, client, deploy, queue):
+    url, queue_arn = queue
+    name = deploy(FAILS, DeadLetterConfig={"TargetArn": queue_arn}).name
+    client.put_function_event_invoke_config(FunctionName=name, MaximumRetryAttempts=0)
+    sent = client.invoke(FunctionName=name, InvocationType="Event", Payload=b'{"n": 1}')
+    message = letter(server, url)
+    assert message["Body"] == '{"n": 1}'
+    assert message["MessageAttributes"] == {
+        "RequestID": {"DataType": "String", "StringValue": sent["ResponseMetadata"]["RequestId"]},
+        "ErrorCode": {"DataType": "Number", "StringValue": "200"},
+        "ErrorMessage": {"DataType": "String", "StringValue": "asked to fail"},
+    }

@@ -519,7 +519,7 @@ def test_the_command_line(server, sqs, queue, tmp_path):
     program = os.environ.get("LAMPLIGHT_AWS_CLI") or "aws"
 
     def aws(*arguments):
-        done = subprocess.run([program, "sqs", *arguments], env=server.environment_for_clients(), cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        done = subprocess.run([program, "--endpoint-url", server.endpoint, "sqs", *arguments], env=server.environment_for_clients(), cwd=tmp_path, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout) if done.stdout.strip() else None
 
@@ -569,6 +569,7 @@ def test_a_server_that_stops_does_not_wait_for_its_receivers(new_server):
     answers = []
     thread = threading.Thread(target=lambda: answers.append(members(sqs.receive_message(QueueUrl=url, WaitTimeSeconds=20))))
     thread.start()
+    # Nobody can see from outside that the receive waits; were it not there yet, this would prove less.
     time.sleep(1)
     started = time.monotonic()
     assert server.stop() == 0

@@ -16,6 +16,7 @@ use lamplight_model::{
     Qualifier, Scope, ServiceError, StartKind, Timestamp,
 };
 use lamplight_pool::{Answer, AnswerParts, FedBy, Finished, Rest};
+use lamplight_services::queues::Queues;
 use lamplight_store::{Ledger, QueuedEvent, Store, StoreError};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -90,6 +91,8 @@ pub struct Invoker {
     stop_queue: CancellationToken,
     queue_tasks: TaskTracker,
     observer: OnceLock<Observer>,
+    /// Where records and dead letters of events go, once `send_letters_to` was called.
+    pub(crate) queues: OnceLock<Queues>,
 }
 
 impl Invoker {
@@ -128,6 +131,7 @@ impl Invoker {
             stop_queue: CancellationToken::new(),
             queue_tasks: TaskTracker::new(),
             observer: OnceLock::new(),
+            queues: OnceLock::new(),
         })
     }
 
@@ -153,6 +157,11 @@ impl Invoker {
     /// Tells `observer` of every run that finishes from now on. There is one; a second is ignored.
     pub fn observe(&self, observer: Observer) {
         let _ = self.observer.set(observer);
+    }
+
+    /// Lets queues be destinations and dead letter queues of functions. To be called before `start`; the first call counts.
+    pub fn send_letters_to(&self, queues: Queues) {
+        let _ = self.queues.set(queues);
     }
 
     /// What the workers have now.

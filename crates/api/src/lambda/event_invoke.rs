@@ -15,6 +15,7 @@ use lamplight_invoke::asynchronous::options::KIND;
 use lamplight_invoke::{EventInvokeOptions, FunctionDestination};
 use lamplight_model::Qualifier;
 use lamplight_model::name::function_arn;
+use lamplight_services::queues::{QueueAddress, QueueError};
 use serde_json::{Map, Value, json};
 
 /// Greatest `MaxItems`.
@@ -152,10 +153,22 @@ async fn check(state: &ApiState, context: &Context, target: &Target, given: &Giv
     {
         match kind_of(arn, is_success) {
             Kind::Function(function) => check_function(state, context, target, arn, function).await?,
+            Kind::Queue(queue) => {
+                let absent = match state.queues.describe(&queue).await {
+                    Ok(_) => queue.scope != context.scope,
+                    Err(QueueError::QueueDoesNotExist) => true,
+                    Err(error) => return Err(error.into()),
+                };
+                if absent {
+                    return Err(ApiError::invalid_parameter(format!(
+                        "The destination ARN {arn} is invalid."
+                    )));
+                }
+            }
             Kind::Unserved(what) => {
                 return Err(ApiError::invalid_parameter(format!(
                     "The destination {arn} is {what}, which Lamplight does not support as a destination yet. Use a \
-                     Lambda function."
+                     Lambda function or an SQS queue."
                 )));
             }
             Kind::Invalid => return Err(invalid(destinations)),
@@ -189,6 +202,7 @@ async fn check_function(
 #[derive(Debug, PartialEq, Eq)]
 enum Kind {
     Function(FunctionDestination),
+    Queue(QueueAddress),
     /// AWS delivers to it, Lamplight does not yet.
     Unserved(&'static str),
     Invalid,
@@ -198,7 +212,10 @@ enum Kind {
 fn kind_of(arn: &str, is_success: bool) -> Kind {
     match arn.split(':').nth(2) {
         Some("lambda") => FunctionDestination::parse(arn).map_or(Kind::Invalid, Kind::Function),
-        Some("sqs") => Kind::Unserved("an SQS queue"),
+        // Standard queues only. Source: Lambda developer guide.
+        Some("sqs") => QueueAddress::from_arn(arn)
+            .filter(|queue| !queue.name.ends_with(".fifo"))
+            .map_or(Kind::Invalid, Kind::Queue),
         Some("sns") => Kind::Unserved("an SNS topic"),
         Some("events") => Kind::Unserved("an event bus"),
         // Buckets get records of failures only. Source: Lambda developer guide.
@@ -281,6 +298,7 @@ mod tests {
         let check = |arn: &str, is_success: bool, expected: &str| {
             let kind = match kind_of(arn, is_success) {
                 Kind::Function(function) => function.function.to_string(),
+                Kind::Queue(queue) => format!("queue {}", queue.name),
                 Kind::Unserved(what) => what.to_owned(),
                 Kind::Invalid => "invalid".to_owned(),
             };
@@ -288,7 +306,8 @@ mod tests {
         };
         check("arn:aws:lambda:us-east-1:000000000000:function:sink:7", true, "sink");
         check("arn:aws:lambda:us-east-1:000000000000:layer:sink:7", true, "invalid");
-        check("arn:aws:sqs:us-east-1:000000000000:q", true, "an SQS queue");
+        check("arn:aws:sqs:us-east-1:000000000000:q", true, "queue q");
+        check("arn:aws:sqs:us-east-1:000000000000:q.fifo", true, "invalid");
         check("arn:aws:sns:us-east-1:000000000000:t", false, "an SNS topic");
         check("arn:aws:events:us-east-1:000000000000:event-bus/b", false, "an event bus");
         check("arn:aws:s3:::bucket", false, "an S3 bucket");

@@ -1,6 +1,7 @@
 //! One attempt at one claimed event: run it, decide, tell a destination, settle the claim.
 
 use crate::asynchronous::destination::{self, Response};
+use crate::asynchronous::letters;
 use crate::asynchronous::options::{self, FunctionDestination};
 use crate::asynchronous::retry::{self, Attempt, Standing};
 use crate::invoker::{ErrorChain, Invoker, Origin, service_error};
@@ -17,7 +18,7 @@ use tracing::{debug, warn};
 pub const ERROR_DOCUMENT_BYTES: usize = 64 * 1_024;
 
 /// Delays between tries to settle a claim while storage refuses.
-const SETTLE_DELAYS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+pub(crate) const SETTLE_DELAYS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 
 /// Runs the event and settles its claim. Ends early only by being dropped: the lease then runs out and the
 /// event is due again without having used up a retry.
@@ -43,6 +44,10 @@ pub async fn make(invoker: Arc<Invoker>, claimed: ClaimedEvent) {
         (retry::decide(&policy, standing, attempt, (invoker.clock)()), response)
     };
     let delivery = match destination::wanted(&options, &release) {
+        Some(arn) if letters::is_queue(arn) => {
+            letters::tell(&invoker, arn, &event, &release, response.as_ref()).await;
+            None
+        }
         Some(arn) => delivery(&invoker, arn, &event, &release, response.as_ref()).await,
         None => None,
     };
@@ -163,6 +168,9 @@ async fn settle(
     release: Release,
     delivery: Option<QueuedEvent>,
 ) {
+    if let Release::DeadLetter { error, .. } = &release {
+        letters::bury(invoker, event, error).await;
+    }
     let (mut delay, longest) = SETTLE_DELAYS;
     loop {
         let settled = match delivery.clone() {

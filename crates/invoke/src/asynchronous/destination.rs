@@ -45,16 +45,12 @@ pub fn delivery(
     request_id: RequestId,
     now: Timestamp,
 ) -> QueuedEvent {
-    let whole = record(event, release, response, true, now);
-    // A record that no function could be invoked with goes without the payloads.
-    let payload =
-        if whole.len() <= ASYNC_PAYLOAD_BYTES { whole } else { record(event, release, response, false, now) };
     QueuedEvent {
         request_id,
         scope: to.scope,
         function: to.function,
         qualifier: to.qualifier,
-        payload: payload.into(),
+        payload: bounded_record(event, release, response, now).into(),
         client_context: None,
         trace_header: event.trace_header.clone(),
         tenant_id: None,
@@ -62,6 +58,17 @@ pub fn delivery(
         attempts: 0,
         not_before: now,
     }
+}
+
+/// The record; one that no function could be invoked with goes without the payloads.
+pub fn bounded_record(
+    event: &QueuedEvent,
+    release: &Release,
+    response: Option<&Response>,
+    now: Timestamp,
+) -> Vec<u8> {
+    let whole = record(event, release, response, true, now);
+    if whole.len() <= ASYNC_PAYLOAD_BYTES { whole } else { record(event, release, response, false, now) }
 }
 
 fn record(

@@ -2,7 +2,7 @@
 //!
 //! `retry` decides what an attempt means for its event (pure); `attempt` makes one attempt; `worker` claims
 //! events from the store and keeps their leases while they run. `options` is what the function's owner set;
-//! `destination` writes the record of an event that has ended.
+//! `destination` writes the record of an event that has ended, `letters` sends it to queues.
 //!
 //! ```text
 //!            claim                     success
@@ -14,6 +14,7 @@
 
 pub mod attempt;
 pub mod destination;
+pub mod letters;
 pub mod options;
 pub mod retry;
 pub mod worker;

@@ -20,9 +20,9 @@ pub struct EventInvokeOptions {
     pub maximum_retry_attempts: Option<u32>,
     /// `MaximumEventAgeInSeconds`, 60 to 21600; the server's default when absent.
     pub maximum_event_age_seconds: Option<u32>,
-    /// `DestinationConfig.OnSuccess.Destination`: ARN of a function.
+    /// `DestinationConfig.OnSuccess.Destination`: ARN of a function or a queue.
     pub on_success: Option<String>,
-    /// `DestinationConfig.OnFailure.Destination`: ARN of a function.
+    /// `DestinationConfig.OnFailure.Destination`: ARN of a function or a queue.
     pub on_failure: Option<String>,
     /// `LastModified`.
     pub last_modified: Timestamp,

@@ -5,6 +5,7 @@ use crate::EventInvokeOptions;
 use crate::asynchronous::options::KIND;
 use crate::workers::fake::FakeRun;
 use lamplight_model::name::function_arn;
+use lamplight_services::queues::{AttributeValue, Bounds, QueueAddress, Queues, Receive};
 use lamplight_store::function_documents::{self, Owner};
 use serde_json::Value;
 
@@ -129,4 +130,51 @@ async fn a_destination_that_is_gone_costs_the_record_only() {
     assert_eq!(records(&funnel, 1).await, Vec::<Value>::new());
     assert_eq!(funnel.invoker.metrics().functions[0].metrics.destination_delivery_failures, 1);
     assert_eq!(funnel.store.counts().accepted, 1);
+}
+
+/// Queues in a directory that is gone with the second value, with one named `letters`.
+async fn queues(funnel: &Funnel) -> (Queues, QueueAddress, tempfile::TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let taken = lamplight_store::DataDirectory::take(directory.path()).unwrap();
+    let queues = Queues::open(&taken, Bounds::default(), Arc::new(|| START)).unwrap();
+    let letters = QueueAddress::new(&Scope::default(), "letters");
+    queues.create(&letters, Default::default(), Default::default()).await.unwrap();
+    funnel.invoker.send_letters_to(queues.clone());
+    (queues, letters, directory)
+}
+
+#[tokio::test]
+async fn a_queue_gets_the_record_and_the_dead_letter() {
+    let funnel = funnel().await;
+    let (queues, letters, _directory) = queues(&funnel).await;
+    let mut hello = function("hello");
+    hello.dead_letter_target_arn = Some(letters.arn());
+    funnel.create(hello).await;
+    let options = EventInvokeOptions {
+        maximum_retry_attempts: Some(0),
+        on_failure: Some(letters.arn()),
+        ..Default::default()
+    };
+    set(&funnel, None, options).await;
+    let request_id = send(&funnel, "\"fail\"").await;
+    funnel.until(|store| store.counts().dead_lettered == 1).await;
+    let ten = Receive { messages: Some(10), ..Receive::default() };
+    let received = queues.receive(&letters, ten).await.unwrap();
+    let [record, letter] = received.as_slice() else { panic!("{received:?}") };
+    let record: Value = serde_json::from_str(&record.body).unwrap();
+    assert_eq!(record["requestContext"]["condition"], "RetriesExhausted");
+    assert_eq!(letter.body, "\"fail\"");
+    assert_eq!(letter.attributes["RequestID"].value, AttributeValue::Text(request_id.to_string()));
+    assert_eq!(letter.attributes["ErrorMessage"].value, AttributeValue::Text("no".to_owned()));
+}
+
+#[tokio::test]
+async fn a_queue_that_is_gone_costs_the_message_only() {
+    let funnel = funnel().await;
+    let (queues, letters, _directory) = queues(&funnel).await;
+    queues.delete_queue(&letters).await.unwrap();
+    set(&funnel, None, EventInvokeOptions { on_success: Some(letters.arn()), ..Default::default() }).await;
+    send(&funnel, "[1]").await;
+    funnel.until(|store| store.counts().done == 1).await;
+    assert_eq!(funnel.invoker.metrics().functions[0].metrics.destination_delivery_failures, 1);
 }

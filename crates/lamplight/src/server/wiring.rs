@@ -147,6 +147,7 @@ pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> 
         .map_err(|error| Failure::usage("failed to listen").because(error))?;
     let stop = CancellationToken::new();
     let exporting = exporter.map(|exporter| exporter.start(&invoker, Arc::clone(&clock)));
+    invoker.send_letters_to(queues.clone());
     invoker.start();
     durable.run();
     tokio::spawn(converge_functions(

@@ -1,0 +1,129 @@
+//! What queues are told of events that have ended: the record, when a queue is the destination, and the event itself, when
+//! the function has a dead letter queue (`DeadLetterConfig`).
+//!
+//! A message is sent before the event is settled: a crash between the two runs the event again and may send a second
+//! message, as "at least once" allows; none is lost.
+
+use crate::asynchronous::attempt::SETTLE_DELAYS;
+use crate::asynchronous::destination::{self, Response};
+use crate::invoker::{ErrorChain, Invoker};
+use lamplight_model::ErrorCode;
+use lamplight_services::queues::{
+    AttributeValue, MessageAttribute, MessageAttributes, NewMessage, QueueError,
+};
+use lamplight_store::{QueuedEvent, Release};
+use serde_json::Value;
+use tracing::warn;
+
+/// `SenderId` of messages that the platform sends.
+const SENDER: &str = "lambda.amazonaws.com";
+/// Bytes of `ErrorMessage`. Source: Lambda developer guide, "Adding a dead-letter queue".
+const ERROR_MESSAGE_BYTES: usize = 1_024;
+
+/// Whether an ARN names a queue.
+pub fn is_queue(arn: &str) -> bool {
+    arn.starts_with("arn:aws:sqs:")
+}
+
+/// Sends the record of an event that ends with `release` to the queue that is its destination.
+pub async fn tell(
+    invoker: &Invoker,
+    arn: &str,
+    event: &QueuedEvent,
+    release: &Release,
+    response: Option<&Response>,
+) {
+    let record = destination::bounded_record(event, release, response, (invoker.clock)());
+    post(invoker, arn, event, String::from_utf8_lossy(&record).into_owned(), MessageAttributes::new()).await;
+}
+
+/// Sends an event that is given up with `error` to the dead letter queue of its function, if it has one.
+pub async fn bury(invoker: &Invoker, event: &QueuedEvent, error: &str) {
+    let (mut delay, longest) = SETTLE_DELAYS;
+    let target = loop {
+        match invoker.resolve(&event.scope, &event.function, event.qualifier.as_ref()).await {
+            Ok(version) => break version.dead_letter_target_arn.clone(),
+            Err(gone) if gone.code == ErrorCode::ResourceNotFoundException => break None,
+            Err(error) => {
+                warn!(request_id = %event.request_id, %error, "failed to look for a dead letter queue, trying again");
+                tokio::time::sleep(delay).await;
+                delay = (delay * 2).min(longest);
+            }
+        }
+    };
+    if let Some(arn) = target.filter(|arn| is_queue(arn)) {
+        let body = String::from_utf8_lossy(&event.payload).into_owned();
+        post(invoker, &arn, event, body, attributes(event, error)).await;
+    }
+}
+
+/// `RequestID`, `ErrorCode` and `ErrorMessage`, as Lambda sets them.
+fn attributes(event: &QueuedEvent, error: &str) -> MessageAttributes {
+    let document: Value = serde_json::from_str(error).unwrap_or_default();
+    let said = document["errorMessage"].as_str().unwrap_or(error);
+    let mut message = String::new();
+    for character in said.chars() {
+        // A message cannot hold control characters.
+        let character = if character.is_control() && !"\t\n\r".contains(character) { ' ' } else { character };
+        if message.len() + character.len_utf8() > ERROR_MESSAGE_BYTES {
+            break;
+        }
+        message.push(character);
+    }
+    [
+        ("RequestID", "String", event.request_id.to_string()),
+        ("ErrorCode", "Number", "200".to_owned()),
+        ("ErrorMessage", "String", message),
+    ]
+    .into_iter()
+    .filter(|(_, _, value)| !value.is_empty())
+    .map(|(name, data_type, value)| {
+        let value = AttributeValue::Text(value);
+        (name.to_owned(), MessageAttribute { data_type: data_type.to_owned(), value })
+    })
+    .collect()
+}
+
+/// Sends one message, however long storage refuses. A queue that is gone, or does not take it, costs the message, as on
+/// AWS; that is counted and logged.
+async fn post(
+    invoker: &Invoker,
+    arn: &str,
+    event: &QueuedEvent,
+    body: String,
+    attributes: MessageAttributes,
+) {
+    let Some(queues) = invoker.queues.get() else {
+        return lost(invoker, arn, event, "this server has no queues");
+    };
+    let message = NewMessage {
+        body,
+        attributes,
+        trace: event.trace_header.clone().filter(|trace| !trace.is_empty()),
+        sender: SENDER.to_owned(),
+        ..NewMessage::default()
+    };
+    let (mut delay, longest) = SETTLE_DELAYS;
+    loop {
+        match queues.send_to(arn, message.clone()).await {
+            Ok(_) => return,
+            Err(QueueError::Store(error)) => {
+                warn!(
+                    request_id = %event.request_id, function = %event.function, queue = arn, error = %ErrorChain(&error),
+                    "failed to send to a queue, trying again"
+                );
+                tokio::time::sleep(delay).await;
+                delay = (delay * 2).min(longest);
+            }
+            Err(refused) => return lost(invoker, arn, event, &refused.to_string()),
+        }
+    }
+}
+
+fn lost(invoker: &Invoker, arn: &str, event: &QueuedEvent, why: &str) {
+    invoker.metrics.delivery_failed(&event.scope, &event.function);
+    warn!(
+        request_id = %event.request_id, function = %event.function, queue = arn, why,
+        "failed to tell a queue"
+    );
+}
