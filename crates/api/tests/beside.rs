@@ -70,8 +70,9 @@ async fn a_secret_is_gone_when_its_window_is_over() {
     call(&door, "secretsmanager.DeleteSecret", &delete).await;
     door.now.store(NOON + 20 * DAY_MS, Ordering::Relaxed);
     assert_eq!(lamplight_api::forget_expired(&door.state).await.unwrap(), 1);
-    let left = door.opened.store.documents_in_all_scopes("sealed/secret").await.unwrap();
-    assert!(left.is_empty());
+    for kind in ["sealed/secret", "secret-deletion"] {
+        assert!(door.opened.store.documents_in_all_scopes(kind).await.unwrap().is_empty(), "{kind}");
+    }
 }
 
 #[tokio::test]

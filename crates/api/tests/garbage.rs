@@ -76,6 +76,22 @@ fn member() -> impl Strategy<Value = String> {
         "Description",
         "CodeSha256",
         "VpcConfig",
+        "Name",
+        "Names",
+        "Value",
+        "Type",
+        "Path",
+        "ParameterFilters",
+        "Key",
+        "Values",
+        "SecretId",
+        "SecretString",
+        "SecretBinary",
+        "VersionStages",
+        "ClientRequestToken",
+        "Filters",
+        "RecoveryWindowInDays",
+        "PasswordLength",
     ])
     .prop_map(str::to_owned)
 }
@@ -87,7 +103,7 @@ fn request() -> impl Strategy<Value = (usize, String, String, Vec<u8>)> {
         prop::collection::vec(any::<u8>(), 0..200),
         Just(Vec::new()),
     ];
-    (0..lamplight_api::lambda::operations::OPERATIONS.len() + 8, text(), text(), body)
+    (0..lamplight_api::lambda::operations::OPERATIONS.len() + 10, text(), text(), body)
 }
 
 fn build((which, label, value, body): (usize, String, String, Vec<u8>)) -> Request<Body> {
@@ -163,6 +179,35 @@ fn build((which, label, value, body): (usize, String, String, Vec<u8>)) -> Reque
                 "/garbage-bucket/{label}?AWSAccessKeyId=a&Signature=a&Expires=9999999999&{resource}&{list}"
             );
             (method.parse().unwrap(), path)
+        }
+        Some(7) => {
+            let targets = [
+                "AmazonSSM.PutParameter",
+                "AmazonSSM.GetParameter",
+                "AmazonSSM.GetParameters",
+                "AmazonSSM.GetParametersByPath",
+                "AmazonSSM.DescribeParameters",
+                "AmazonSSM.DeleteParameters",
+                "secretsmanager.CreateSecret",
+                "secretsmanager.PutSecretValue",
+                "secretsmanager.GetSecretValue",
+                "secretsmanager.ListSecrets",
+                "secretsmanager.DeleteSecret",
+                "secretsmanager.GetRandomPassword",
+            ];
+            builder = builder.header("x-amz-target", targets[(value.len() + label.len()) % targets.len()]);
+            (http::Method::POST, "/".to_owned())
+        }
+        Some(8) => {
+            let actions =
+                ["CreatePolicy", "GetPolicyVersion", "ListPolicies", "AttachRolePolicy", "AssumeRole"];
+            let (action, value) = (actions[label.len() % actions.len()], encode(&value));
+            let version = if action == "AssumeRole" { "2011-06-15" } else { "2010-05-08" };
+            let parameters = format!(
+                "PolicyName={value}&PolicyDocument={value}&PolicyArn={value}&VersionId={value}&Path={value}&Marker={value}\
+                 &RoleArn={value}&RoleSessionName={value}&RoleName={value}&DurationSeconds={value}"
+            );
+            (http::Method::POST, format!("/?Version={version}&Action={action}&{parameters}"))
         }
         Some(_) => (
             http::Method::GET,

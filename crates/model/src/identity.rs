@@ -30,7 +30,8 @@ pub struct Action<'a> {
 /// Whether `caller` may do `action`.
 ///
 /// Loopback may do everything. A function may by default invoke functions, ask who it is, and checkpoint: that it does so for
-/// its own executions only, the operations see to.
+/// its own executions only, the operations see to. What its role's policies allow beside that is decided where they are stored
+/// (`api::access`).
 pub fn authorize(caller: &Caller, action: Action<'_>) -> bool {
     match caller {
         Caller::Loopback => true,

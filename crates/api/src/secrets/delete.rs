@@ -1,16 +1,21 @@
 //! DeleteSecret and RestoreSecret, and the end of secrets whose recovery window is over.
+//!
+//! A note beside each secret that is to be deleted says so, so that the hourly round need not open every secret there is. The
+//! secret itself decides: a note without such a secret is dropped.
 
 use super::secret::{self, KIND, Secret, asked_for, id, load, seconds};
 use super::{invalid_parameter, invalid_request, not_found};
 use crate::http::{ApiError, Context, Members};
 use crate::state::ApiState;
 use lamplight_model::Timestamp;
-use lamplight_store::StoreError;
-use serde_json::{Map, Value};
+use lamplight_store::{Document, Expect, StoreError};
+use serde_json::{Map, Value, json};
 use std::time::Duration;
 
 /// Days a secret can be restored unless told otherwise.
 const WINDOW_DAYS: i64 = 30;
+/// Kind of the notes; their key is the secret's name.
+const NOTE_KIND: &str = "secret-deletion";
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 /// DeleteSecret: at once, or after a window in which it can be restored.
@@ -58,6 +63,8 @@ pub async fn delete(state: &ApiState, context: &Context, members: &Members<'_>) 
     }
     let deleted_at = now.plus(DAY * u32::try_from(days).unwrap_or(u32::MAX));
     secret.deleted_at = Some(deleted_at);
+    let note = Document { key: secret.name.clone(), value: json!({"At": deleted_at}) };
+    state.store.put_document(&context.scope, NOTE_KIND, note, Expect::Anything).await?;
     secret::save(state, context, &secret).await?;
     Ok(answer(secret.head(context), deleted_at))
 }
@@ -83,12 +90,18 @@ pub async fn forget_expired(state: &ApiState) -> Result<usize, StoreError> {
     let _turn = state.secret_writes.lock().await;
     let now = state.now();
     let mut forgotten = 0;
-    for (scope, document) in state.store.documents_in_all_scopes(KIND).await? {
-        let name = document.key.clone();
-        let is_gone = serde_json::from_value(document.value).is_ok_and(|secret: Secret| secret.is_gone(now));
-        if is_gone && state.store.delete_document(&scope, KIND, &name).await? {
-            forgotten += 1;
+    for (scope, note) in state.store.documents_in_all_scopes(NOTE_KIND).await? {
+        let found = state.store.get_document(&scope, KIND, &note.key).await?;
+        let secret = found.and_then(|document| serde_json::from_value::<Secret>(document.value).ok());
+        match secret {
+            Some(secret) if secret.is_gone(now) => {
+                state.store.delete_document(&scope, KIND, &note.key).await?;
+                forgotten += 1;
+            }
+            Some(secret) if secret.deleted_at.is_some() => continue,
+            _ => {}
         }
+        state.store.delete_document(&scope, NOTE_KIND, &note.key).await?;
     }
     Ok(forgotten)
 }

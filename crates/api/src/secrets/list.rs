@@ -8,8 +8,8 @@ use crate::lambda::validation::Violations;
 use crate::state::ApiState;
 use serde_json::{Map, Value};
 
-/// Documents read at once.
-const BATCH: usize = 50;
+/// Documents read at once: each may be of two MiB.
+const BATCH: usize = 10;
 /// Most rows of a page.
 const PAGE_ROWS: usize = 100;
 /// List name of page tokens.

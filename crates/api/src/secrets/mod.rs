@@ -33,25 +33,25 @@ pub async fn handle(
     operation: &str,
     body: &Bytes,
 ) -> Result<Response, ApiError> {
-    let members = Members::parse(body);
+    let members = Members::parse(body)?;
     let value = match operation {
-        "CreateSecret" => write::create(state, context, &members?).await?,
-        "PutSecretValue" => write::put_value(state, context, &members?).await?,
-        "UpdateSecret" => write::update(state, context, &members?).await?,
-        "UpdateSecretVersionStage" => write::update_stage(state, context, &members?).await?,
-        "TagResource" => write::tag(state, context, &members?).await?,
-        "UntagResource" => write::untag(state, context, &members?).await?,
-        "GetSecretValue" => read::get_value(state, context, &members?).await?,
-        "BatchGetSecretValue" => read::get_values(state, context, &members?).await?,
-        "DescribeSecret" => read::describe(state, context, &members?).await?,
-        "ListSecretVersionIds" => read::version_ids(state, context, &members?).await?,
-        "ListSecrets" => list::list(state, context, &members?).await?,
-        "DeleteSecret" => delete::delete(state, context, &members?).await?,
-        "RestoreSecret" => delete::restore(state, context, &members?).await?,
-        "GetResourcePolicy" => policy::get(state, context, &members?).await?,
-        "PutResourcePolicy" => policy::put(state, context, &members?).await?,
-        "DeleteResourcePolicy" => policy::delete(state, context, &members?).await?,
-        "GetRandomPassword" => password::get(state, context, &members?).await?,
+        "CreateSecret" => write::create(state, context, &members).await?,
+        "PutSecretValue" => write::put_value(state, context, &members).await?,
+        "UpdateSecret" => write::update(state, context, &members).await?,
+        "UpdateSecretVersionStage" => write::update_stage(state, context, &members).await?,
+        "TagResource" => write::tag(state, context, &members).await?,
+        "UntagResource" => write::untag(state, context, &members).await?,
+        "GetSecretValue" => read::get_value(state, context, &members).await?,
+        "BatchGetSecretValue" => read::get_values(state, context, &members).await?,
+        "DescribeSecret" => read::describe(state, context, &members).await?,
+        "ListSecretVersionIds" => read::version_ids(state, context, &members).await?,
+        "ListSecrets" => list::list(state, context, &members).await?,
+        "DeleteSecret" => delete::delete(state, context, &members).await?,
+        "RestoreSecret" => delete::restore(state, context, &members).await?,
+        "GetResourcePolicy" => policy::get(state, context, &members).await?,
+        "PutResourcePolicy" => policy::put(state, context, &members).await?,
+        "DeleteResourcePolicy" => policy::delete(state, context, &members).await?,
+        "GetRandomPassword" => password::get(state, context, &members).await?,
         _ => {
             context.authorize("secretsmanager", operation, "*")?;
             return Err(ApiError::not_supported("secretsmanager", operation));

@@ -37,7 +37,7 @@ pub async fn by_path(state: &ApiState, context: &Context, members: &Members<'_>)
     // A token goes on in the list it was made for.
     let list = format!("ssm-path/{recursive}{path}");
     let after: Option<String> = token(members, &list)?;
-    let (found, next) = page_of(state, context, &filters, after, limit).await?;
+    let (found, next) = page_of(state, context, &path, &filters, after, limit).await?;
     let rows =
         found.iter().map(|parameter| parameter.value_json(context, &parameter.newest, decrypt)).collect();
     Ok(answer(&list, rows, next.as_ref()))
@@ -60,7 +60,7 @@ pub async fn describe(state: &ApiState, context: &Context, members: &Members<'_>
         return Ok(json!({"Parameters": []}));
     }
     let after: Option<String> = token(members, LIST)?;
-    let (found, next) = page_of(state, context, &filters, after, limit).await?;
+    let (found, next) = page_of(state, context, "/", &filters, after, limit).await?;
     let rows = found.iter().map(|parameter| {
         let mut row = parameter.newest.metadata(&parameter.name);
         row.insert("ARN".to_owned(), arn(context, &parameter.name).into());
@@ -69,28 +69,39 @@ pub async fn describe(state: &ApiState, context: &Context, members: &Members<'_>
     Ok(answer(LIST, rows.collect(), next.as_ref()))
 }
 
-/// Up to `limit` parameters that all filters let through, beginning after a name; and the name to go on after.
+/// Up to `limit` parameters that all filters let through, beginning after a name; and the name to go on after. Only what
+/// lies beneath `path` is read; beneath `/` lies everything.
 async fn page_of(
     state: &ApiState,
     context: &Context,
+    path: &str,
     filters: &[Filter],
-    mut after: Option<String>,
+    after: Option<String>,
     limit: usize,
 ) -> Result<(Vec<Parameter>, Option<String>), ApiError> {
+    let beginning = match path.trim_matches('/') {
+        // Names without a slash lie there, too.
+        "" => String::new(),
+        path => format!("/{path}/"),
+    };
+    let mut after = after.unwrap_or_else(|| beginning.clone());
     let mut found = Vec::new();
     loop {
-        let rows = state.store.list_documents(&context.scope, KIND, after.as_deref(), BATCH).await?;
+        let rows = state.store.list_documents(&context.scope, KIND, Some(&after), BATCH).await?;
         let is_last = rows.len() < BATCH;
         for row in rows {
+            if !row.key.starts_with(&beginning) {
+                return Ok((found, None));
+            }
             let name = row.key.clone();
             let parameter = parameter::decode(row)?;
             if filters.iter().all(|filter| filter.lets_through(&parameter)) {
                 if found.len() == limit {
-                    return Ok((found, after));
+                    return Ok((found, Some(after)));
                 }
                 found.push(parameter);
             }
-            after = Some(name);
+            after = name;
         }
         if is_last {
             return Ok((found, None));

@@ -28,19 +28,19 @@ pub async fn handle(
     operation: &str,
     body: &Bytes,
 ) -> Result<Response, ApiError> {
-    let members = Members::parse(body);
+    let members = Members::parse(body)?;
     let value = match operation {
-        "GetParameter" => read::get(state, context, &members?).await?,
-        "GetParameters" => read::get_many(state, context, &members?).await?,
-        "GetParameterHistory" => read::history(state, context, &members?).await?,
-        "GetParametersByPath" => list::by_path(state, context, &members?).await?,
-        "DescribeParameters" => list::describe(state, context, &members?).await?,
-        "PutParameter" => put::put(state, context, &members?).await?,
-        "DeleteParameter" => read::delete(state, context, &members?).await?,
-        "DeleteParameters" => read::delete_many(state, context, &members?).await?,
-        "AddTagsToResource" => tags::add(state, context, &members?).await?,
-        "RemoveTagsFromResource" => tags::remove(state, context, &members?).await?,
-        "ListTagsForResource" => tags::list(state, context, &members?).await?,
+        "GetParameter" => read::get(state, context, &members).await?,
+        "GetParameters" => read::get_many(state, context, &members).await?,
+        "GetParameterHistory" => read::history(state, context, &members).await?,
+        "GetParametersByPath" => list::by_path(state, context, &members).await?,
+        "DescribeParameters" => list::describe(state, context, &members).await?,
+        "PutParameter" => put::put(state, context, &members).await?,
+        "DeleteParameter" => read::delete(state, context, &members).await?,
+        "DeleteParameters" => read::delete_many(state, context, &members).await?,
+        "AddTagsToResource" => tags::add(state, context, &members).await?,
+        "RemoveTagsFromResource" => tags::remove(state, context, &members).await?,
+        "ListTagsForResource" => tags::list(state, context, &members).await?,
         _ => {
             context.authorize("ssm", operation, "*")?;
             return Err(ApiError::not_supported("ssm", operation));

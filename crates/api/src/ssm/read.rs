@@ -6,6 +6,7 @@ use crate::access;
 use crate::http::{ApiError, Context, Members};
 use crate::lambda::validation::Violations;
 use crate::state::ApiState;
+use lamplight_model::Scope;
 use serde_json::{Value, json};
 
 /// Names of one request.
@@ -20,9 +21,11 @@ struct Reference {
 }
 
 impl Reference {
-    fn parse(text: &str) -> Self {
-        let (name, is_arn) = match text.strip_prefix("arn:").and_then(|rest| rest.split_once(":parameter/")) {
-            Some((_, name)) => (name, true),
+    /// ARNs of another account or region name nothing here.
+    fn parse(scope: &Scope, text: &str) -> Self {
+        let (name, is_arn) = match text.strip_prefix(&scope.arn("ssm", "parameter/")) {
+            Some(name) => (name, true),
+            None if text.starts_with("arn:") => return Self { names: vec![text.to_owned()], selector: None },
             None => (text, false),
         };
         let (name, selector) = match name.split_once(':') {
@@ -88,7 +91,7 @@ async fn resolve(
 
 /// GetParameter.
 pub async fn get(state: &ApiState, context: &Context, members: &Members<'_>) -> Result<Value, ApiError> {
-    let reference = Reference::parse(&name(members)?);
+    let reference = Reference::parse(&context.scope, &name(members)?);
     access::authorize(state, context, "ssm", "GetParameter", &reference.arn(context)).await?;
     let decrypt = members.boolean("WithDecryption")?.unwrap_or(false);
     let (parameter, version) = resolve(state, context, &reference).await?;
@@ -113,13 +116,13 @@ fn selected(
 pub async fn get_many(state: &ApiState, context: &Context, members: &Members<'_>) -> Result<Value, ApiError> {
     let names = names(members)?;
     for name in &names {
-        let arn = Reference::parse(name).arn(context);
+        let arn = Reference::parse(&context.scope, name).arn(context);
         access::authorize(state, context, "ssm", "GetParameters", &arn).await?;
     }
     let decrypt = members.boolean("WithDecryption")?.unwrap_or(false);
     let (mut found, mut absent) = (Vec::new(), Vec::new());
     for name in names {
-        let reference = Reference::parse(&name);
+        let reference = Reference::parse(&context.scope, &name);
         match resolve(state, context, &reference).await {
             Ok((parameter, version)) => {
                 found.push(selected(context, &reference, &parameter, &version, decrypt))
@@ -134,7 +137,7 @@ pub async fn get_many(state: &ApiState, context: &Context, members: &Members<'_>
 /// GetParameterHistory, oldest first.
 pub async fn history(state: &ApiState, context: &Context, members: &Members<'_>) -> Result<Value, ApiError> {
     const LIST: &str = "ssm-history";
-    let reference = Reference::parse(&name(members)?);
+    let reference = Reference::parse(&context.scope, &name(members)?);
     access::authorize(state, context, "ssm", "GetParameterHistory", &reference.arn(context)).await?;
     let limit = list::page_rows(members, 50)?;
     let after: u64 = list::token(members, LIST)?.unwrap_or(0);
@@ -159,7 +162,7 @@ pub async fn history(state: &ApiState, context: &Context, members: &Members<'_>)
 /// DeleteParameter.
 pub async fn delete(state: &ApiState, context: &Context, members: &Members<'_>) -> Result<Value, ApiError> {
     let name = name(members)?;
-    let reference = Reference::parse(&name);
+    let reference = Reference::parse(&context.scope, &name);
     access::authorize(state, context, "ssm", "DeleteParameter", &reference.arn(context)).await?;
     let _turn = state.parameter_writes.lock().await;
     let exists = parameter::delete(state, context, &name).await?;
@@ -238,7 +241,7 @@ mod tests {
     #[test]
     fn references() {
         let check = |text: &str, names: &[&str], selector: Option<&str>| {
-            let reference = Reference::parse(text);
+            let reference = Reference::parse(&Scope::default(), text);
             assert_eq!(reference.names, names, "{text}");
             assert_eq!(reference.selector.as_deref(), selector, "{text}");
         };
@@ -246,5 +249,8 @@ mod tests {
         check("/a/b:3", &["/a/b"], Some(":3"));
         check("arn:aws:ssm:us-east-1:000000000000:parameter/x", &["x", "/x"], None);
         check("arn:aws:ssm:us-east-1:000000000000:parameter/a/b:2", &["/a/b"], Some(":2"));
+        // No parameter is called so.
+        let elsewhere = "arn:aws:ssm:eu-west-1:000000000000:parameter/x";
+        check(elsewhere, &[elsewhere], None);
     }
 }

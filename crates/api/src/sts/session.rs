@@ -89,19 +89,22 @@ async fn make_room(state: &ApiState, context: &Context) -> Result<(), ApiError> 
     if rows.len() < SESSIONS {
         return Ok(());
     }
-    let mut ends = Vec::new();
+    let mut sessions = Vec::new();
     for row in rows {
         let key_id = row.key.clone();
-        ends.push((decode(row)?.expires_at, key_id));
+        sessions.push((decode(row)?.expires_at, key_id));
     }
-    ends.sort();
-    let now = state.now();
-    for (index, (expires_at, key_id)) in ends.iter().enumerate() {
-        if index == 0 || *expires_at <= now {
-            state.store.delete_document(&scope, KIND, key_id).await?;
-        }
+    for key_id in superfluous(sessions, state.now()) {
+        state.store.delete_document(&scope, KIND, &key_id).await?;
     }
     Ok(())
+}
+
+/// Key ids of the sessions that give way: those that are over, or else the one that ends first.
+fn superfluous(mut sessions: Vec<(Timestamp, String)>, now: Timestamp) -> Vec<String> {
+    sessions.sort();
+    let over = sessions.partition_point(|(expires_at, _)| *expires_at <= now);
+    sessions.into_iter().take(over.max(1)).map(|(_, key_id)| key_id).collect()
 }
 
 /// Removes the sessions that are over. Gives back how many.
@@ -122,4 +125,23 @@ pub async fn forget_expired(state: &ApiState) -> Result<usize, StoreError> {
 /// So many characters of an alphabet, at random.
 pub fn letters(alphabet: &[u8], count: usize) -> String {
     (0..count).map(|_| char::from(alphabet[rand::random_range(0..alphabet.len())])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_that_are_over_give_way_else_the_first_to_end() {
+        let sessions =
+            || [(30, "c"), (10, "a"), (20, "b")].map(|(at, id)| (Timestamp(at), id.to_owned())).to_vec();
+        assert_eq!(superfluous(sessions(), Timestamp(0)), ["a"]);
+        assert_eq!(superfluous(sessions(), Timestamp(20)), ["a", "b"]);
+        assert!(superfluous(Vec::new(), Timestamp(0)).is_empty());
+    }
+
+    #[test]
+    fn sessions_are_sealed() {
+        assert!(KIND.starts_with(lamplight_store::sealed_documents::KIND_PREFIX));
+    }
 }
