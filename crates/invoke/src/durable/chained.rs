@@ -4,6 +4,7 @@
 //! official SDK's local runner. A function of another account or region is refused with the checkpoint.
 
 use super::DurableExecutions;
+use crate::resolve::check_tenant;
 use lamplight_model::durable::{ErrorObject, OperationKind, Target, Update};
 use lamplight_model::{ErrorCode, FunctionReference, Scope, ServiceError};
 use std::collections::HashMap;
@@ -54,6 +55,10 @@ impl DurableExecutions {
                 "You cannot invoke a durable function using an unqualified ARN.",
                 Some("InvalidParameterValueException"),
             )));
+        }
+        // Tenants of chained invokes are not served: the front door refuses `TenantId`.
+        if let Err(error) = check_tenant(&version, None) {
+            return Ok(Err(ErrorObject::new(error.message, Some("InvalidParameterValueException"))));
         }
         Ok(Ok(Target {
             function: version.name.clone(),

@@ -160,8 +160,9 @@ async fn call(durable: &DurableExecutions, request: InvokeRequest) -> Ran {
 
 fn not_run(error: &ServiceError) -> Ran {
     match error.code {
-        ErrorCode::ResourceNotFoundException => {
-            Ran::Gone(ErrorObject::new(error.message.clone(), Some("ResourceNotFoundException")))
+        // What another try would not change.
+        ErrorCode::ResourceNotFoundException | ErrorCode::InvalidParameterValueException => {
+            Ran::Gone(ErrorObject::new(error.message.clone(), Some(&format!("{:?}", error.code))))
         }
         _ => Ran::NotRun,
     }

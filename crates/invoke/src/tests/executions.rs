@@ -55,8 +55,8 @@ impl Node {
             retention_days: 1,
             kms_key_arn: None,
         };
-        for (name, durable) in [("flow", Some(config)), ("plain", None)] {
-            let version = FunctionVersion { durable, ..function(name) };
+        for (name, durable) in [("flow", Some(config)), ("plain", None), ("tenants", None)] {
+            let version = FunctionVersion { durable, per_tenant: name == "tenants", ..function(name) };
             opened.store.put_version(version, Expect::Anything).await.unwrap();
         }
         let executions = Arc::clone(&opened.executions);
@@ -264,13 +264,19 @@ async fn chained_invokes_run_and_report() {
         payload: Some("[1]".to_owned()),
         ..update(OperationKind::ChainedInvoke, id)
     };
-    let updates =
-        vec![chained("plain", "plain"), chained("durable", "flow:$LATEST"), chained("gone", "nobody")];
+    let updates = vec![
+        chained("plain", "plain"),
+        chained("durable", "flow:$LATEST"),
+        chained("gone", "nobody"),
+        chained("tenants", "tenants"),
+    ];
     let answer = node.checkpoint(&started, &event, updates).await;
-    let failed = &answer.operations[2];
-    assert_eq!(failed.status, OperationStatus::Failed);
-    let error = failed.error.clone().unwrap();
-    assert_eq!(error.error_type.as_deref(), Some("ResourceNotFoundException"));
+    // What cannot be invoked fails in the answer.
+    for (at, expected) in [(2, "ResourceNotFoundException"), (3, "InvalidParameterValueException")] {
+        let failed = &answer.operations[at];
+        assert_eq!(failed.status, OperationStatus::Failed);
+        assert_eq!(failed.error.clone().unwrap().error_type.as_deref(), Some(expected));
+    }
     // The plain one, and the durable one, which is done at once.
     node.event(3).await;
     gate.add_permits(1);
