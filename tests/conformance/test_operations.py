@@ -27,6 +27,9 @@ SERVED = {
     "PutProvisionedConcurrencyConfig", "GetProvisionedConcurrencyConfig", "ListProvisionedConcurrencyConfigs", "DeleteProvisionedConcurrencyConfig",
     "PublishLayerVersion", "GetLayerVersion", "GetLayerVersionByArn", "ListLayers", "ListLayerVersions", "DeleteLayerVersion",
     "AddLayerVersionPermission", "GetLayerVersionPolicy", "RemoveLayerVersionPermission",
+    "CheckpointDurableExecution", "GetDurableExecutionState", "GetDurableExecution", "GetDurableExecutionHistory", "ListDurableExecutionsByFunction",
+    "StopDurableExecution", "PauseDurableExecution", "ResumeDurableExecution", "DeleteDurableExecution",
+    "SendDurableExecutionCallbackSuccess", "SendDurableExecutionCallbackFailure", "SendDurableExecutionCallbackHeartbeat",
 }
 SERVICES = ("lambda", "lambda-core", "lambda-microvms", "lambda-web")
 
@@ -101,7 +104,7 @@ def test_operation_is_served_or_refused_by_name(server, service, name):
 @pytest.mark.covers("operation:every other operation")
 @pytest.mark.parametrize(
     "service, call, arguments",
-    [("dynamodb", "list_tables", {}), ("sqs", "list_queues", {}), ("s3", "get_bucket_versioning", {"Bucket": "bucket"}), ("s3", "get_object_acl", {"Bucket": "bucket", "Key": "a/b"}),
+    [("dynamodb", "list_tables", {}), ("kinesis", "list_streams", {}), ("s3", "get_bucket_versioning", {"Bucket": "bucket"}), ("s3", "get_object_acl", {"Bucket": "bucket", "Key": "a/b"}),
      ("cloudformation", "list_stacks", {}), ("sns", "list_topics", {}), ("logs", "put_metric_filter", {"logGroupName": "g", "filterName": "f", "filterPattern": "", "metricTransformations": [{"metricName": "m", "metricNamespace": "n", "metricValue": "1"}]}),
      ("iam", "list_users", {}), ("sts", "get_session_token", {}), ("events", "list_rules", {}), ("apigatewayv2", "get_apis", {})],
     ids=lambda value: value if isinstance(value, str) else None,
