@@ -295,8 +295,19 @@ async fn a_function_may_invoke_and_ask_who_it_is_and_nothing_else() {
     );
     let created = door.post("/2015-03-31/functions", &create_request("mine")).await;
     assert_eq!(created.error(), (403, "AccessDeniedException"));
+    // What a durable function asks about its own executions; those of others are no business of its.
+    let own = ["CheckpointDurableExecution", "GetDurableExecutionState"];
+    let others = "/2025-12-01/durable-executions/arn%3Aaws%3Alambda%3Aus-east-1%3A000000000000%3Afunction%3Aother%3A1\
+                  %2Fdurable-execution%2Fname%2F00000000-0000-0000-0000-000000000000";
+    for (method, path) in [
+        (Method::POST, format!("{others}/checkpoint")),
+        (Method::GET, format!("{others}/state?CheckpointToken=QUJD")),
+    ] {
+        let answer = door.send(method, &path, &[], r#"{"CheckpointToken": "QUJD"}"#).await;
+        assert_eq!(answer.error(), (403, "AccessDeniedException"), "{path}");
+    }
     for operation in lamplight_api::lambda::operations::OPERATIONS {
-        if !operation.name.starts_with("Invoke") {
+        if !operation.name.starts_with("Invoke") && !own.contains(&operation.name) {
             let (method, path) = operation.example("x");
             assert_eq!(door.send(method, &path, &[], "").await.status, 403, "{}", operation.name);
         }
