@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from support import streams
+from support.extensions import layer, log_until
 
 CACHE = Path(__file__).parents[2] / ".cache"
 SEVERAL = {"lamplight:max-concurrency": "3"}
@@ -172,3 +173,28 @@ def handler(event, context):
 """)
     processes = check_several_at_once(deploy(files, runtime="provided.al2023", handler="app.handler", Tags=SEVERAL))
     assert len(processes) == 3, "its workers are processes"
+
+
+@pytest.mark.covers("runtime:lambda-extension", client="lambda-extension 1.1")
+@pytest.mark.parametrize("api", ["telemetry", "logs"])
+def test_lambda_extension(deploy, client, api):
+    program = need(CACHE / "rust-runtime/release/extension", "the extension built with lambda-extension")
+    with layer(client, {"extensions/stock": program.read_bytes()}) as arn:
+        function = deploy(
+            {"app.py": "def handler(event, context):\n    print('hello from', event['name'])\n"},
+            Layers=[arn],
+            variables={"LOGS": "1"} if api == "logs" else {},
+        )
+        first, second = function.invoke({"name": "one"}), function.invoke({"name": "two"})
+        assert first.error is None and second.error is None, first.log
+        function.update(Description="another revision")
+        lines = log_until(function, "told of the end")
+    assert "told of the end: spindown" in lines
+    for answer in (first, second):
+        assert f"told of {answer.request_id} of arn:aws:lambda:us-east-1:000000000000:function:{function.name}" in lines
+    said = [line for line in lines if line.startswith(("telemetry ", "log "))]
+    expected = ['Function("hello from one', f'PlatformStart {{ request_id: "{first.request_id}"', f'PlatformReport {{ request_id: "{first.request_id}"']
+    if api == "telemetry":
+        expected += ["PlatformInitStart { initialization_type: OnDemand, phase: Init", f'PlatformRuntimeDone {{ request_id: "{first.request_id}"', "PlatformTelemetrySubscription"]
+    for text in expected:
+        assert any(text in line for line in said), f"{text}\n{''.join(lines)}"

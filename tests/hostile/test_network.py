@@ -135,6 +135,6 @@ def test_the_platforms_ports_cannot_be_taken(deploy, neighbour):
                 except OSError as error:
                     return error.errno
         def handler(event, context):
-            return [attempt(port, option) for port in (9001, 9002) for option in (0, socket.SO_REUSEADDR, socket.SO_REUSEPORT)]
+            return [attempt(port, option) for port in (9001, 19001) for option in (0, socket.SO_REUSEADDR, socket.SO_REUSEPORT)]
     """), runtime="provided.al2023", handler="app.handler")
     assert set(function.ok()) == {98}

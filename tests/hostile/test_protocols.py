@@ -45,7 +45,7 @@ def test_garbage_on_the_runtime_api(deploy, neighbour):
 
 
 @pytest.mark.covers("wall:runtime API abuse", client="raw HTTP")
-@pytest.mark.parametrize("port", [9001, 9002])
+@pytest.mark.parametrize("port", [9001, 19001])
 def test_hundreds_of_stalled_connections(deploy, neighbour, server, port):
     daemon = server.tree().daemon
     before = host.descriptors(daemon.pid)

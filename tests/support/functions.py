@@ -31,12 +31,12 @@ def node_runtime() -> str | None:
 
 
 def zip_of(files: dict[str, str | bytes]) -> bytes:
-    """A ZIP with these files; text is dedented. `bootstrap` and everything in `bin/` is executable."""
+    """A ZIP with these files; text is dedented. `bootstrap` and everything in `bin/` and `extensions/` is executable."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
             information = zipfile.ZipInfo(name, (2026, 1, 1, 0, 0, 0))
-            executable = name == "bootstrap" or name.startswith("bin/")
+            executable = name == "bootstrap" or name.startswith(("bin/", "extensions/"))
             information.external_attr = (0o100755 if executable else 0o100644) << 16
             information.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(information, textwrap.dedent(content) if isinstance(content, str) else content)

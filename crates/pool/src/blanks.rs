@@ -18,7 +18,7 @@ use lamplight_model::FunctionVersion;
 use lamplight_model::managed_runtime::RuntimeFamily;
 use lamplight_runtime::Conversation;
 use lamplight_runtime::managed::sized_command;
-use lamplight_sandbox::{Limits, Protocol, Sandbox, SandboxSpec, Started, Temporary};
+use lamplight_sandbox::{Companions, Limits, Protocol, Sandbox, SandboxSpec, Started, Temporary};
 use std::collections::HashMap;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
@@ -103,6 +103,7 @@ impl BlankKind {
             command: self.command.clone(),
             environment: self.environment.clone(),
             protocol: Protocol::Frames,
+            companions: Companions::default(),
         }
     }
 }
@@ -113,6 +114,8 @@ pub struct Blank {
     pub sandbox: Box<dyn Sandbox>,
     /// The talk with it; it has said its first word.
     pub conversation: Conversation,
+    /// Where extensions will be served.
+    pub runtime_api: TcpListener,
     /// Where the platform's API will be served.
     pub platform_api: TcpListener,
     /// Its stdout and stderr.
@@ -412,9 +415,9 @@ impl Pool {
     /// Kills a blank in a task of its own.
     pub(crate) fn stop_blank(&self, blank: Blank) {
         self.tasks.spawn(async move {
-            let Blank { sandbox, conversation, platform_api, .. } = blank;
+            let Blank { sandbox, conversation, runtime_api, platform_api, .. } = blank;
             // They pin the network namespace.
-            drop((conversation, platform_api));
+            drop((conversation, runtime_api, platform_api));
             sandbox.stop().await;
         });
     }
@@ -423,12 +426,12 @@ impl Pool {
 impl Blank {
     /// Waits for the first word.
     pub(crate) async fn of(started: Started) -> Result<Self, String> {
-        let Started { sandbox, frames, platform_api, output, .. } = started;
+        let Started { sandbox, frames, runtime_api, platform_api, output, .. } = started;
         let frames = frames.ok_or("the sandbox came without its frame socket")?;
         let mut conversation = Conversation::blank(frames).map_err(|error| error.to_string())?;
         conversation.first_word().await.map_err(|error| error.to_string())?;
         let memory_bytes = sandbox.usage().map_err(|error| error.to_string())?.memory_bytes;
-        Ok(Self { sandbox, conversation, platform_api, output, memory_bytes })
+        Ok(Self { sandbox, conversation, runtime_api, platform_api, output, memory_bytes })
     }
 
     fn is_alive(&self) -> bool {

@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// How long a start waits for the volume of an instance that is being stopped.
-const WAIT: Duration = Duration::from_secs(2);
+/// How long a start waits for the volume of an instance that is being stopped: extensions may have two seconds of it.
+const WAIT: Duration = Duration::from_secs(4);
 
 #[derive(Debug)]
 struct Place {

@@ -1,6 +1,7 @@
 //! What a version runs, in the words of the sandbox: package, what was compiled of it, layers; and the command.
 
 use crate::environment::EXEC_WRAPPER;
+use crate::external;
 use crate::plan::{BOOTSTRAP, RuntimePlan};
 use crate::pool::Pool;
 use lamplight_model::managed_runtime::RuntimeFamily;
@@ -25,6 +26,11 @@ impl Pool {
             layers.push(self.code.unpacked(layer).await?);
         }
         Ok(Code { package, compiled: self.compiled(version, plan), layers })
+    }
+
+    /// The external extensions of a version whose layers are unpacked, by name. Nothing is looked for without layers.
+    pub(crate) fn external_extensions(&self, version: &FunctionVersion) -> Vec<String> {
+        external::names(layers_of(version).map(|layer| self.code.file_names(layer, external::DIRECTORY)))
     }
 
     /// The command of an instance that is started from nothing, once its code is unpacked.

@@ -10,7 +10,7 @@ use crate::pool::Pool;
 use bytes::Bytes;
 use lamplight_model::{CodeDigest, FunctionVersion};
 use lamplight_runtime::managed::{Compiled, compile_command, sized_command};
-use lamplight_sandbox::{Code, Limits, Protocol, SandboxSpec, Started, Temporary};
+use lamplight_sandbox::{Code, Companions, Limits, Protocol, SandboxSpec, Started, Temporary};
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -171,6 +171,7 @@ impl Pool {
             command,
             environment,
             protocol: Protocol::HttpRuntimeApi,
+            companions: Companions::default(),
         };
         let Started { sandbox, output, runtime_api, platform_api, .. } =
             self.backend.start(spec).await.map_err(|error| error.to_string())?;

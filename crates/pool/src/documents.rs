@@ -2,6 +2,7 @@
 //!
 //! Texts are AWS's own, recorded in November 2025 (timeout) and January 2026 (exit, size).
 
+use crate::external::ExtensionEnd;
 use bytes::Bytes;
 use lamplight_model::{Outcome, OutcomeStatus, RequestId};
 use lamplight_sandbox::Exit;
@@ -39,6 +40,11 @@ pub fn exited(request_id: RequestId, exit: Exit) -> Ending {
         (None, Some(status)) => format!("Runtime exited with error: exit status {status}"),
     };
     failure(request_id, error_type, &text)
+}
+
+/// An extension ended the instance. Source: a public issue of an extension, whose caller got `exit code 0`.
+pub(crate) fn extension_ended(request_id: RequestId, end: &ExtensionEnd) -> Ending {
+    failure(request_id, &end.error_type, &end.text)
 }
 
 /// The runtime lives but cannot be talked to any more.
@@ -93,7 +99,7 @@ fn document(error_type: &str, message: &str) -> Bytes {
 }
 
 /// Names of signals as Lambda's own supervisor prints them (Go's `syscall.Signal` on Linux).
-fn signal_text(signal: i32) -> String {
+pub(crate) fn signal_text(signal: i32) -> String {
     let text = match signal {
         1 => "hangup",
         2 => "interrupt",
@@ -183,6 +189,21 @@ mod tests {
             exit(Some(1), None, true),
             "Runtime.OutOfMemory",
             "Runtime exited with error: signal: killed",
+        );
+    }
+
+    #[test]
+    fn an_extension_that_ended() {
+        let end = ExtensionEnd { error_type: "Extension.Crash".to_owned(), text: "exit code 0".to_owned() };
+        let ending = extension_ended(id(), &end);
+        assert_eq!(
+            ending.log_line.as_deref(),
+            Some("RequestId: 00000000-0000-0000-0000-000000000000 Error: exit code 0\nExtension.Crash")
+        );
+        check(
+            ending,
+            OutcomeStatus::Failure,
+            r#"{"errorType":"Extension.Crash","errorMessage":"RequestId: 00000000-0000-0000-0000-000000000000 Error: exit code 0"}"#,
         );
     }
 

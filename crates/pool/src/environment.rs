@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 /// Where the HTTP Runtime API listens inside.
 pub const RUNTIME_API: &str = "127.0.0.1:9001";
 /// Where the platform's own API listens inside.
-pub const PLATFORM_API: &str = "http://127.0.0.1:9002";
+pub const PLATFORM_API: &str = "http://127.0.0.1:19001";
 
 /// Variables of the platform that a function may set itself.
 const OVERRIDABLE: &[&str] = &[
@@ -253,7 +253,7 @@ mod tests {
                 ("AWS_LAMBDA_FUNCTION_NAME", Some("hello")),
                 ("AWS_LAMBDA_FUNCTION_VERSION", Some("$LATEST")),
                 ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", Some("128")),
-                ("AWS_ENDPOINT_URL", Some("http://127.0.0.1:9002")),
+                ("AWS_ENDPOINT_URL", Some("http://127.0.0.1:19001")),
                 ("AWS_LAMBDA_LOG_FORMAT", None),
             ],
         );

@@ -1,17 +1,19 @@
 //! One instance: its sandbox, its conversation, its log, and its room in the node's budget.
 
+use crate::external::{External, shutdown_budget};
 use crate::log::{Journal, Output, Records};
 use crate::pool::Pool;
 use crate::provisioned::keeper::Membership;
 use crate::registry::{EntryId, Phase};
-use lamplight_runtime::Conversation;
+use lamplight_model::Timestamp;
+use lamplight_runtime::{Conversation, ShutdownReason, Telemetry};
 use lamplight_sandbox::{Exit, Limits, Sandbox, TemporaryVolume};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
-use tracing::warn;
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::{debug, warn};
 
 /// A share of the node's budget, held from the decision to start an instance until nothing of it is left.
 #[derive(Debug)]
@@ -80,19 +82,49 @@ pub struct Body {
     pub pump: OwnedTask,
     /// The platform's API inside; ends with its connections.
     pub platform: OwnedTask,
+    /// Processes beside the runtime.
+    pub external: External,
+    /// What extensions subscribed to.
+    pub telemetry: Arc<Telemetry>,
 }
 
 impl Body {
+    /// Whether there are extensions that may end in their own way.
+    pub fn ends_in_order(&self) -> bool {
+        self.shutdown_budget().is_some()
+    }
+
+    fn shutdown_budget(&self) -> Option<(Duration, Duration)> {
+        shutdown_budget(!self.external.is_empty(), self.conversation.has_internal_extensions())
+    }
+
+    /// Lets extensions end in their own way, if there are any: first the runtime, then they, each within its time. To be
+    /// stopped afterwards, whatever came of it.
+    pub async fn shut_down(&mut self, reason: ShutdownReason, now: Timestamp) {
+        let Some((in_all, of_runtime)) = self.shutdown_budget() else { return };
+        let deadline = Instant::now() + in_all;
+        if let Err(error) = self.sandbox.thaw().and_then(|()| self.sandbox.terminate()) {
+            debug!(sandbox_id = self.sandbox.id(), %error, "a runtime could not be asked to end");
+        }
+        self.telemetry.flush();
+        let _ = timeout(of_runtime, self.sandbox.exited()).await;
+        let deadline_ms = now.plus(in_all).as_millis();
+        let told = self.conversation.shut_down_extensions(deadline_ms, reason);
+        let _ = timeout_at(deadline, self.external.ended(&told)).await;
+    }
+
     /// Kills everything, keeps what was printed, and gives back `/tmp`.
     pub async fn stop(self) -> Option<TemporaryVolume> {
-        let Self { sandbox, conversation, mut records, output, pump, platform } = self;
+        let Self { sandbox, conversation, mut records, output, pump, platform, external, telemetry } = self;
+        telemetry.end();
         // Listeners and accepted connections pin the network namespace: they go first.
         drop(conversation);
         drop(platform);
         let volume = sandbox.stop().await;
         records.drain();
         output.drain();
-        drop(pump);
+        external.drain_log();
+        drop((pump, external));
         volume
     }
 
@@ -100,6 +132,12 @@ impl Body {
     pub fn drain_log(&mut self) {
         self.records.drain();
         self.output.drain();
+        self.external.drain_log();
+    }
+
+    /// Whether it can take no event any more: its command or an extension has ended.
+    pub fn has_ended(&self) -> bool {
+        self.external.has_ended() || self.exit_now().is_some()
     }
 
     /// How the command ended, if it has.
@@ -174,7 +212,7 @@ impl Instance {
 
     /// Makes it ready to take an event. Fails when it is dead or cannot be thawed: another one is to be used.
     pub fn wake(&mut self) -> bool {
-        if self.body.exit_now().is_some() {
+        if self.body.has_ended() {
             return false;
         }
         if self.frozen {

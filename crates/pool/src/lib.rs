@@ -21,6 +21,7 @@ mod carried;
 mod code;
 mod compile;
 mod environment;
+mod external;
 mod initialization;
 mod instance;
 mod log;

@@ -98,7 +98,7 @@ impl Pool {
         let next_provisioned = self.maintain_provisioned(now, look).await;
         if look {
             *last_look = now;
-            old.extend(self.registry().take_dead(|instance| instance.body.exit_now().is_some()));
+            old.extend(self.registry().take_dead(|instance| instance.body.has_ended()));
             self.reclaim_memory(now);
         }
         for instance in old {

@@ -22,6 +22,7 @@ use lamplight_model::rate::Rate;
 use lamplight_model::{
     Caller, FunctionName, FunctionVersion, Invocation, Live, Scope, ServiceError, VersionNumber,
 };
+use lamplight_runtime::ShutdownReason;
 use lamplight_sandbox::SandboxBackend;
 use lamplight_store::{CodeStore, Logs};
 use std::future::poll_fn;
@@ -305,11 +306,17 @@ impl Pool {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Kills an instance, which the registry has counted as stopping already, in a task of its own.
+    /// Ends an instance, which the registry has counted as stopping already, in a task of its own.
     pub(crate) fn stop(&self, mut instance: Instance) {
         instance.room.phase = Phase::Stopping;
+        let (now, abort) = ((self.target.clock)(), self.abort.clone());
         self.tasks.spawn(async move {
-            let Instance { body, room, .. } = instance;
+            let Instance { mut body, room, .. } = instance;
+            let reason = if body.has_ended() { ShutdownReason::Failure } else { ShutdownReason::Spindown };
+            tokio::select! {
+                () = body.shut_down(reason, now) => {}
+                () = abort.cancelled() => {}
+            }
             drop(body.stop().await);
             drop(room);
         });
@@ -320,8 +327,13 @@ impl Pool {
         instance.room.change(Phase::Stopping);
         drop(instance.provisioned.take());
         let carried = self.promise_volume(instance.room.entry);
+        let (now, abort) = ((self.target.clock)(), self.abort.clone());
         self.tasks.spawn(async move {
-            let Instance { body, room, .. } = instance;
+            let Instance { mut body, room, .. } = instance;
+            tokio::select! {
+                () = body.shut_down(ShutdownReason::Failure, now) => {}
+                () = abort.cancelled() => {}
+            }
             let volume = body.stop().await;
             drop(room);
             if let Some(volume) = volume {

@@ -10,9 +10,10 @@ mod in_slot;
 
 use crate::answer::{Ended, Finished};
 use crate::documents::{self, Ending};
+use crate::external::shutdown_reason;
 use crate::initialization::InitializationType;
 use crate::instance::{Body, Instance, MeasuredMemory, Room};
-use crate::log::Journal;
+use crate::log::{AfterRuntime, Journal, Subject};
 use crate::plan::RuntimePlan;
 use crate::pool::Pool;
 use crate::registry::Phase;
@@ -25,7 +26,7 @@ use lamplight_model::{
     ColdStart, ErrorCode, FunctionVersion, Invocation, InvocationReport, Outcome, OutcomeStatus,
     ServiceError, StartKind, TenantId,
 };
-use lamplight_runtime::{AnswerLimits, AnswerSink, Event, Reply};
+use lamplight_runtime::{AnswerLimits, AnswerSink, ConversationError, Event, Reply};
 use lamplight_sandbox::{Exit, TemporaryVolume};
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,6 +69,17 @@ struct Measured {
     billable: bool,
 }
 
+/// How an instance came out of a run that was answered.
+enum Afterwards {
+    /// It can be used again.
+    Idle(Option<AfterRuntime>),
+    /// It cannot: its time is over, or something ended.
+    Over {
+        /// Which of the two.
+        timed_out: bool,
+    },
+}
+
 /// How the instance of an invocation came to be, when it was started for it.
 #[derive(Clone, Copy)]
 pub struct Cold {
@@ -75,6 +87,13 @@ pub struct Cold {
     init: Option<Duration>,
     kind: StartKind,
     breakdown: ColdStart,
+}
+
+/// Who is to ask for the next event.
+#[derive(Clone, Copy)]
+enum Waited {
+    Runtime,
+    Extensions,
 }
 
 /// How the conversation about one event ended.
@@ -122,7 +141,7 @@ impl Run {
             StartFailure::Platform(error) => return self.no_instance(&id, error, None, sender),
             StartFailure::Entrypoint(reason) => {
                 let ending = documents::invalid_entrypoint(self.invocation.request_id, &reason);
-                journal.start(self.invocation.request_id, self.tenant(), self.invocation.log_tail);
+                journal.start(self.subject(), self.invocation.log_tail);
                 return self.end_without_instance(&id, &journal, ending, Duration::ZERO, sender).await;
             }
             StartFailure::Init { ending, duration, volume } => (ending, duration, volume),
@@ -133,7 +152,7 @@ impl Run {
         // The environment is reset and init runs again as part of this invocation, within its timeout.
         let begun = Instant::now();
         let limit = version.timeout();
-        journal.start(self.invocation.request_id, self.tenant(), self.invocation.log_tail);
+        journal.start(self.subject(), self.invocation.log_tail);
         let ended = request.start(volume, limit, Some(begun + limit)).await;
         match ended {
             Ok(ready) => {
@@ -198,19 +217,20 @@ impl Run {
                 // What was printed during init stands before START.
                 instance.body.drain_log();
             }
-            instance.journal.start(self.invocation.request_id, self.tenant(), self.invocation.log_tail);
+            instance.journal.start(self.subject(), self.invocation.log_tail);
         }
         let AnswerSender { body, content_type, ended: ended_sender, finished } = sender;
         let sink = AnswerSink { body, content_type };
         let conversed = self.converse(&mut instance.body, sink, deadline).await;
-        let (outcome, healthy, billable, carried) = match conversed {
+        let (outcome, afterwards, billable, carried) = match conversed {
             Conversed::Replied(reply) => {
                 let end = end_of(reply);
                 let outcome = end.outcome.clone();
                 let _ = ended_sender.send(Ok(end));
-                let healthy = self.until_next(&mut instance.body, deadline).await;
-                let carried = (!healthy).then(|| self.pool.promise_volume(instance.room.entry));
-                (outcome, healthy, true, carried)
+                let afterwards = self.until_next(&mut instance, &outcome, begun, deadline).await;
+                let over = matches!(afterwards, Afterwards::Over { .. });
+                let carried = over.then(|| self.pool.promise_volume(instance.room.entry));
+                (outcome, afterwards, true, carried)
             }
             Conversed::Ended(ending) => {
                 // Before the answer: nothing may work on after it, or count as ready.
@@ -218,16 +238,22 @@ impl Run {
                 drop(instance.provisioned.take());
                 instance.body.drain_log();
                 self.note(&instance.journal, &ending);
+                self.runtime_done(&instance.journal, &ending.outcome, begun.elapsed().min(limit));
                 let carried = self.pool.promise_volume(instance.room.entry);
                 let outcome = ending.outcome.clone();
                 let _ = ended_sender.send(Ok(ending.into()));
-                (outcome, false, true, Some(carried))
+                let timed_out = outcome.status == OutcomeStatus::Timeout;
+                (outcome, Afterwards::Over { timed_out }, true, Some(carried))
             }
             Conversed::Lost(error) => {
                 instance.freeze();
                 let _ = ended_sender.send(Err(error));
-                (lost_outcome(), false, false, None)
+                (lost_outcome(), Afterwards::Over { timed_out: false }, false, None)
             }
+        };
+        let (healthy, after_runtime) = match afterwards {
+            Afterwards::Idle(after_runtime) => (true, after_runtime),
+            Afterwards::Over { .. } => (false, None),
         };
         let ended = Instant::now();
         let duration = ended.saturating_duration_since(begun).min(limit);
@@ -253,19 +279,31 @@ impl Run {
                 billable,
             },
         );
-        let log_tail = instance.journal.report(&report, self.tenant());
-        if healthy {
+        let log_tail = instance.journal.report(&report, self.tenant(), after_runtime);
+        let finish = || {
+            let _ = finished.send(Finished { report, log_tail });
+        };
+        let Afterwards::Over { timed_out } = afterwards else {
             self.pool.give_back(instance, ended);
-        } else {
-            instance.room.change(Phase::Stopping);
-            drop(instance.provisioned.take());
-            let volume = instance.body.stop().await;
-            drop(instance.room);
-            if let (Some(carried), Some(volume)) = (carried, volume) {
-                let _ = carried.send(volume);
+            return finish();
+        };
+        instance.room.change(Phase::Stopping);
+        drop(instance.provisioned.take());
+        let mut finish = Some(finish);
+        if instance.body.ends_in_order() {
+            // Nobody waits for what extensions do at the end.
+            finish.take().into_iter().for_each(|finish| finish());
+            tokio::select! {
+                () = instance.body.shut_down(shutdown_reason(timed_out), (self.pool.target.clock)()) => {}
+                () = self.pool.abort.cancelled() => {}
             }
         }
-        let _ = finished.send(Finished { report, log_tail });
+        let volume = instance.body.stop().await;
+        drop(instance.room);
+        if let (Some(carried), Some(volume)) = (carried, volume) {
+            let _ = carried.send(volume);
+        }
+        finish.into_iter().for_each(|finish| finish());
     }
 
     fn event(&self, deadline: Instant) -> Event {
@@ -300,6 +338,9 @@ impl Run {
                         _ => return self.exited(exit),
                     }
                 }
+                end = body.external.first_end() => {
+                    return Conversed::Ended(documents::extension_ended(request_id, &end));
+                }
                 () = sleep_until(deadline) => {
                     let timeout = self.invocation.version.timeout();
                     return Conversed::Ended(documents::timed_out(request_id, timeout));
@@ -311,6 +352,10 @@ impl Run {
         };
         match reply {
             Ok(reply) => Conversed::Replied(reply),
+            Err(ConversationError::Extension(failure)) => {
+                let end = body.external.end_behind(&failure).await;
+                Conversed::Ended(documents::extension_ended(request_id, &end))
+            }
             Err(error) => match exit_behind(&error, &*body.sandbox).await {
                 Some(exit) => self.exited(exit),
                 None => {
@@ -318,6 +363,14 @@ impl Run {
                     Conversed::Ended(documents::protocol_broken(request_id))
                 }
             },
+        }
+    }
+
+    fn subject(&self) -> Subject<'_> {
+        Subject {
+            request_id: self.invocation.request_id,
+            trace_header: self.invocation.trace_header.as_deref(),
+            tenant: self.tenant(),
         }
     }
 
@@ -332,26 +385,74 @@ impl Run {
         Conversed::Ended(documents::exited(self.invocation.request_id, exit))
     }
 
-    /// Waits until the runtime asks for the next event. Whether it did, and the instance can be used again.
-    async fn until_next(&self, body: &mut Body, deadline: Instant) -> bool {
-        let why = tokio::select! {
-            biased;
-            idle = body.conversation.idle() => match idle {
-                Ok(()) => return true,
-                Err(error) => error.to_string(),
-            },
-            _ = body.sandbox.exited() => "it ended".to_owned(),
-            () = sleep_until(deadline) => "its time is over".to_owned(),
-            () = self.pool.abort.cancelled() => "the server is stopping".to_owned(),
+    /// Waits until the runtime asks for the next event, and then until every extension has.
+    async fn until_next(
+        &self,
+        instance: &mut Instance,
+        outcome: &Outcome,
+        begun: Instant,
+        deadline: Instant,
+    ) -> Afterwards {
+        let Instance { body, journal, .. } = instance;
+        let asked = match self.before_anything_ends(body, Waited::Runtime, deadline).await {
+            Ok(()) => Instant::now(),
+            Err(over) => return over,
         };
-        debug!(function = %self.invocation.version.name, why, "a runtime answered and did not ask for the next event");
-        false
+        if journal.tells_steps() {
+            body.drain_log();
+            self.runtime_done(journal, outcome, asked.saturating_duration_since(begun));
+        }
+        if !body.conversation.has_extensions() {
+            return Afterwards::Idle(None);
+        }
+        let since = journal.now();
+        match self.before_anything_ends(body, Waited::Extensions, deadline).await {
+            Ok(()) => Afterwards::Idle(Some(AfterRuntime { since, duration: asked.elapsed() })),
+            Err(over) => over,
+        }
+    }
+
+    async fn before_anything_ends(
+        &self,
+        body: &mut Body,
+        waited: Waited,
+        deadline: Instant,
+    ) -> Result<(), Afterwards> {
+        let Body { conversation, sandbox, external, records, .. } = body;
+        let idle = async {
+            match waited {
+                Waited::Runtime => conversation.runtime_idle().await,
+                Waited::Extensions => conversation.idle().await,
+            }
+        };
+        tokio::pin!(idle);
+        let (why, timed_out) = loop {
+            tokio::select! {
+                biased;
+                idle = &mut idle => match idle {
+                    Ok(()) => return Ok(()),
+                    Err(error) => break (error.to_string(), false),
+                },
+                () = records.write_next() => {}
+                _ = sandbox.exited() => break ("it ended".to_owned(), false),
+                end = external.first_end() => break (end.text, false),
+                () = sleep_until(deadline) => break ("its time is over".to_owned(), true),
+                () = self.pool.abort.cancelled() => break ("the server is stopping".to_owned(), false),
+            }
+        };
+        debug!(function = %self.invocation.version.name, why, "an instance answered and did not come to rest");
+        Err(Afterwards::Over { timed_out })
+    }
+
+    fn runtime_done(&self, journal: &Journal, outcome: &Outcome, duration: Duration) {
+        journal.runtime_done(self.subject(), outcome, duration);
     }
 
     fn init_ending(&self, ending: InitEnding) -> Ending {
         let request_id = self.invocation.request_id;
         match ending {
             InitEnding::Reported(failure) => documents::init_failed(&failure.error_type, failure.document),
+            InitEnding::Extension(end) => documents::extension_ended(request_id, &end),
             InitEnding::Exited(exit) => documents::exited(request_id, exit),
             InitEnding::TimedOut => documents::timed_out(request_id, self.invocation.version.timeout()),
             InitEnding::Protocol => documents::protocol_broken(request_id),
@@ -378,6 +479,7 @@ impl Run {
         sender: AnswerSender,
     ) {
         self.note(journal, &ending);
+        self.runtime_done(journal, &ending.outcome, duration);
         let AnswerSender { ended, finished, .. } = sender;
         let outcome = ending.outcome.clone();
         let _ = ended.send(Ok(ending.into()));
@@ -393,7 +495,7 @@ impl Run {
                 billable: true,
             },
         );
-        let log_tail = journal.report(&report, self.tenant());
+        let log_tail = journal.report(&report, self.tenant(), None);
         let _ = finished.send(Finished { report, log_tail });
     }
 
@@ -417,7 +519,7 @@ impl Run {
                 billable: false,
             },
         );
-        let log_tail = journal.and_then(|journal| journal.report(&report, self.tenant()));
+        let log_tail = journal.and_then(|journal| journal.report(&report, self.tenant(), None));
         drop(sender.body);
         let _ = sender.ended.send(Err(error));
         let _ = sender.finished.send(Finished { report, log_tail });
@@ -476,6 +578,7 @@ fn lost_outcome() -> Outcome {
 pub fn init_status(ending: &InitEnding) -> (OutcomeStatus, Option<String>) {
     match ending {
         InitEnding::Reported(failure) => (OutcomeStatus::Failure, Some(failure.error_type.clone())),
+        InitEnding::Extension(end) => (OutcomeStatus::Failure, Some(end.error_type.clone())),
         InitEnding::Exited(exit) if exit.out_of_memory => {
             (OutcomeStatus::Failure, Some("Runtime.OutOfMemory".to_owned()))
         }

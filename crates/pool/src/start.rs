@@ -2,8 +2,9 @@
 
 use crate::blanks::{Blank, BlankKind};
 use crate::environment::{Credentials, environment};
+use crate::external::{self, ExtensionEnd, External};
 use crate::instance::{Body, Instance, MeasuredMemory, OwnedTask, Room};
-use crate::log::{Journal, Output, Records};
+use crate::log::{Journal, Output, Records, Source};
 use crate::plan::{BOOTSTRAP, RuntimePlan};
 use crate::pool::Pool;
 use crate::registry::Phase;
@@ -11,15 +12,18 @@ use crate::trace;
 use crate::version_zygotes::CHILD_LIMIT;
 use lamplight_model::managed_runtime::RuntimeFamily;
 use lamplight_model::{Caller, ColdStart, FunctionVersion, ServiceError, StartKind};
-use lamplight_runtime::{AboutFunction, Conversation, ConversationError, Init, InitFailure};
+use lamplight_runtime::extensions::MOST;
+use lamplight_runtime::telemetry::Connector;
+use lamplight_runtime::{AboutFunction, Conversation, ConversationError, Init, InitFailure, Surroundings};
 use lamplight_sandbox::{
-    Code, Exit, FileSystemMount, Protocol, Sandbox, SandboxError, SandboxSpec, Started, Temporary,
-    TemporaryVolume,
+    Code, Companions, Exit, FileSystemMount, Protocol, Sandbox, SandboxError, SandboxSpec, Sockets, Started,
+    Temporary, TemporaryVolume,
 };
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpSocket;
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{Instrument as _, debug, warn};
@@ -123,6 +127,8 @@ pub enum StartFailure {
 pub enum InitEnding {
     /// The runtime said why.
     Reported(InitFailure),
+    /// An extension could not go on.
+    Extension(ExtensionEnd),
     /// The process ended.
     Exited(Exit),
     /// It took too long.
@@ -202,11 +208,18 @@ impl StartRequest<'_> {
             }
         };
         let code_us = micros(begun.elapsed());
+        let external = self.pool.external_extensions(self.version);
+        if external.len() > MOST {
+            let ending = InitEnding::Extension(ExtensionEnd::too_many());
+            return Attempt::Failed(StartFailure::Init { ending, duration: Duration::ZERO, volume });
+        }
 
-        let blank = if volume.is_none() { self.specialise(code.clone()).await } else { None };
+        // Processes beside the runtime are started before it.
+        let blank =
+            if volume.is_none() && external.is_empty() { self.specialise(code.clone()).await } else { None };
         let begun = match blank {
             Some(begun) => begun,
-            None => match self.build(code, volume).await {
+            None => match self.build(code, external, volume).await {
                 Ok(begun) => begun,
                 Err(attempt) => return attempt,
             },
@@ -219,8 +232,12 @@ impl StartRequest<'_> {
             deadline.map_or(process_started + limit, |deadline| deadline.min(process_started + limit));
         let mut interpreter = Duration::ZERO;
         let ending = {
-            let conversation = &mut body.conversation;
+            let (conversation, sandbox, external) = (&mut body.conversation, &body.sandbox, &body.external);
             let init = async {
+                if !external.is_empty() {
+                    conversation.registered().await?;
+                    sandbox.begin().await.map_err(Stopped::NotBegun)?;
+                }
                 let first_word = async {
                     let word = conversation.first_word().await;
                     interpreter = process_started.elapsed();
@@ -234,19 +251,29 @@ impl StartRequest<'_> {
                         first_word.await?
                     }
                 };
-                conversation.ready().await
+                conversation.runtime_ready().await?;
+                if self.journal.tells_steps() {
+                    self.journal.init_runtime_done();
+                }
+                Ok(conversation.ready().await?)
             };
             tokio::pin!(init);
             loop {
                 tokio::select! {
                 biased;
                 () = body.records.write_next() => {}
-                result = &mut init => break result.map_err(Stopped::Conversation),
-                exit = body.sandbox.exited() => {
+                result = &mut init => break result,
+                exit = sandbox.exited() => {
                     // Its last words may still be on their way.
                     break match timeout(LAST_WORDS, &mut init).await {
-                        Ok(Err(error @ ConversationError::Init(_))) => Err(Stopped::Conversation(error)),
+                        Ok(Err(stopped @ Stopped::Conversation(ConversationError::Init(_)))) => Err(stopped),
                         _ => Err(Stopped::Exited(exit)),
+                    };
+                }
+                end = external.first_end() => {
+                    break match timeout(LAST_WORDS, &mut init).await {
+                        Ok(Err(stopped @ Stopped::Conversation(ConversationError::Extension(_)))) => Err(stopped),
+                        _ => Err(Stopped::Extension(end)),
                     };
                 }
                 () = sleep_until(until) => break Err(Stopped::TimedOut),
@@ -255,6 +282,11 @@ impl StartRequest<'_> {
             }
         };
         let elapsed = process_started.elapsed();
+        if body.conversation.has_extensions() {
+            // What they printed stands before what became of them.
+            body.drain_log();
+            self.journal.extensions(&body.conversation.extension_reports());
+        }
         let stopped = match ending {
             Ok(()) => {
                 let cold_start = ColdStart {
@@ -270,7 +302,7 @@ impl StartRequest<'_> {
                     ?cold_start,
                     "an instance is ready"
                 );
-                if kind != StartKind::VersionZygote {
+                if kind != StartKind::VersionZygote && body.external.is_empty() {
                     let init = Duration::from_micros(cold_start.init_us);
                     self.pool.learn_init(self.version, self.plan, init);
                 }
@@ -292,6 +324,14 @@ impl StartRequest<'_> {
             }
             Stopped::TimedOut => InitEnding::TimedOut,
             Stopped::Exited(exit) => InitEnding::Exited(exit),
+            Stopped::Extension(end) => InitEnding::Extension(end),
+            Stopped::NotBegun(error) => {
+                body.stop().await;
+                return self.refused(error);
+            }
+            Stopped::Conversation(ConversationError::Extension(failure)) => {
+                InitEnding::Extension(body.external.end_behind(&failure).await)
+            }
             Stopped::Conversation(ConversationError::Init(failure)) => InitEnding::Reported(failure),
             Stopped::Conversation(error) => match exit_behind(&error, &*body.sandbox).await {
                 Some(exit) => InitEnding::Exited(exit),
@@ -301,6 +341,8 @@ impl StartRequest<'_> {
                 }
             },
         };
+        let timed_out = matches!(ending, InitEnding::TimedOut);
+        body.shut_down(external::shutdown_reason(timed_out), self.journal.now()).await;
         let volume = body.stop().await;
         match ending {
             InitEnding::Exited(Exit { interrupted: true, .. }) => Attempt::Interrupted(volume),
@@ -321,7 +363,7 @@ impl StartRequest<'_> {
             },
         };
         let memory_bytes = u64::from(version.memory_mib) * 1024 * 1024;
-        let Blank { sandbox, mut conversation, platform_api, output, .. } = blank;
+        let Blank { sandbox, mut conversation, runtime_api, platform_api, output, .. } = blank;
         // The spawner binds while this process writes down the environment and the interpreter reads it. A blank that cannot
         // be told has ended, which waiting for its first word will find.
         let (bound, _told) = tokio::join!(sandbox.bind_code(code, memory_bytes), async {
@@ -331,13 +373,18 @@ impl StartRequest<'_> {
         if let Err(error) = bound {
             warn!(function = %version.name, %error, "failed to bind code in a blank instance, starting from nothing");
             // They pin the network namespace.
-            drop((conversation, platform_api));
+            drop((conversation, runtime_api, platform_api));
             pool.tasks.spawn(sandbox.stop());
             return None;
         }
+        // Before its code runs, which may register extensions.
+        let surroundings = self.surroundings(&*sandbox, Vec::new());
+        if let Err(error) = conversation.serve_extensions(runtime_api, surroundings) {
+            warn!(function = %version.name, %error, "failed to serve extensions in a blank instance");
+        }
         // It imports while the rest is attached.
         let _begun = conversation.begin().await;
-        let body = match self.attach(sandbox, conversation, platform_api, output) {
+        let body = match self.attach(sandbox, conversation, platform_api, output, (Vec::new(), None)) {
             Ok(body) => body,
             Err(error) => {
                 warn!(function = %version.name, %error, "failed to attach to a blank instance, starting from nothing");
@@ -354,7 +401,12 @@ impl StartRequest<'_> {
     }
 
     /// A new sandbox with the interpreter started in it.
-    async fn build(&self, code: Code, volume: Option<TemporaryVolume>) -> Result<Begun<'_>, Attempt> {
+    async fn build(
+        &self,
+        code: Code,
+        external: Vec<String>,
+        volume: Option<TemporaryVolume>,
+    ) -> Result<Begun<'_>, Attempt> {
         let begun = Instant::now();
         let Ok(build) = self.pool.builds.acquire().await else {
             return Err(failed("The server is stopping"));
@@ -364,18 +416,24 @@ impl StartRequest<'_> {
             return Err(failed("The server is stopping"));
         }
         let begun = Instant::now();
-        let started = self.pool.backend.start(self.spec(code, volume)).await;
-        let Started { sandbox, frames, runtime_api, platform_api, output, .. } =
+        let started = self.pool.backend.start(self.spec(code, &external, volume)).await;
+        let Started { sandbox, frames, runtime_api, platform_api, output, companion_output, .. } =
             started.map_err(|error| self.refused(error))?;
         let sandbox_us = micros(begun.elapsed());
+        let surroundings = self.surroundings(&*sandbox, external.clone());
         let attached = match (self.plan.protocol, frames) {
-            (Protocol::Frames, Some(frames)) => Conversation::frames(frames),
+            (Protocol::Frames, Some(frames)) => Conversation::frames(frames).and_then(|mut conversation| {
+                conversation.serve_extensions(runtime_api, surroundings)?;
+                Ok(conversation)
+            }),
             (Protocol::Frames, None) => {
                 Err(std::io::Error::other("the sandbox came without its frame socket"))
             }
-            (Protocol::HttpRuntimeApi, _) => Conversation::http(runtime_api, self.about_function()),
+            (Protocol::HttpRuntimeApi, _) => Conversation::http(runtime_api, surroundings),
         }
-        .and_then(|conversation| self.attach(sandbox, conversation, platform_api, output));
+        .and_then(|conversation| {
+            self.attach(sandbox, conversation, platform_api, output, (external, companion_output))
+        });
         match attached {
             Ok(body) => {
                 Ok(Begun { body, kind: StartKind::FromNothing, sandbox_us, build: Some(build), waited })
@@ -387,15 +445,22 @@ impl StartRequest<'_> {
         }
     }
 
-    /// What extensions are told.
-    fn about_function(&self) -> AboutFunction {
-        AboutFunction {
-            name: self.version.name.to_string(),
-            version: self.version.version.to_string(),
-            handler: self.version.handler.clone(),
-            account_id: self.version.scope.account.as_str().to_owned(),
-            snap_start: self.version.has_snap_start(),
-            concurrency: self.version.concurrency(),
+    /// What the APIs inside tell extensions. From now on these may subscribe to telemetry.
+    fn surroundings(&self, sandbox: &dyn Sandbox, external_extensions: Vec<String>) -> Surroundings {
+        let telemetry = self.journal.telemetry();
+        telemetry.begin(connector(sandbox.sockets()));
+        Surroundings {
+            about: AboutFunction {
+                name: self.version.name.to_string(),
+                version: self.version.version.to_string(),
+                handler: self.version.handler.clone(),
+                account_id: self.version.scope.account.as_str().to_owned(),
+                snap_start: self.version.has_snap_start(),
+                concurrency: self.version.concurrency(),
+            },
+            external_extensions,
+            telemetry: Some(telemetry.clone()),
+            ..Surroundings::default()
         }
     }
 
@@ -405,8 +470,16 @@ impl StartRequest<'_> {
         environment(self.version, self.plan, stream, initialization, &credentials)
     }
 
-    fn spec(&self, code: Code, volume: Option<TemporaryVolume>) -> SandboxSpec {
+    fn spec(&self, code: Code, external: &[String], volume: Option<TemporaryVolume>) -> SandboxSpec {
         let (version, config) = (self.version, &self.pool.config);
+        let environment = self.environment();
+        let companions = if external.is_empty() {
+            Companions::default()
+        } else {
+            let programs =
+                external.iter().map(|name| format!("/opt/{}/{name}", external::DIRECTORY)).collect();
+            Companions { programs, environment: external::environment(environment.clone()) }
+        };
         SandboxSpec {
             root: self.plan.root.clone(),
             code: Some(code),
@@ -425,8 +498,9 @@ impl StartRequest<'_> {
             limits: Instance::limits(version.memory_mib, config.processes, config.open_files),
             egress: self.pool.egress_of(version),
             command: self.pool.command_of(version, self.plan),
-            environment: self.environment(),
+            environment,
             protocol: self.plan.protocol,
+            companions,
         }
     }
 
@@ -436,8 +510,11 @@ impl StartRequest<'_> {
         mut conversation: Conversation,
         platform_api: TcpListener,
         output: OwnedFd,
+        (external, companion_output): (Vec<String>, Option<OwnedFd>),
     ) -> std::io::Result<Body> {
-        let output = Output::new(output, self.journal.clone())?;
+        let output = Output::new(output, Source::Function, self.journal.clone())?;
+        let external = External::new(external, sandbox.companions(), companion_output, self.journal)?;
+        let telemetry = self.journal.telemetry().clone();
         let caller = Caller::Function {
             scope: self.version.scope.clone(),
             arn: self.version.unqualified_arn(),
@@ -446,7 +523,7 @@ impl StartRequest<'_> {
         let platform = OwnedTask::from((self.pool.platform)(platform_api, caller));
         let records = Records::new(conversation.take_logs(), self.journal.clone());
         let pump = OwnedTask::from(tokio::spawn(output.clone().pump()));
-        Ok(Body { sandbox, conversation, records, output, pump, platform })
+        Ok(Body { sandbox, conversation, records, output, pump, platform, external, telemetry })
     }
 
     fn refused(&self, error: SandboxError) -> Attempt {
@@ -479,9 +556,29 @@ impl StartRequest<'_> {
 
 enum Stopped {
     Conversation(ConversationError),
+    NotBegun(SandboxError),
+    Extension(ExtensionEnd),
     Exited(Exit),
     TimedOut,
     Aborted,
+}
+
+impl From<ConversationError> for Stopped {
+    fn from(error: ConversationError) -> Self {
+        Self::Conversation(error)
+    }
+}
+
+/// Connects to what listens inside.
+fn connector(sockets: Sockets) -> Connector {
+    Arc::new(move |port| {
+        let socket = sockets();
+        Box::pin(async move {
+            let socket = std::net::TcpStream::from(socket.await.map_err(std::io::Error::other)?);
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            TcpSocket::from_std_stream(socket).connect(address).await
+        })
+    })
 }
 
 fn failed(message: &str) -> Attempt {
@@ -492,7 +589,7 @@ fn failed(message: &str) -> Attempt {
 pub async fn exit_behind(error: &ConversationError, sandbox: &dyn Sandbox) -> Option<Exit> {
     match error {
         ConversationError::Closed => timeout(EXIT_NEWS, sandbox.exited()).await.ok(),
-        ConversationError::Init(_) | ConversationError::Protocol(_) => None,
+        ConversationError::Init(_) | ConversationError::Extension(_) | ConversationError::Protocol(_) => None,
     }
 }
 

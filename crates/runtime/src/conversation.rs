@@ -1,7 +1,8 @@
 //! One instance's conversation, whichever protocol it speaks.
 
+use crate::extensions::{ExtensionReport, Failure, ShutdownReason};
 use crate::frames::FrameConversation;
-use crate::http::{AboutFunction, Calls, HttpConversation};
+use crate::http::{Calls, HttpConversation, Surroundings};
 use crate::stream::{Pace, Passage, StreamLimits};
 use bytes::Bytes;
 use lamplight_model::{RequestId, TenantId};
@@ -156,6 +157,9 @@ pub enum ConversationError {
     /// It reported a failed init.
     #[error("init failed: {}", .0.error_type)]
     Init(InitFailure),
+    /// An extension reported that it cannot go on.
+    #[error("extension {} reported {}", .0.extension, .0.reported)]
+    Extension(Failure),
     /// It broke the protocol.
     #[error("the runtime broke the protocol: {0}")]
     Protocol(String),
@@ -166,12 +170,16 @@ pub enum ConversationError {
 pub struct Conversation {
     kind: Kind,
     logs: Option<mpsc::Receiver<LogRecord>>,
+    /// The HTTP API, which is the conversation itself or stands beside it; a blank has none.
+    http: Option<HttpConversation>,
+    /// Whether the runtime's own init is over.
+    runtime_is_ready: bool,
 }
 
 #[derive(Debug)]
 enum Kind {
     Frames(FrameConversation),
-    Http(HttpConversation),
+    Http,
 }
 
 impl Conversation {
@@ -180,14 +188,14 @@ impl Conversation {
     /// Must be called within a tokio runtime. Fails when the descriptor cannot be watched.
     pub fn frames(stream: UnixStream) -> std::io::Result<Self> {
         let (frames, logs) = FrameConversation::new(stream, Some(&Init::default()))?;
-        Ok(Self { kind: Kind::Frames(frames), logs: Some(logs) })
+        Ok(Self { kind: Kind::Frames(frames), logs: Some(logs), http: None, runtime_is_ready: false })
     }
 
     /// As [`frames`](Self::frames), for an interpreter that belongs to no function yet: it says its first word and
     /// waits for [`tell`](Self::tell) and [`begin`](Self::begin).
     pub fn blank(stream: UnixStream) -> std::io::Result<Self> {
         let (frames, logs) = FrameConversation::new(stream, None)?;
-        Ok(Self { kind: Kind::Frames(frames), logs: Some(logs) })
+        Ok(Self { kind: Kind::Frames(frames), logs: Some(logs), http: None, runtime_is_ready: false })
     }
 
     /// Tells a blank bootstrap what it is to become. To be called once; it goes on with its init after
@@ -198,7 +206,7 @@ impl Conversation {
     pub async fn tell(&mut self, init: &Init) -> Result<(), ConversationError> {
         match &mut self.kind {
             Kind::Frames(frames) => frames.tell(init).await,
-            Kind::Http(_) => Err(ConversationError::Protocol("the Runtime API has no init step".to_owned())),
+            Kind::Http => Err(ConversationError::Protocol("the Runtime API has no init step".to_owned())),
         }
     }
 
@@ -209,16 +217,28 @@ impl Conversation {
     pub async fn begin(&mut self) -> Result<(), ConversationError> {
         match &mut self.kind {
             Kind::Frames(frames) => frames.begin().await,
-            Kind::Http(_) => Err(ConversationError::Protocol("the Runtime API has no init step".to_owned())),
+            Kind::Http => Err(ConversationError::Protocol("the Runtime API has no init step".to_owned())),
         }
     }
 
-    /// Serves the HTTP Runtime API and the Extensions API on a listener inside the sandbox's network namespace.
+    /// Serves the HTTP Runtime API and what extensions ask on a listener inside the sandbox's network namespace.
     ///
     /// Dropping the conversation closes the listener and every accepted connection (both pin the namespace).
     /// Must be called within a tokio runtime. Fails when the listener cannot be watched.
-    pub fn http(listener: TcpListener, about: AboutFunction) -> std::io::Result<Self> {
-        Ok(Self { kind: Kind::Http(HttpConversation::serve(listener, about)?), logs: None })
+    pub fn http(listener: TcpListener, surroundings: Surroundings) -> std::io::Result<Self> {
+        let http = Some(HttpConversation::serve(listener, surroundings)?);
+        Ok(Self { kind: Kind::Http, logs: None, http, runtime_is_ready: false })
+    }
+
+    /// Serves what extensions ask beside a conversation of frames: as [`http`](Self::http), without the events of the runtime.
+    pub fn serve_extensions(
+        &mut self,
+        listener: TcpListener,
+        surroundings: Surroundings,
+    ) -> std::io::Result<()> {
+        let surroundings = Surroundings { runtime_speaks_frames: true, ..surroundings };
+        self.http = Some(HttpConversation::serve(listener, surroundings)?);
+        Ok(())
     }
 
     /// The bootstrap's log events, in order with the answer: when `invoke` resolves, every event written before
@@ -231,23 +251,61 @@ impl Conversation {
 
     /// Whether the body of an answer is put into its sink by other tasks than the one that awaits `invoke`.
     pub fn has_own_tasks(&self) -> bool {
-        matches!(self.kind, Kind::Http(_))
+        matches!(self.kind, Kind::Http)
+    }
+
+    /// Resolves when every external extension has registered: the runtime may be started.
+    pub async fn registered(&mut self) -> Result<(), ConversationError> {
+        match &self.http {
+            Some(http) => http.exchange.registered().await,
+            None => Ok(()),
+        }
     }
 
     /// When the interpreter said its first word (frames: `hello`; HTTP: the first connection).
     pub async fn first_word(&mut self) -> Result<(), ConversationError> {
-        match &mut self.kind {
-            Kind::Frames(frames) => frames.first_word().await,
-            Kind::Http(http) => http.first_word().await,
+        match (&mut self.kind, &self.http) {
+            (Kind::Frames(frames), _) => frames.first_word().await,
+            (Kind::Http, Some(http)) => {
+                http.exchange.connected().await;
+                Ok(())
+            }
+            (Kind::Http, None) => Err(ConversationError::Closed),
         }
     }
 
-    /// Resolves when init is over: the handler is imported and the runtime waits for an event.
-    pub async fn ready(&mut self) -> Result<(), ConversationError> {
-        match &mut self.kind {
-            Kind::Frames(frames) => frames.ready().await,
-            Kind::Http(http) => http.ready().await,
+    /// Resolves when the runtime's init is over: the handler is imported and it waits for an event. Extensions may still
+    /// be at theirs.
+    pub async fn runtime_ready(&mut self) -> Result<(), ConversationError> {
+        match (&mut self.kind, &self.http) {
+            (Kind::Frames(frames), None) => frames.ready().await?,
+            (Kind::Frames(frames), Some(http)) => {
+                tokio::select! {
+                    biased;
+                    ready = frames.ready() => ready?,
+                    failure = http.exchange.failed() => return Err(failure),
+                }
+                http.exchange.close_registration();
+            }
+            (Kind::Http, Some(http)) => http.exchange.waiting().await?,
+            (Kind::Http, None) => return Err(ConversationError::Closed),
         }
+        self.runtime_is_ready = true;
+        Ok(())
+    }
+
+    /// Resolves when init is over: the runtime and every extension wait for an event. Nobody can subscribe to telemetry
+    /// any more then.
+    pub async fn ready(&mut self) -> Result<(), ConversationError> {
+        if !self.runtime_is_ready {
+            self.runtime_ready().await?;
+        }
+        self.settled().await?;
+        let Some(http) = &self.http else { return Ok(()) };
+        if let Some(telemetry) = &http.exchange.surroundings.telemetry {
+            telemetry.close_subscription();
+        }
+        Ok(())
     }
 
     /// Hands one event over and forwards the answer. Resolves when the answer is complete.
@@ -257,9 +315,19 @@ impl Conversation {
         sink: AnswerSink,
         limits: AnswerLimits,
     ) -> Result<Reply, ConversationError> {
-        match &mut self.kind {
-            Kind::Frames(frames) => frames.invoke(event, sink, limits).await,
-            Kind::Http(http) => http.invoke(event, sink, limits).await,
+        match (&mut self.kind, &mut self.http) {
+            (Kind::Frames(frames), Some(http)) if http.exchange.has_extensions() => {
+                // They are not told the payload.
+                http.exchange.offer_to_extensions(Event { payload: Bytes::new(), ..event.clone() });
+                tokio::select! {
+                    biased;
+                    reply = frames.invoke(event, sink, limits) => reply,
+                    failure = http.exchange.failed() => Err(failure),
+                }
+            }
+            (Kind::Frames(frames), _) => frames.invoke(event, sink, limits).await,
+            (Kind::Http, Some(http)) => http.invoke(event, sink, limits).await,
+            (Kind::Http, None) => Err(ConversationError::Closed),
         }
     }
 
@@ -267,15 +335,59 @@ impl Conversation {
     pub fn calls(&self) -> Option<Calls> {
         match &self.kind {
             Kind::Frames(_) => None,
-            Kind::Http(http) => Some(http.calls()),
+            Kind::Http => self.http.as_ref().map(HttpConversation::calls),
         }
     }
 
     /// Resolves when the runtime has asked for the next event (with frames: at once after the answer).
-    pub async fn idle(&mut self) -> Result<(), ConversationError> {
-        match &mut self.kind {
-            Kind::Frames(_) => Ok(()),
-            Kind::Http(http) => http.idle().await,
+    pub async fn runtime_idle(&mut self) -> Result<(), ConversationError> {
+        match (&self.kind, &self.http) {
+            (Kind::Frames(_), _) => Ok(()),
+            (Kind::Http, Some(http)) => http.exchange.waiting().await,
+            (Kind::Http, None) => Err(ConversationError::Closed),
         }
+    }
+
+    /// Resolves when the runtime and every extension have asked for the next event.
+    pub async fn idle(&mut self) -> Result<(), ConversationError> {
+        self.runtime_idle().await?;
+        self.settled().await
+    }
+
+    /// Resolves when every extension has asked for the next event. What a thread of the runtime logs until then is taken.
+    async fn settled(&mut self) -> Result<(), ConversationError> {
+        match (&mut self.kind, &self.http) {
+            (_, None) => Ok(()),
+            (Kind::Frames(frames), Some(http)) if http.exchange.has_internal_extensions() => {
+                tokio::select! {
+                    settled = http.exchange.settled() => settled?,
+                    error = frames.listen() => return Err(error),
+                }
+                frames.take_logs_now().await
+            }
+            (_, Some(http)) => http.exchange.settled().await,
+        }
+    }
+
+    /// Whether there is any extension.
+    pub fn has_extensions(&self) -> bool {
+        self.http.as_ref().is_some_and(|http| http.exchange.has_extensions())
+    }
+
+    /// Whether one is a thread of the runtime.
+    pub fn has_internal_extensions(&self) -> bool {
+        self.http.as_ref().is_some_and(|http| http.exchange.has_internal_extensions())
+    }
+
+    /// How far each extension has come.
+    pub fn extension_reports(&self) -> Vec<ExtensionReport> {
+        self.http.as_ref().map(|http| http.exchange.extension_reports()).unwrap_or_default()
+    }
+
+    /// Tells the external extensions that want to know that the instance ends, and when at the latest (milliseconds since the
+    /// epoch). Gives their names: they end by themselves when they are done.
+    pub fn shut_down_extensions(&self, deadline_ms: i64, reason: ShutdownReason) -> Vec<String> {
+        let http = self.http.as_ref();
+        http.map(|http| http.exchange.shut_down(deadline_ms, reason)).unwrap_or_default()
     }
 }

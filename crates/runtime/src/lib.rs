@@ -11,10 +11,13 @@ pub mod fuzz;
 mod http;
 pub mod managed;
 pub mod stream;
+pub mod telemetry;
 
 pub use conversation::{
     AnswerLimits, AnswerSink, Conversation, ConversationError, Event, Init, InitFailure, LogRecord, Reply,
 };
-pub use http::{AboutFunction, Calls};
+pub use extensions::{ExtensionReport, ShutdownReason};
+pub use http::{AboutFunction, Calls, Surroundings};
 pub use managed::{InstalledRuntime, ManagedRuntimes};
 pub use stream::StreamLimits;
+pub use telemetry::Telemetry;

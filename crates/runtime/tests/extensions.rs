@@ -9,7 +9,8 @@ use bytes::Bytes;
 use client::{Client, Got};
 use lamplight_model::RequestId;
 use lamplight_runtime::{
-    AboutFunction, AnswerLimits, AnswerSink, Conversation, ConversationError, Event, Reply, StreamLimits,
+    AboutFunction, AnswerLimits, AnswerSink, Conversation, ConversationError, Event, Reply, ShutdownReason,
+    StreamLimits, Surroundings,
 };
 use std::net::{SocketAddr, TcpListener};
 use tokio::sync::{mpsc, oneshot};
@@ -19,6 +20,10 @@ const RUNTIME_NEXT: &str = "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\n
 const ID: &str = "00000000-0000-0000-0000-000000000001";
 
 fn start() -> (Conversation, SocketAddr) {
+    start_with(&[])
+}
+
+fn start_with(external: &[&str]) -> (Conversation, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let about = AboutFunction {
@@ -28,7 +33,9 @@ fn start() -> (Conversation, SocketAddr) {
         account_id: "000000000000".to_owned(),
         ..AboutFunction::default()
     };
-    (Conversation::http(listener, about).unwrap(), address)
+    let external_extensions = external.iter().map(|name| (*name).to_owned()).collect();
+    let surroundings = Surroundings { about, external_extensions, ..Surroundings::default() };
+    (Conversation::http(listener, surroundings).unwrap(), address)
 }
 
 fn request(method: &str, path: &str, headers: &str, body: &str) -> String {
@@ -63,10 +70,10 @@ async fn registered(address: SocketAddr, name: &str, events: &str) -> (Client, S
     (client, header(&got, "lambda-extension-identifier").unwrap().to_owned())
 }
 
+type Invoked = (Result<Reply, ConversationError>, Result<(), ConversationError>, Conversation);
+
 /// Resolves with the reply, the conversation and whether it could be used again.
-fn invoke(
-    mut conversation: Conversation,
-) -> JoinHandle<(Reply, Result<(), ConversationError>, Conversation)> {
+fn invoke(mut conversation: Conversation) -> JoinHandle<Invoked> {
     tokio::spawn(async move {
         let (body, mut pieces) = mpsc::channel::<Bytes>(4);
         let (content_type, _named) = oneshot::channel();
@@ -80,7 +87,7 @@ fn invoke(
             payload: Bytes::from_static(b"{}"),
         };
         let limits = AnswerLimits { buffered_bytes: 1000, stream: StreamLimits::default() };
-        let reply = conversation.invoke(event, AnswerSink { body, content_type }, limits).await.unwrap();
+        let reply = conversation.invoke(event, AnswerSink { body, content_type }, limits).await;
         while pieces.recv().await.is_some() {}
         let idle = conversation.idle().await;
         (reply, idle, conversation)
@@ -119,7 +126,7 @@ async fn an_instance_is_free_when_runtime_and_extensions_have_asked() {
         assert!(early.is_err(), "the extension still works");
         extension.send(next(&identifier)).await;
         let (reply, idle, back) = invoked.await.unwrap();
-        assert_eq!(reply, Reply::Response { streamed: false });
+        assert_eq!(reply.unwrap(), Reply::Response { streamed: false });
         idle.unwrap();
         conversation = back;
     }
@@ -203,12 +210,9 @@ async fn an_extension_that_cannot_begin_fails_the_init() {
     let got = client.ask(request("POST", "init/error", &headers, r#"{"errorMessage":"m"}"#)).await;
     assert_eq!((got.status, got.body.as_str()), (202, r#"{"status":"OK"}"#));
     match conversation.ready().await {
-        Err(ConversationError::Init(failure)) => {
-            assert_eq!(failure.error_type, "Extension.InitError");
-            assert_eq!(
-                failure.document,
-                r#"{"errorType":"Extension.InitError","errorMessage":"Extension mine reported Extension.NoConfiguration"}"#
-            );
+        Err(ConversationError::Extension(failure)) => {
+            assert_eq!(failure.phase.error_type(), "Extension.InitError");
+            assert_eq!(failure.reported, "Extension.NoConfiguration");
         }
         other => panic!("{other:?}"),
     }
@@ -232,9 +236,55 @@ async fn an_extension_that_cannot_go_on_fails_the_event_and_the_instance() {
     assert_eq!(extension.ask(request("POST", "exit/error", &headers, "")).await.status, 202);
     let (reply, idle, _conversation) = invoked.await.unwrap();
     assert!(
-        matches!(&reply, Reply::Error { error_type, .. } if error_type == "Extension.ExitError"),
+        matches!(&reply, Err(ConversationError::Extension(failure)) if failure.reported == "Extension.Gone"),
         "{reply:?}"
     );
     assert!(idle.is_err(), "no event comes to this instance any more");
     assert_eq!(runtime.ask(answer()).await.status, 400, "nobody waits for this answer");
+}
+
+#[tokio::test]
+async fn an_external_extension_registers_first_and_is_told_the_end() {
+    let (mut conversation, address) = start_with(&["outside"]);
+    let early = tokio::time::timeout(std::time::Duration::from_millis(20), conversation.registered()).await;
+    assert!(early.is_err(), "its process runs and has not registered");
+    let (mut extension, identifier) = registered(address, "outside", r#"["INVOKE","SHUTDOWN"]"#).await;
+    conversation.registered().await.unwrap();
+    let mut runtime = Client::connect(address).await;
+    runtime.send(RUNTIME_NEXT).await;
+    conversation.runtime_ready().await.unwrap();
+    let early = tokio::time::timeout(std::time::Duration::from_millis(20), conversation.ready()).await;
+    assert!(early.is_err());
+    extension.send(next(&identifier)).await;
+    conversation.ready().await.unwrap();
+    assert_eq!(conversation.shut_down_extensions(1_700_000_000_000, ShutdownReason::Spindown), ["outside"]);
+    let got = extension.read().await;
+    assert_eq!(
+        got.body,
+        r#"{"eventType":"SHUTDOWN","deadlineMs":1700000000000,"shutdownReason":"spindown"}"#
+    );
+}
+
+#[tokio::test]
+async fn who_may_subscribe_to_telemetry() {
+    let (_conversation, address) = start();
+    let (mut client, identifier) = registered(address, "mine", "[]").await;
+    let ask = |path: &str, identifier: &str, body: &str| {
+        let length = body.len();
+        format!(
+            "PUT {path} HTTP/1.1\r\nhost: x\r\nLambda-Extension-Identifier: {identifier}\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+    };
+    let got = client.ask(ask("/2022-07-01/telemetry", ID, "{}")).await;
+    assert!(got.status == 403 && got.body.contains("Extension.UnknownExtensionIdentifier"), "{got:?}");
+    for (path, error_type) in [("/2022-07-01/telemetry", "Telemetry"), ("/2020-08-15/logs", "Logs")] {
+        let got = client.ask(ask(path, &identifier, "{}")).await;
+        assert_eq!(got.status, 202);
+        let expected = format!(
+            r#"{{"errorMessage":"{error_type} API is not supported","errorType":"{error_type}.NotSupported"}}"#
+        );
+        assert_eq!(got.body, expected);
+    }
+    let got = client.ask(request("GET", "../../2022-07-01/telemetry", "", "")).await;
+    assert_eq!(got.status, 404);
 }

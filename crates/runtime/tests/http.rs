@@ -10,7 +10,7 @@ use client::Client;
 use lamplight_model::RequestId;
 use lamplight_runtime::{
     AboutFunction, AnswerLimits, AnswerSink, Calls, Conversation, ConversationError, Event, Reply,
-    StreamLimits,
+    StreamLimits, Surroundings,
 };
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
@@ -34,7 +34,8 @@ fn start() -> (Conversation, SocketAddr) {
 fn start_for(about: AboutFunction) -> (Conversation, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    (Conversation::http(listener, about).unwrap(), address)
+    let surroundings = Surroundings { about, ..Surroundings::default() };
+    (Conversation::http(listener, surroundings).unwrap(), address)
 }
 
 fn post(path: &str, headers: &str, body: &str) -> String {
@@ -154,8 +155,8 @@ async fn posts_that_fit_nothing_are_refused_and_harm_nothing() {
         ),
         (
             "PUT /2022-07-01/telemetry HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n".to_owned(),
-            202,
-            "Telemetry.NotSupported",
+            403,
+            "Extension.MissingExtensionIdentifier",
         ),
     ] {
         let got = client.ask(&request).await;

@@ -6,6 +6,8 @@ use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
+use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Why a sandbox could not be started or asked.
 #[derive(Debug, thiserror::Error)]
@@ -46,10 +48,12 @@ pub struct Started {
     pub frames: Option<UnixStream>,
     /// Listening inside on 127.0.0.1:9001, non-blocking.
     pub runtime_api: TcpListener,
-    /// Listening inside on 127.0.0.1:9002 for calls to the platform's API, non-blocking.
+    /// Listening inside on 127.0.0.1:19001 for calls to the platform's API, non-blocking.
     pub platform_api: TcpListener,
     /// Read end of the pipe that is the command's stdout and stderr, non-blocking.
     pub output: OwnedFd,
+    /// The same of all companions together; `None` without any.
+    pub companion_output: Option<OwnedFd>,
     /// Where the time went.
     pub timings: Timings,
 }
@@ -66,6 +70,25 @@ pub struct Exit {
     /// Whether the sandbox was lost with its spawner or init rather than by its own doing.
     pub interrupted: bool,
 }
+
+/// How a companion ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CompanionEnd {
+    /// It ended.
+    Exited {
+        /// Exit status when it exited by itself.
+        status: Option<i32>,
+        /// Signal number when it was killed.
+        signal: Option<i32>,
+    },
+    /// It could not be started; the operating system's reason.
+    NotStarted(String),
+}
+
+/// Makes stream sockets (IPv4, not connected yet) in the network of one sandbox: what is inside listens where nobody outside can
+/// connect to. Waits while the sandbox is frozen. Does not keep the sandbox alive, and fails with `Interrupted` once it is gone.
+pub type Sockets =
+    Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<OwnedFd, SandboxError>> + Send>> + Send + Sync>;
 
 /// Use of resources so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -108,6 +131,20 @@ pub trait Sandbox: Send + Sync {
     fn usage(&self) -> Result<Usage, SandboxError>;
     /// Resolves when the command has ended, however. May be awaited many times.
     async fn exited(&self) -> Exit;
+    /// Starts the command of a sandbox that has companions; resolves when it runs. To be called once.
+    ///
+    /// # Errors
+    /// As starting a sandbox without companions fails when there is no such command.
+    async fn begin(&self) -> Result<(), SandboxError>;
+    /// Asks the command to end (SIGTERM). Nothing happens when it does not run.
+    ///
+    /// # Errors
+    /// `Interrupted` when the sandbox is gone.
+    fn terminate(&self) -> Result<(), SandboxError>;
+    /// How each companion ended, in the order of the specification, as far as they have.
+    fn companions(&self) -> watch::Receiver<Vec<Option<CompanionEnd>>>;
+    /// A maker of sockets in its network.
+    fn sockets(&self) -> Sockets;
     /// Kills everything and waits until nothing of it is left. Gives back `/tmp`.
     async fn stop(self: Box<Self>) -> Option<TemporaryVolume>;
 }

@@ -6,7 +6,7 @@
 //! Processes: the *keeper* (first process, root) forks the *spawners* (root, single-threaded) and the
 //! *daemon* (own uid, no capabilities). A spawner keeps *shells* ready: processes already in their own
 //! namespaces and cgroups, waiting to be told what to become. A shell turns into the sandbox's *init*
-//! (pid 1, no capabilities), which starts the command, reaps, and reports each exit.
+//! (pid 1, no capabilities), which starts the command and what runs beside it, reaps, and reports each exit.
 
 pub mod backend;
 pub mod cgroup;
@@ -19,5 +19,10 @@ pub mod seccomp;
 pub mod spec;
 pub mod temporary;
 
-pub use backend::{Exit, Reclaim, Sandbox, SandboxBackend, SandboxError, Started, Timings, Usage, Zygote};
-pub use spec::{Code, FileSystemMount, Limits, Protocol, RootEntry, SandboxSpec, Temporary, TemporaryVolume};
+pub use backend::{
+    CompanionEnd, Exit, Reclaim, Sandbox, SandboxBackend, SandboxError, Sockets, Started, Timings, Usage,
+    Zygote,
+};
+pub use spec::{
+    Code, Companions, FileSystemMount, Limits, Protocol, RootEntry, SandboxSpec, Temporary, TemporaryVolume,
+};

@@ -93,6 +93,15 @@ impl Code {
     }
 }
 
+/// Programs that run beside the command. They are started first; the command waits for [`begin`](crate::Sandbox::begin).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Companions {
+    /// Absolute paths inside, started in this order in the directory `/`.
+    pub programs: Vec<String>,
+    /// The whole environment of each.
+    pub environment: Vec<(String, String)>,
+}
+
 /// One sandbox.
 #[derive(Debug)]
 pub struct SandboxSpec {
@@ -114,4 +123,6 @@ pub struct SandboxSpec {
     pub environment: Vec<(String, String)>,
     /// How the command talks to us.
     pub protocol: Protocol,
+    /// What runs beside it.
+    pub companions: Companions,
 }

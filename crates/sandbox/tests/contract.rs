@@ -8,8 +8,8 @@
 
 use lamplight_sandbox::linux::{self, DaemonSockets, HostConfig, LinuxBackend, Readiness};
 use lamplight_sandbox::{
-    Code, Exit, FileSystemMount, Limits, Protocol, RootEntry, Sandbox, SandboxBackend, SandboxError,
-    SandboxSpec, Started, Temporary, TemporaryVolume, Zygote,
+    Code, CompanionEnd, Companions, Exit, FileSystemMount, Limits, Protocol, RootEntry, Sandbox,
+    SandboxBackend, SandboxError, SandboxSpec, Started, Temporary, TemporaryVolume, Zygote,
 };
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -19,6 +19,17 @@ use std::time::Duration;
 const CODE: &str = "0123456789abcdef";
 /// Layers, and the file that each has alone.
 const LAYERS: [(&str, &str); 2] = [("1111", "first"), ("2222", "second")];
+/// A layer with programs to run beside the command.
+const COMPANION_LAYER: &str = "3333";
+/// Prints what one client says, and its surroundings.
+const LISTENER: &str = r#"#!/usr/bin/python3
+import os, socket, sys
+server = socket.create_server(("127.0.0.1", 7000))
+print("up", os.getcwd(), os.environ["WHO"], [fd for fd in os.listdir("/proc/self/fd") if int(fd) > 4], flush=True)
+client, _ = server.accept()
+print(client.recv(100).decode(), flush=True)
+client.recv(1)
+"#;
 const MIB: u64 = 1024 * 1024;
 
 fn main() {
@@ -80,6 +91,16 @@ fn prepare_host(data: &Path, templates: bool) -> HostConfig {
         std::fs::write(layer.join(own), own).unwrap();
         std::fs::write(layer.join("lib/which"), own).unwrap();
     }
+    let programs = code.with_file_name(COMPANION_LAYER).join("extensions");
+    std::fs::create_dir_all(&programs).unwrap();
+    for (name, content, mode) in [
+        ("listener", LISTENER, 0o755),
+        ("plain", "not a program", 0o644),
+        ("short", "#!/usr/bin/bash\nexit 3", 0o755),
+    ] {
+        std::fs::write(programs.join(name), content).unwrap();
+        std::fs::set_permissions(programs.join(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    }
     HostConfig {
         data_directory: data.to_owned(),
         first_uid,
@@ -117,6 +138,8 @@ fn daemon(sockets: DaemonSockets, data: &Path, way: &str) -> i32 {
             runs_a_command_and_reports_its_exit,
             a_signal_is_reported_as_one,
             what_is_not_there_is_refused,
+            companions_come_first_and_are_told_apart,
+            a_socket_made_inside_reaches_what_listens_there,
             the_frame_socket_is_descriptor_three,
             the_environment_is_exactly_the_given_one,
             nobody_inside_with_no_capability,
@@ -163,6 +186,7 @@ fn spec(script: &str) -> SandboxSpec {
         command: vec!["/usr/bin/bash".to_owned(), "-c".to_owned(), script.to_owned()],
         environment: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
         protocol: Protocol::HttpRuntimeApi,
+        companions: Companions::default(),
     }
 }
 
@@ -409,6 +433,75 @@ async fn runs_a_command_and_reports_its_exit(backend: LinuxBackend, _: PathBuf) 
     assert_eq!(exit, Exit { status: Some(7), signal: None, out_of_memory: false, interrupted: false });
 }
 
+fn with_companions(script: &str, programs: &[&str]) -> SandboxSpec {
+    let programs = programs.iter().map(|name| format!("/opt/extensions/{name}")).collect();
+    let environment = vec![("WHO".to_owned(), "a companion".to_owned())];
+    let companions = Companions { programs, environment };
+    SandboxSpec { code: Some(with_layers(&[COMPANION_LAYER])), companions, ..spec(script) }
+}
+
+async fn companions_come_first_and_are_told_apart(backend: LinuxBackend, _: PathBuf) {
+    let script = "trap 'echo asked to end; exit 4' TERM; echo command $WHO; while :; do sleep 0.01; done";
+    let started = start(&backend, with_companions(script, &["listener", "plain", "short"])).await;
+    let sandbox = &started.sandbox;
+    let mut ends = sandbox.companions();
+    let ended = |number: usize| move |ends: &Vec<Option<CompanionEnd>>| ends[number].is_some();
+    let short = ends.wait_for(ended(2)).await.unwrap()[2].clone();
+    assert_eq!(short, Some(CompanionEnd::Exited { status: Some(3), signal: None }));
+    let plain = ends.wait_for(ended(1)).await.unwrap()[1].clone();
+    assert_eq!(plain, Some(CompanionEnd::NotStarted("Permission denied (os error 13)".to_owned())));
+    // The command has not been let go.
+    assert_eq!(output_now(&started).await, "");
+    sandbox.begin().await.unwrap();
+    while !output_now(&started).await.contains("command\n") {
+        tokio::task::yield_now().await;
+    }
+    sandbox.terminate().unwrap();
+    assert_eq!(sandbox.exited().await.status, Some(4));
+    assert_eq!(output_now(&started).await, "asked to end\n");
+    assert_eq!(ends.borrow()[0], None, "the listener lives on");
+    started.sandbox.stop().await.unwrap();
+    let mut missing = with_companions("true", &["short"]);
+    missing.command = vec!["/var/task/missing".to_owned()];
+    let started = start(&backend, missing).await;
+    let refused = started.sandbox.begin().await.unwrap_err();
+    assert!(
+        matches!(&refused, SandboxError::Invalid(text) if text.contains("/var/task/missing")),
+        "{refused}"
+    );
+}
+
+async fn a_socket_made_inside_reaches_what_listens_there(backend: LinuxBackend, _: PathBuf) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let started = start(&backend, with_companions("exec sleep 60", &["listener"])).await;
+    let output = tokio::net::unix::pipe::Receiver::from_owned_fd(started.companion_output.unwrap()).unwrap();
+    let mut lines = tokio::io::BufReader::new(output);
+    let mut line = String::new();
+    tokio::io::AsyncBufReadExt::read_line(&mut lines, &mut line).await.unwrap();
+    assert_eq!(line, "up / a companion []\n", "and no descriptor of ours");
+    let sockets = started.sandbox.sockets();
+    // From here there is nothing at that address.
+    assert!(tokio::net::TcpStream::connect("127.0.0.1:7000").await.is_err());
+    // Several at once, answered in order.
+    let (first, second) = tokio::join!(sockets(), sockets());
+    let socket = std::net::TcpStream::from(first.unwrap());
+    drop(second.unwrap());
+    let socket = tokio::net::TcpSocket::from_std_stream(socket);
+    let mut stream = socket.connect("127.0.0.1:7000".parse().unwrap()).await.unwrap();
+    stream.write_all(b"hello from outside").await.unwrap();
+    let mut said = String::new();
+    tokio::io::AsyncBufReadExt::read_line(&mut lines, &mut said).await.unwrap();
+    assert_eq!(said, "hello from outside\n");
+    // Nobody answers while it stands still.
+    started.sandbox.freeze().unwrap();
+    assert!(tokio::time::timeout(Duration::from_millis(50), sockets()).await.is_err());
+    started.sandbox.thaw().unwrap();
+    assert!(sockets().await.is_ok());
+    started.sandbox.stop().await.unwrap();
+    assert!(sockets().await.is_err(), "it does not keep the sandbox");
+    assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0);
+}
+
 async fn a_signal_is_reported_as_one(backend: LinuxBackend, _: PathBuf) {
     let (_, exit) = run(&backend, spec("kill -SEGV $$")).await;
     assert_eq!((exit.status, exit.signal, exit.out_of_memory), (None, Some(11), false));
@@ -527,7 +620,7 @@ async fn a_runtime_installed_anew_is_found(backend: LinuxBackend, data: PathBuf)
 }
 
 async fn only_loopback_and_our_listeners(backend: LinuxBackend, _: PathBuf) {
-    let script = "ls /sys 2>/dev/null | wc -l; cut -d: -f1 /proc/net/dev | tail -n +3 | tr -d ' '; for p in 9001 9002; do exec 5<>/dev/tcp/127.0.0.1/$p && echo open $p; echo hello >&5; done; (exec 5<>/dev/tcp/10.0.0.1/80) 2>/dev/null || echo unreachable";
+    let script = "ls /sys 2>/dev/null | wc -l; cut -d: -f1 /proc/net/dev | tail -n +3 | tr -d ' '; for p in 9001 19001; do exec 5<>/dev/tcp/127.0.0.1/$p && echo open $p; echo hello >&5; done; (exec 5<>/dev/tcp/10.0.0.1/80) 2>/dev/null || echo unreachable";
     let started = start(&backend, spec(script)).await;
     started.runtime_api.set_nonblocking(false).unwrap();
     let listener = started.runtime_api.try_clone().unwrap();
@@ -539,7 +632,7 @@ async fn only_loopback_and_our_listeners(backend: LinuxBackend, _: PathBuf) {
     });
     assert_eq!(&accepted.await.unwrap(), b"hello\n");
     started.sandbox.exited().await;
-    assert_eq!(output_now(&started).await, "0\nlo\nopen 9001\nopen 9002\nunreachable\n");
+    assert_eq!(output_now(&started).await, "0\nlo\nopen 9001\nopen 19001\nunreachable\n");
 }
 
 async fn out_of_memory_is_told_from_other_deaths(backend: LinuxBackend, _: PathBuf) {

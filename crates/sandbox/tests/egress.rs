@@ -8,7 +8,7 @@
 use lamplight_sandbox::linux::{self, DaemonSockets, HostConfig, LinuxBackend, Readiness};
 use lamplight_sandbox::network::{EgressConfig, Resolver};
 use lamplight_sandbox::{
-    Code, Limits, Protocol, RootEntry, SandboxBackend, SandboxError, SandboxSpec, Temporary,
+    Code, Companions, Limits, Protocol, RootEntry, SandboxBackend, SandboxError, SandboxSpec, Temporary,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -151,6 +151,7 @@ fn spec(script: &str, egress: bool) -> SandboxSpec {
         command: vec!["/usr/bin/bash".to_owned(), "-c".to_owned(), script.to_owned()],
         environment: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
         protocol: Protocol::HttpRuntimeApi,
+        companions: Companions::default(),
     }
 }
 

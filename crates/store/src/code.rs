@@ -26,6 +26,11 @@ pub trait CodeStore: Send + Sync + 'static {
     async fn renew(&self, digest: &CodeDigest) -> Result<u64, StoreError>;
     /// Whether an unpacked package has a file of this name at its top. One look.
     fn has_file(&self, digest: &CodeDigest, name: &str) -> bool;
+    /// The names of the files right beneath a directory of an unpacked package; none when there is no such directory.
+    fn file_names(&self, digest: &CodeDigest, directory: &str) -> Vec<String> {
+        let _ = (digest, directory);
+        Vec::new()
+    }
     /// Keeps what an interpreter made of a package, a ZIP that is as little trusted as the package, until the package goes.
     /// `maker` says which interpreter: letters, digits, `.`, `-` and `_`.
     ///

@@ -236,6 +236,10 @@ async fn a_renewed_package_is_measured_and_young_again() {
     let digest = opened.code.put(zip).await.unwrap();
     let tree = directory.path().join("code/unpacked").join(digest.as_str());
     assert!(opened.code.has_file(&digest, "bootstrap"));
+    let mut names = opened.code.file_names(&digest, ".");
+    names.sort();
+    assert!(names.contains(&"bootstrap".to_owned()) && !names.contains(&"a".to_owned()), "{names:?}");
+    assert!(opened.code.file_names(&digest, "missing").is_empty());
     assert!(!opened.code.has_file(&digest, "a") && !opened.code.has_file(&digest, "missing"));
     clock.fetch_add(2 * 3_600_000, Ordering::SeqCst);
     assert_eq!(opened.code.renew(&digest).await.unwrap(), 1_002);

@@ -1,13 +1,16 @@
 //! One instance's log stream: orders the function's lines and the platform's, and keeps the tail.
 
-use super::line::{PlatformLine, SystemLevel};
+use super::line::{AfterRuntime, PlatformLine, Subject, SystemLevel};
 use super::tail::Tail;
 use crate::Clock;
 use crate::initialization::InitializationType;
 use bytes::Bytes;
 use lamplight_model::{
-    ColdStart, FunctionVersion, InvocationReport, OutcomeStatus, RequestId, StartKind, TenantId, Timestamp,
+    ColdStart, FunctionVersion, InvocationReport, Outcome, OutcomeStatus, RequestId, StartKind, TenantId,
+    Timestamp,
 };
+use lamplight_runtime::ExtensionReport;
+use lamplight_runtime::telemetry::{Record, Telemetry, TelemetryEvent};
 use lamplight_store::Logs;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -25,13 +28,33 @@ pub struct JournalTarget {
     pub clock: Clock,
 }
 
-/// The log stream of one instance.
+/// Who printed a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The runtime's process, and what it started.
+    Function,
+    /// An external extension.
+    Extension,
+}
+
+impl Source {
+    /// The type of its events.
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Function => "function",
+            Self::Extension => "extension",
+        }
+    }
+}
+
+/// The log stream of one instance, and the telemetry of its extensions.
 pub struct Journal {
     target: JournalTarget,
     version: Arc<FunctionVersion>,
     stream: String,
     initialization: InitializationType,
     system_level: SystemLevel,
+    telemetry: Arc<Telemetry>,
     /// The invocations under way, with their tails if they are to be kept. Also the order of lines: nothing is appended
     /// without holding it.
     running: Mutex<Vec<Running>>,
@@ -57,7 +80,9 @@ impl Journal {
         initialization: InitializationType,
     ) -> Arc<Self> {
         let system_level = SystemLevel::parse(version.logging.system_log_level.as_deref());
-        Arc::new(Self { target, version, stream, initialization, system_level, running: Mutex::default() })
+        let telemetry = Arc::new(Telemetry::new(target.clock.clone()));
+        let running = Mutex::default();
+        Arc::new(Self { target, version, stream, initialization, system_level, telemetry, running })
     }
 
     /// Its stream's name.
@@ -68,6 +93,42 @@ impl Journal {
     /// Why its instance was started.
     pub fn initialization(&self) -> InitializationType {
         self.initialization
+    }
+
+    /// What extensions of the instance may subscribe to.
+    pub fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.telemetry
+    }
+
+    /// The wall clock.
+    pub fn now(&self) -> Timestamp {
+        (self.target.clock)()
+    }
+
+    /// Whether anybody is told when a runtime is done, which says nothing in a log of lines.
+    pub fn tells_steps(&self) -> bool {
+        self.version.logging.json || self.telemetry.is_wanted()
+    }
+
+    /// The runtime waits for its first event.
+    pub fn init_runtime_done(&self) {
+        self.platform(&PlatformLine::InitRuntimeDone { initialization: self.initialization });
+    }
+
+    /// An init is over: what became of the extensions, and to what they subscribed.
+    pub fn extensions(&self, extensions: &[ExtensionReport]) {
+        for (extension, api, categories) in self.telemetry.subscriptions() {
+            let (extension, categories) = (&extension, &categories);
+            self.platform(&PlatformLine::Subscription { extension, api, categories });
+        }
+        for extension in extensions {
+            self.platform(&PlatformLine::Extension { extension });
+        }
+    }
+
+    /// The runtime is done with an invocation.
+    pub fn runtime_done(&self, subject: Subject<'_>, outcome: &Outcome, duration: Duration) {
+        self.platform(&PlatformLine::RuntimeDone { subject, outcome, duration });
     }
 
     /// An instance begins to start.
@@ -101,9 +162,10 @@ impl Journal {
     }
 
     /// An invocation begins; `keep_tail` when its caller wants the last 4 KiB.
-    pub fn start(&self, request_id: RequestId, tenant: Option<&TenantId>, keep_tail: bool) {
+    pub fn start(&self, subject: Subject<'_>, keep_tail: bool) {
+        let request_id = subject.request_id;
         self.lock().push(Running { request_id, tail: keep_tail.then(Tail::default) });
-        self.platform(&PlatformLine::Start { request_id, tenant });
+        self.platform(&PlatformLine::Start { subject });
     }
 
     /// Why the platform ended an invocation: its deadline.
@@ -116,9 +178,12 @@ impl Journal {
         self.platform(&PlatformLine::Note { request_id, text, prefixed: false });
     }
 
-    /// Lines the function printed, each with its newline if it had one.
-    pub fn function_lines(&self, lines: Vec<String>) {
-        let now = (self.target.clock)();
+    /// Lines that were printed, each with its newline if it had one.
+    pub fn lines(&self, source: Source, lines: Vec<String>) {
+        let now = self.now();
+        if self.telemetry.is_wanted() {
+            lines.iter().for_each(|line| self.tell(source, now, line));
+        }
         self.append(lines.into_iter().map(|line| (now, line)).collect(), None);
     }
 
@@ -131,19 +196,37 @@ impl Journal {
         for (timestamp, _) in &mut records {
             *timestamp = Timestamp(timestamp.as_millis().clamp(now - RECORD_AGE_MS, now));
         }
+        if self.telemetry.is_wanted() {
+            records.iter().for_each(|(time, text)| self.tell(Source::Function, *time, text));
+        }
         self.append(records, None);
     }
 
     /// END and REPORT. Gives the tail if it was kept.
-    pub fn report(&self, report: &InvocationReport, tenant: Option<&TenantId>) -> Option<Bytes> {
-        self.platform(&PlatformLine::Report { report, tenant });
+    pub fn report(
+        &self,
+        report: &InvocationReport,
+        tenant: Option<&TenantId>,
+        after_runtime: Option<AfterRuntime>,
+    ) -> Option<Bytes> {
+        self.platform(&PlatformLine::Report { report, tenant, after_runtime });
         let mut running = self.lock();
         let at = running.iter().position(|running| running.request_id == report.request_id)?;
         running.swap_remove(at).tail.map(Tail::finish)
     }
 
+    fn tell(&self, source: Source, time: Timestamp, text: &str) {
+        let record = Record::Line { text: text.to_owned(), json: self.version.logging.json };
+        self.telemetry.emit(TelemetryEvent { time, kind: source.kind(), record });
+    }
+
     fn platform(&self, line: &PlatformLine<'_>) {
-        let now = (self.target.clock)();
+        let now = self.now();
+        if self.telemetry.is_wanted() {
+            for (kind, record) in line.telemetry(&self.version) {
+                self.telemetry.emit(TelemetryEvent { time: now, kind, record: Record::Value(record) });
+            }
+        }
         let lines = if self.version.logging.json {
             line.json(&self.version, now, self.system_level)
         } else {

@@ -10,6 +10,7 @@ mod records;
 mod split;
 mod tail;
 
-pub use journal::{Journal, JournalTarget};
+pub use journal::{Journal, JournalTarget, Source};
+pub use line::{AfterRuntime, Subject};
 pub use output::Output;
 pub use records::Records;

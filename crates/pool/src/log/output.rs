@@ -4,7 +4,7 @@
 //! good; the run reads what is left before it writes END and REPORT. Both go through the same lock, so lines
 //! keep their order.
 
-use super::journal::Journal;
+use super::journal::{Journal, Source};
 use super::split::LineSplitter;
 use std::cell::RefCell;
 use std::fs::File;
@@ -32,6 +32,7 @@ pub struct Output {
     /// The same pipe: reads without asking whether the reactor has noticed that there is something.
     direct: File,
     journal: Arc<Journal>,
+    source: Source,
     lines: Mutex<LineSplitter>,
 }
 
@@ -48,10 +49,10 @@ enum Progress {
 
 impl Output {
     /// Takes over a non-blocking pipe. Must be called within a tokio runtime.
-    pub fn new(pipe: OwnedFd, journal: Arc<Journal>) -> std::io::Result<Arc<Self>> {
+    pub fn new(pipe: OwnedFd, source: Source, journal: Arc<Journal>) -> std::io::Result<Arc<Self>> {
         let direct = File::from(pipe.try_clone()?);
         let pipe = pipe::Receiver::from_owned_fd(pipe)?;
-        Ok(Arc::new(Self { pipe, direct, journal, lines: Mutex::new(LineSplitter::default()) }))
+        Ok(Arc::new(Self { pipe, direct, journal, source, lines: Mutex::new(LineSplitter::default()) }))
     }
 
     /// Reads until every writer is gone.
@@ -89,7 +90,7 @@ impl Output {
         }
         let rest = self.lock().flush();
         if let Some(line) = rest {
-            self.journal.function_lines(vec![line]);
+            self.journal.lines(self.source, vec![line]);
         }
     }
 
@@ -103,7 +104,7 @@ impl Output {
                 let count = lines.len();
                 if count > 0 {
                     // Within the lock: the pump and the run must not swap two batches.
-                    self.journal.function_lines(lines);
+                    self.journal.lines(self.source, lines);
                 }
                 Progress::Read { bytes, lines: count }
             }

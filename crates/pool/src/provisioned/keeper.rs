@@ -135,7 +135,7 @@ impl Pool {
             tokio::task::yield_now().await;
         }
         if look {
-            let dead = self.provisioned.set().take_dead(|instance| instance.body.exit_now().is_some());
+            let dead = self.provisioned.set().take_dead(|instance| instance.body.has_ended());
             self.stop_provisioned(dead);
         }
         let set = self.provisioned.set();

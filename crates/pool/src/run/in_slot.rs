@@ -11,7 +11,7 @@ use crate::slots::{Slot, SlotEnd};
 use crate::start::{LAST_WORDS, exit_behind};
 use lamplight_model::limits::SYNC_PAYLOAD_BYTES;
 use lamplight_model::{ServiceError, StartKind};
-use lamplight_runtime::{AnswerLimits, AnswerSink, Calls};
+use lamplight_runtime::{AnswerLimits, AnswerSink, Calls, ConversationError};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
 
@@ -37,7 +37,7 @@ impl Run {
         let deadline = begun + limit;
         if announce {
             instance.body.output.drain();
-            instance.journal.start(self.invocation.request_id, self.tenant(), self.invocation.log_tail);
+            instance.journal.start(self.subject(), self.invocation.log_tail);
         }
         let AnswerSender { body, content_type, ended: ended_sender, finished } = sender;
         let sink = AnswerSink { body, content_type };
@@ -46,14 +46,18 @@ impl Run {
                 let end = end_of(reply);
                 let outcome = end.outcome.clone();
                 let _ = ended_sender.send(Ok(end));
+                if instance.journal.tells_steps() {
+                    self.runtime_done(&instance.journal, &outcome, begun.elapsed().min(limit));
+                }
                 (outcome, self.until_free(instance, &calls, deadline).await, true)
             }
             Conversed::Ended(ending) => {
                 instance.body.output.drain();
                 self.note(&instance.journal, &ending);
+                self.runtime_done(&instance.journal, &ending.outcome, begun.elapsed().min(limit));
                 let outcome = ending.outcome.clone();
                 let _ = ended_sender.send(Ok(ending.into()));
-                let broken = instance.body.exit_now().is_some();
+                let broken = instance.body.has_ended();
                 (outcome, if broken { SlotEnd::Broken } else { SlotEnd::Lost }, true)
             }
             Conversed::Lost(error) => {
@@ -79,7 +83,7 @@ impl Run {
                 billable,
             },
         );
-        let log_tail = instance.journal.report(&report, self.tenant());
+        let log_tail = instance.journal.report(&report, self.tenant(), None);
         slot.finish(end);
         let _ = finished.send(Finished { report, log_tail });
     }
@@ -105,6 +109,9 @@ impl Run {
                     _ => return self.exited(exit),
                 }
             }
+            end = instance.body.external.first_end() => {
+                return Conversed::Ended(documents::extension_ended(self.invocation.request_id, &end));
+            }
             () = sleep_until(deadline) => {
                 let limit = self.invocation.version.timeout();
                 return Conversed::Ended(documents::timed_out(self.invocation.request_id, limit));
@@ -115,6 +122,10 @@ impl Run {
         };
         match reply {
             Ok(reply) => Conversed::Replied(reply),
+            Err(ConversationError::Extension(failure)) => {
+                let end = instance.body.external.end_behind(&failure).await;
+                Conversed::Ended(documents::extension_ended(self.invocation.request_id, &end))
+            }
             Err(error) => match exit_behind(&error, sandbox).await {
                 Some(exit) => self.exited(exit),
                 None => {

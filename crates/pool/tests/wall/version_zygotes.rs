@@ -101,7 +101,7 @@ const UNFIT: [(&str, &str); 29] = [
     ("reads its log stream", "stream = os.environ.get('AWS_LAMBDA_LOG_STREAM_NAME')"),
     ("reads the whole environment", "everything = dict(os.environ)"),
     ("prints without end", "for number in range(1000): print('x' * 1000)"),
-    ("counts on the network", "import socket; socket.create_connection(('127.0.0.1', 9002), 5).close()"),
+    ("counts on the network", "import socket; socket.create_connection(('127.0.0.1', 19001), 5).close()"),
 ];
 
 pub async fn imports_that_cannot_be_shared_are_not(fixture: &Fixture) {

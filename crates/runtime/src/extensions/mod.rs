@@ -2,16 +2,17 @@
 //! Runtime API asks and tells.
 //!
 //! ```text
-//!            register               next               an event it subscribed to
-//!  unknown ───────────► registered ──────► ready ───────────────────────────────► running
-//!                          │                 ▲                                       │
-//!                          │ init/error      └───────────────── next ────────────────┘
-//!                          ▼                      exit/error from any of the three: exit failed
-//!                     init failed
+//!   external            register               next               an event it subscribed to
+//!  (started) ─────────► registered ──────► ready ───────────────────────────────► running
+//!   internal                │                 ▲                                       │
+//!  (unknown) ───────────────┤                 └───────────────── next ────────────────┘
+//!                           ▼ init/error             exit/error from any of the three: exit failed
+//!                      init failed
 //! ```
 //!
-//! An instance is free only when its runtime and every extension have asked for the next event. Only internal extensions
-//! (threads of the runtime's process) exist yet: nothing starts the files of /opt/extensions.
+//! An external extension is a process of its own, started from a file of `/opt/extensions` and known by its name; an internal one
+//! is a thread of the runtime's process. An instance is free only when its runtime and every extension have asked for the next
+//! event. When it is to end, external extensions that want to know are told by a last event.
 //! Source: AWS Lambda developer guide, "Using the Lambda Extensions API"; error types and texts as AWS's emulator has them.
 
 use crate::conversation::Event;
@@ -19,7 +20,9 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 /// Extensions of one instance. Source: AWS Lambda developer guide, "Using the Lambda Extensions API".
-const MOST: usize = 10;
+pub const MOST: usize = 10;
+/// Longest name, bytes: a file name can be no longer.
+const NAME_BYTES: usize = 255;
 
 /// The extensions of one instance.
 #[derive(Debug, Default)]
@@ -31,16 +34,71 @@ pub struct Extensions {
 
 #[derive(Debug)]
 struct Extension {
-    id: Uuid,
+    /// From its registration on.
+    id: Option<Uuid>,
     name: String,
+    external: bool,
     invoke: bool,
+    shutdown: bool,
     state: State,
+    /// Why it failed, in its own words.
+    reported: Option<String>,
     /// Offered and not taken yet.
-    pending: Option<Arc<Event>>,
+    pending: Option<ExtensionEvent>,
+}
+
+/// What an extension is told.
+#[derive(Debug, Clone)]
+pub enum ExtensionEvent {
+    /// An invocation begins.
+    Invoke(Arc<Event>),
+    /// The instance ends.
+    Shutdown {
+        /// When it is killed at the latest, milliseconds since the epoch.
+        deadline_ms: i64,
+        /// Why.
+        reason: ShutdownReason,
+    },
+}
+
+/// Why an instance ends. Source: AWS Lambda developer guide, "Shutdown phase"; in lower case as AWS's emulator sends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShutdownReason {
+    /// It is not needed any more.
+    Spindown,
+    /// An invocation took too long.
+    Timeout,
+    /// The runtime or an extension failed.
+    Failure,
+}
+
+impl ShutdownReason {
+    /// `shutdownReason` of the event.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Spindown => "spindown",
+            Self::Timeout => "timeout",
+            Self::Failure => "failure",
+        }
+    }
+}
+
+/// What the function's log says of an extension.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExtensionReport {
+    /// Its name.
+    pub name: String,
+    /// AWS's word for how far it has come.
+    pub state: &'static str,
+    /// What it subscribed to.
+    pub events: Vec<&'static str>,
+    /// The error type it reported.
+    pub error_type: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
+    Started,
     Registered,
     Ready,
     Running,
@@ -84,6 +142,9 @@ pub enum Refusal {
     /// There is no name.
     #[error("Empty extension name")]
     EmptyName,
+    /// No file has such a name.
+    #[error("Extension name is too long")]
+    LongName,
     /// The runtime has asked for its first event.
     #[error("Extension registration closed already")]
     RegistrationClosed,
@@ -126,7 +187,7 @@ impl Refusal {
     /// `errorType` of the answer.
     pub fn error_type(&self) -> &'static str {
         match self {
-            Self::EmptyName => "Extension.InvalidExtensionName",
+            Self::EmptyName | Self::LongName => "Extension.InvalidExtensionName",
             Self::RegistrationClosed => "Extension.RegistrationClosed",
             Self::TooMany => "Extension.TooManyExtensions",
             Self::InvalidEvent(_) | Self::ShutdownOfInternal => "Extension.InvalidEventType",
@@ -141,6 +202,7 @@ impl Refusal {
 impl State {
     fn name(self) -> &'static str {
         match self {
+            Self::Started => "Started",
             Self::Registered => "Registered",
             Self::Ready => "Ready",
             Self::Running => "Running",
@@ -151,14 +213,36 @@ impl State {
 }
 
 impl Extensions {
+    /// Those of an instance in which processes of these names are started.
+    pub fn with_external(names: &[String]) -> Self {
+        let members = names.iter().map(|name| Extension {
+            id: None,
+            name: name.clone(),
+            external: true,
+            invoke: false,
+            shutdown: false,
+            state: State::Started,
+            reported: None,
+            pending: None,
+        });
+        Self { members: members.collect(), ..Self::default() }
+    }
+
     /// Registers an extension under `id`, a fresh random one, for `events`.
     pub fn register(&mut self, id: Uuid, name: &str, events: &[String]) -> Result<(), Refusal> {
         if name.is_empty() {
             return Err(Refusal::EmptyName);
         }
+        if name.len() > NAME_BYTES {
+            return Err(Refusal::LongName);
+        }
+        let known = self.members.iter().position(|member| member.name == name);
+        let external = known.is_some_and(|at| self.members[at].external);
+        let (mut invoke, mut shutdown) = (false, false);
         for event in events {
             match event.as_str() {
-                "INVOKE" => {}
+                "INVOKE" => invoke = true,
+                "SHUTDOWN" if external => shutdown = true,
                 "SHUTDOWN" => return Err(Refusal::ShutdownOfInternal),
                 other => return Err(Refusal::InvalidEvent(other.chars().take(64).collect())),
             }
@@ -166,15 +250,74 @@ impl Extensions {
         if self.registration_closed {
             return Err(Refusal::RegistrationClosed);
         }
-        if self.members.iter().any(|member| member.name == name) {
-            return Err(Refusal::NameTaken);
+        match known {
+            Some(at) if self.members[at].state == State::Started => {
+                let member = &mut self.members[at];
+                member.id = Some(id);
+                (member.invoke, member.shutdown, member.state) = (invoke, shutdown, State::Registered);
+            }
+            Some(_) => return Err(Refusal::NameTaken),
+            None if self.members.len() >= MOST => return Err(Refusal::TooMany),
+            None => self.members.push(Extension {
+                id: Some(id),
+                name: name.to_owned(),
+                external: false,
+                invoke,
+                shutdown,
+                state: State::Registered,
+                reported: None,
+                pending: None,
+            }),
         }
-        if self.members.len() >= MOST {
-            return Err(Refusal::TooMany);
-        }
-        let (name, invoke) = (name.to_owned(), !events.is_empty());
-        self.members.push(Extension { id, name, invoke, state: State::Registered, pending: None });
         Ok(())
+    }
+
+    /// Whether every process that was started has registered: only then may the runtime be started.
+    pub fn all_registered(&self) -> bool {
+        self.members.iter().all(|member| member.state != State::Started)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Whether one is a thread of the runtime.
+    pub fn has_internal(&self) -> bool {
+        self.members.iter().any(|member| !member.external)
+    }
+
+    /// The name it registered under.
+    pub fn name_of(&self, id: Uuid) -> Result<&str, Refusal> {
+        let member = self.members.iter().find(|member| member.id == Some(id));
+        member.map(|member| member.name.as_str()).ok_or(Refusal::Unknown(id))
+    }
+
+    /// How far each has come.
+    pub fn reports(&self) -> Vec<ExtensionReport> {
+        let report = |member: &Extension| {
+            let events = [(member.invoke, "INVOKE"), (member.shutdown, "SHUTDOWN")];
+            ExtensionReport {
+                name: member.name.clone(),
+                state: member.state.name(),
+                events: events.into_iter().filter_map(|(wanted, event)| wanted.then_some(event)).collect(),
+                error_type: member.reported.clone(),
+            }
+        };
+        self.members.iter().map(report).collect()
+    }
+
+    /// The instance ends: gives the names of the processes that are told so. The others need not be waited for.
+    pub fn shut_down(&mut self, deadline_ms: i64, reason: ShutdownReason) -> Vec<String> {
+        let told = self.members.iter_mut().filter(|member| {
+            let able = matches!(member.state, State::Registered | State::Ready | State::Running);
+            member.external && member.shutdown && able
+        });
+        told.map(|member| {
+            member.pending = Some(ExtensionEvent::Shutdown { deadline_ms, reason });
+            member.name.clone()
+        })
+        .collect()
     }
 
     /// The runtime has asked for its first event: nobody may register any more.
@@ -195,7 +338,7 @@ impl Extensions {
     }
 
     /// What a ready extension is to do now, if there is something; it is running then.
-    pub fn take(&mut self, id: Uuid) -> Option<Arc<Event>> {
+    pub fn take(&mut self, id: Uuid) -> Option<ExtensionEvent> {
         let member = self.find(id).ok().filter(|member| member.state == State::Ready)?;
         let event = member.pending.take()?;
         member.state = State::Running;
@@ -203,7 +346,7 @@ impl Extensions {
     }
 
     /// An event did not reach the extension: it is there when it asks again.
-    pub fn put_back(&mut self, id: Uuid, event: Arc<Event>) {
+    pub fn put_back(&mut self, id: Uuid, event: ExtensionEvent) {
         if let Ok(member) = self.find(id)
             && member.state == State::Running
         {
@@ -215,7 +358,7 @@ impl Extensions {
     /// Offers an invocation to all that subscribed to them.
     pub fn offer(&mut self, event: &Arc<Event>) {
         for member in self.members.iter_mut().filter(|member| member.invoke) {
-            member.pending = Some(Arc::clone(event));
+            member.pending = Some(ExtensionEvent::Invoke(Arc::clone(event)));
         }
     }
 
@@ -241,7 +384,8 @@ impl Extensions {
         member.state = to;
         member.pending = None;
         let extension = member.name.clone();
-        let reported = reported.chars().take(255).collect();
+        let reported: String = reported.chars().take(255).collect();
+        member.reported = Some(reported.clone());
         self.failure.get_or_insert(Failure { phase, extension, reported });
         Ok(())
     }
@@ -252,7 +396,7 @@ impl Extensions {
     }
 
     fn find(&mut self, id: Uuid) -> Result<&mut Extension, Refusal> {
-        self.members.iter_mut().find(|member| member.id == id).ok_or(Refusal::Unknown(id))
+        self.members.iter_mut().find(|member| member.id == Some(id)).ok_or(Refusal::Unknown(id))
     }
 }
 

@@ -132,3 +132,69 @@ fn who_fails_ends_the_instance_and_may_ask_for_nothing() {
         assert!(extensions.fail(id(number), FailurePhase::Exit, "again").is_err());
     }
 }
+
+fn external(names: &[&str]) -> Extensions {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    Extensions::with_external(&names)
+}
+
+#[test]
+fn a_process_is_known_by_its_name() {
+    let mut extensions = external(&["extension-1", "silent"]);
+    assert!(!extensions.all_registered() && !extensions.settled());
+    register(&mut extensions, 1, &["INVOKE", "SHUTDOWN"]).unwrap();
+    assert_eq!(
+        register(&mut extensions, 1, &[]).unwrap_err(),
+        Refusal::NameTaken,
+        "a second process cannot take its place"
+    );
+    assert!(!extensions.all_registered(), "the other one has not");
+    extensions.register(id(2), "silent", &[]).unwrap();
+    assert!(extensions.all_registered() && !extensions.has_internal());
+    register(&mut extensions, 3, &[]).unwrap();
+    assert!(extensions.has_internal());
+    assert_eq!(extensions.name_of(id(2)), Ok("silent"));
+    let reports: Vec<_> =
+        extensions.reports().into_iter().map(|report| (report.name, report.state, report.events)).collect();
+    assert_eq!(
+        reports,
+        [
+            ("extension-1".to_owned(), "Registered", vec!["INVOKE", "SHUTDOWN"]),
+            ("silent".to_owned(), "Registered", vec![]),
+            ("extension-3".to_owned(), "Registered", vec![]),
+        ]
+    );
+}
+
+#[test]
+fn ten_with_those_that_were_started() {
+    let names: Vec<String> = (0..9).map(|number| format!("process-{number}")).collect();
+    let mut extensions = Extensions::with_external(&names);
+    register(&mut extensions, 1, &[]).unwrap();
+    assert_eq!(register(&mut extensions, 2, &[]).unwrap_err(), Refusal::TooMany);
+    extensions.register(id(3), "process-0", &["SHUTDOWN".to_owned()]).unwrap();
+    assert_eq!(extensions.register(id(4), &"x".repeat(256), &[]).unwrap_err(), Refusal::LongName);
+}
+
+#[test]
+fn the_end_is_told_to_processes_that_asked_for_it() {
+    let mut extensions = external(&["extension-1", "extension-2", "extension-3", "extension-4"]);
+    register(&mut extensions, 1, &["INVOKE", "SHUTDOWN"]).unwrap();
+    register(&mut extensions, 2, &["INVOKE"]).unwrap();
+    register(&mut extensions, 3, &["SHUTDOWN"]).unwrap();
+    for number in 1..=3 {
+        extensions.next(id(number)).unwrap();
+    }
+    // One works on an event that it took, one has an event it did not take: the end comes in its place.
+    extensions.offer(&event());
+    assert!(matches!(extensions.take(id(1)), Some(ExtensionEvent::Invoke(_))));
+    extensions.fail(id(3), FailurePhase::Exit, "Extension.Gone").unwrap();
+    assert_eq!(extensions.shut_down(7, ShutdownReason::Failure), ["extension-1"]);
+    assert!(extensions.take(id(1)).is_none(), "it has not asked yet");
+    extensions.next(id(1)).unwrap();
+    assert!(matches!(
+        extensions.take(id(1)),
+        Some(ExtensionEvent::Shutdown { deadline_ms: 7, reason: ShutdownReason::Failure })
+    ));
+    assert!(matches!(extensions.take(id(2)), Some(ExtensionEvent::Invoke(_))), "it is killed without a word");
+}

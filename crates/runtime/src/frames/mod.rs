@@ -152,6 +152,46 @@ impl FrameConversation {
         self.log_rate = LogRate { since: Some(Instant::now()), bytes };
     }
 
+    /// Takes log events while nothing else may be said; resolves when something is, or the runtime has ended. Cancel-safe but
+    /// for an event that waits for room.
+    pub async fn listen(&mut self) -> ConversationError {
+        match self.next_frame().await {
+            Ok(other) => unexpected("nothing", &other),
+            Err(error) => error,
+        }
+    }
+
+    /// Takes the log events that have come, as many as the queue holds at most.
+    pub async fn take_logs_now(&mut self) -> Result<(), ConversationError> {
+        let mut taken = 0;
+        while taken < LOG_QUEUE_BYTES {
+            match self.receive_now()? {
+                0 => break,
+                length => taken += length,
+            }
+            while let Some(frame) = self.decoder.next_frame().map_err(ConversationError::Protocol)? {
+                match frame {
+                    Frame::Log { timestamp_ms, text } => self.log(timestamp_ms, text).await,
+                    other => return Err(unexpected("nothing", &other)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes that were received; 0 when none have come. Asks the kernel, not the reactor, which may not have heard of them yet.
+    fn receive_now(&mut self) -> Result<usize, ConversationError> {
+        let mut buffer = [0; READ_BYTES];
+        match rustix::net::recv(&self.stream, &mut buffer, rustix::net::RecvFlags::DONTWAIT) {
+            Ok((_, length @ 1..)) => {
+                self.decoder.buffer().extend_from_slice(&buffer[..length]);
+                Ok(length)
+            }
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(0),
+            Ok((_, 0)) | Err(_) => Err(ConversationError::Closed),
+        }
+    }
+
     /// See [`Conversation::first_word`](crate::Conversation::first_word).
     pub async fn first_word(&mut self) -> Result<(), ConversationError> {
         if self.said_hello {

@@ -1,8 +1,10 @@
 //! The state between the platform, which offers events, and the runtime's requests, which take and answer them.
 
-use super::extensions::AboutFunction;
-use crate::conversation::{AnswerLimits, AnswerSink, Event, InitFailure, Reply, StreamedBody};
-use crate::extensions::{self, Extensions, FailurePhase};
+use super::Surroundings;
+use crate::conversation::{
+    AnswerLimits, AnswerSink, ConversationError, Event, InitFailure, Reply, StreamedBody,
+};
+use crate::extensions::{self, ExtensionEvent, ExtensionReport, Extensions, FailurePhase, ShutdownReason};
 use crate::stream::StreamLimits;
 use lamplight_model::RequestId;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +17,7 @@ pub struct Exchange {
     state: Mutex<State>,
     changed: Notify,
     /// For extensions.
-    pub about: AboutFunction,
+    pub surroundings: Surroundings,
 }
 
 #[derive(Debug, Default)]
@@ -93,8 +95,10 @@ impl State {
 
 impl Exchange {
     /// Of one instance, of which nothing has been heard.
-    pub fn new(about: AboutFunction) -> Self {
-        Self { about, ..Self::default() }
+    pub fn new(surroundings: Surroundings) -> Self {
+        let extensions = Extensions::with_external(&surroundings.external_extensions);
+        let state = Mutex::new(State { extensions, ..State::default() });
+        Self { state, surroundings, ..Self::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -130,21 +134,81 @@ impl Exchange {
         self.until(|state| state.connected.then_some(())).await;
     }
 
-    /// Resolves when a `next` waits that no event is meant for, there may be another event, and every extension has asked,
-    /// too; or when init or an extension failed.
-    pub async fn waiting(&self) -> Result<(), InitFailure> {
-        self.until(|state| {
-            if let Some(failure) = &state.init_failure {
-                return Some(Err(failure.clone()));
-            }
-            if let Some(failure) = state.extensions.failure() {
-                return Some(Err(init_failure(failure)));
-            }
+    /// Resolves when a `next` waits that no event is meant for, and there may be another event; or when init or an extension
+    /// failed.
+    pub async fn waiting(&self) -> Result<(), ConversationError> {
+        let most = self.surroundings.about.concurrency.max(1);
+        self.until_or_failed(|state| {
             let untaken = state.running.iter().filter(|running| !running.taken).count();
-            let free = state.running.len() < self.about.concurrency.max(1) && state.waiting > untaken;
-            (free && state.extensions.settled()).then_some(Ok(()))
+            state.running.len() < most && state.waiting > untaken
         })
         .await
+    }
+
+    /// Resolves when every process that was started beside the runtime has registered, or when one failed.
+    pub async fn registered(&self) -> Result<(), ConversationError> {
+        self.until_or_failed(|state| state.extensions.all_registered()).await
+    }
+
+    /// Resolves when every extension has asked for the next event, or when one failed.
+    pub async fn settled(&self) -> Result<(), ConversationError> {
+        self.until_or_failed(|state| state.extensions.settled()).await
+    }
+
+    /// Resolves when an extension failed.
+    pub async fn failed(&self) -> ConversationError {
+        match self.until_or_failed(|_| false).await {
+            Err(failure) => failure,
+            Ok(()) => ConversationError::Closed,
+        }
+    }
+
+    async fn until_or_failed(&self, holds: impl Fn(&State) -> bool) -> Result<(), ConversationError> {
+        self.until(|state| {
+            if let Some(failure) = &state.init_failure {
+                return Some(Err(ConversationError::Init(failure.clone())));
+            }
+            if let Some(failure) = state.extensions.failure() {
+                return Some(Err(ConversationError::Extension(failure.clone())));
+            }
+            holds(state).then_some(Ok(()))
+        })
+        .await
+    }
+
+    /// Whether any extension is there.
+    pub fn has_extensions(&self) -> bool {
+        !self.lock().extensions.is_empty()
+    }
+
+    /// Whether one is a thread of the runtime.
+    pub fn has_internal_extensions(&self) -> bool {
+        self.lock().extensions.has_internal()
+    }
+
+    /// See [`Extensions::reports`].
+    pub fn extension_reports(&self) -> Vec<ExtensionReport> {
+        self.lock().extensions.reports()
+    }
+
+    /// See [`Extensions::shut_down`].
+    pub fn shut_down(&self, deadline_ms: i64, reason: ShutdownReason) -> Vec<String> {
+        self.change(|state| state.extensions.shut_down(deadline_ms, reason))
+    }
+
+    /// Nobody may register any more.
+    pub fn close_registration(&self) {
+        self.lock().extensions.close_registration();
+    }
+
+    /// Tells extensions of an event that the runtime is handed another way.
+    pub fn offer_to_extensions(&self, event: Event) {
+        self.change(|state| state.extensions.offer(&Arc::new(event)));
+    }
+
+    /// See [`Extensions::name_of`].
+    pub fn extension_name(&self, id: Uuid) -> Result<String, extensions::Refusal> {
+        self.lock().extensions.name_of(id).map(str::to_owned)
     }
 
     /// Offers an event to the next `next`. The receiver resolves with the answer.
@@ -154,7 +218,7 @@ impl Exchange {
             let event = Arc::new(event);
             state.serial += 1;
             // AWS tells extensions of no event where there may be several: none of them is the one under way.
-            if self.about.concurrency <= 1 {
+            if self.surroundings.about.concurrency <= 1 {
                 state.running.clear();
                 state.extensions.offer(&event);
             }
@@ -241,13 +305,13 @@ impl Exchange {
     }
 
     /// The extension asks for its next event, and waits for it. Dropping the future takes nothing.
-    pub async fn take_for_extension(&self, id: Uuid) -> Result<Arc<Event>, extensions::Refusal> {
+    pub async fn take_for_extension(&self, id: Uuid) -> Result<ExtensionEvent, extensions::Refusal> {
         self.change(|state| state.extensions.next(id))?;
         Ok(self.until(|state| state.extensions.take(id)).await)
     }
 
     /// The event did not reach the extension.
-    pub fn put_back_for_extension(&self, id: Uuid, event: Arc<Event>) {
+    pub fn put_back_for_extension(&self, id: Uuid, event: ExtensionEvent) {
         self.change(|state| state.extensions.put_back(id, event));
     }
 
@@ -258,28 +322,19 @@ impl Exchange {
         phase: FailurePhase,
         reported: &str,
     ) -> Result<(), extensions::Refusal> {
-        let ended: Option<(_, Vec<Running>)> = self.change(|state| {
+        self.change(|state| {
             state.extensions.fail(id, phase, reported)?;
-            let failure = state.extensions.failure().cloned();
-            // Those whose answer is on its way end with it.
-            let (unanswered, answered) =
-                state.running.drain(..).partition(|running| running.answer.is_some());
-            state.running = answered;
-            Ok(failure.map(|failure| (failure, unanswered)))
-        })?;
-        let Some((failure, unanswered)) = ended else { return Ok(()) };
-        for (_sink, reply) in unanswered.into_iter().filter_map(|running| running.answer) {
-            let InitFailure { error_type, document } = init_failure(&failure);
-            let _ = reply.send(Reply::Error { error_type, document });
-        }
-        Ok(())
+            // Dropping the right to answer tells who waits for it. Those whose answer is on its way end with it.
+            state.running.retain(|running| running.answer.is_none());
+            Ok(())
+        })
     }
 
     /// The runtime has initialised and waits to be restored. The instance as it is now is its snapshot, so that it
     /// need not wait.
     pub fn restore(&self) -> Result<(), Refusal> {
         self.change(|state| {
-            if !self.about.snap_start || state.restored || state.has_begun() {
+            if !self.surroundings.about.snap_start || state.restored || state.has_begun() {
                 return Err(Refusal::NotInRestore);
             }
             state.restored = true;
@@ -308,14 +363,6 @@ impl Exchange {
             Ok(())
         })
     }
-}
-
-/// What an extension's failure is to the caller. The text is not AWS's, whose own is not recorded anywhere we know of.
-fn init_failure(failure: &extensions::Failure) -> InitFailure {
-    let error_type = failure.phase.error_type();
-    let message = format!("Extension {} reported {}", failure.extension, failure.reported);
-    let document = serde_json::json!({ "errorType": error_type, "errorMessage": message });
-    InitFailure { error_type: error_type.to_owned(), document: document.to_string().into() }
 }
 
 impl Claim {

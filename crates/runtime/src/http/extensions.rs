@@ -10,7 +10,7 @@
 
 use super::exchange::Exchange;
 use super::service::{Body, Uncollected, accepted, collect, hung_up, json, refuse, text_header};
-use crate::extensions::{FailurePhase, Refusal};
+use crate::extensions::{ExtensionEvent, FailurePhase, Refusal};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde::Deserialize;
@@ -91,7 +91,7 @@ async fn register(exchange: &Arc<Exchange>, request: Request<Incoming>) -> Respo
     if let Err(refusal) = exchange.register_extension(id, &name, &registration.events) {
         return forbidden(&refusal);
     }
-    let about = &exchange.about;
+    let about = &exchange.surroundings.about;
     let mut told = serde_json::json!({
         "functionName": about.name, "functionVersion": about.version, "handler": about.handler,
     });
@@ -114,13 +114,20 @@ async fn next(exchange: &Arc<Exchange>, line: &OwnedFd, headers: &HeaderMap) -> 
         exchange.put_back_for_extension(id, event);
         return refuse(StatusCode::GONE, "ClientGone", "the client has hung up");
     }
-    let told = serde_json::json!({
-        "eventType": "INVOKE",
-        "deadlineMs": event.deadline_ms,
-        "requestId": event.request_id.to_string(),
-        "invokedFunctionArn": event.invoked_arn,
-        "tracing": { "type": "X-Amzn-Trace-Id", "value": event.trace_header.as_deref().unwrap_or_default() },
-    });
+    let told = match event {
+        ExtensionEvent::Invoke(event) => serde_json::json!({
+            "eventType": "INVOKE",
+            "deadlineMs": event.deadline_ms,
+            "requestId": event.request_id.to_string(),
+            "invokedFunctionArn": event.invoked_arn,
+            "tracing": { "type": "X-Amzn-Trace-Id", "value": event.trace_header.as_deref().unwrap_or_default() },
+        }),
+        ExtensionEvent::Shutdown { deadline_ms, reason } => serde_json::json!({
+            "eventType": "SHUTDOWN",
+            "deadlineMs": deadline_ms,
+            "shutdownReason": reason.as_str(),
+        }),
+    };
     with_id(json(StatusCode::OK, told.to_string()), EVENT_IDENTIFIER, Uuid::new_v4())
 }
 
@@ -142,12 +149,14 @@ async fn failed(exchange: &Arc<Exchange>, phase: FailurePhase, request: Request<
     }
 }
 
-fn identifier(headers: &HeaderMap) -> Result<Uuid, Refusal> {
+/// Who asks.
+pub fn identifier(headers: &HeaderMap) -> Result<Uuid, Refusal> {
     let text = text_header(headers, IDENTIFIER.as_str()).filter(|text| !text.is_empty());
     Uuid::try_parse(&text.ok_or(Refusal::MissingIdentifier)?).map_err(|_| Refusal::InvalidIdentifier)
 }
 
-fn forbidden(refusal: &Refusal) -> Response<Body> {
+/// A refusal, as all of this API.
+pub fn forbidden(refusal: &Refusal) -> Response<Body> {
     refuse(StatusCode::FORBIDDEN, refusal.error_type(), &refusal.to_string())
 }
 

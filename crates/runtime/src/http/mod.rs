@@ -1,4 +1,5 @@
-//! The HTTP Runtime API, version 2018-06-01, for custom runtimes and stock clients.
+//! The HTTP Runtime API, version 2018-06-01, for custom runtimes and stock clients; and beside it, for every runtime, what
+//! extensions ask: the Extensions API, the Telemetry API and the Logs API.
 //!
 //! ```text
 //!            GET next                 invoke                POST response | error            GET next
@@ -13,9 +14,11 @@
 mod exchange;
 mod extensions;
 mod service;
+mod telemetry;
 
 use crate::conversation::{AnswerLimits, AnswerSink, ConversationError, Event, Reply};
 use crate::stream::StreamLimits;
+use crate::telemetry::Telemetry;
 use exchange::Exchange;
 pub use extensions::AboutFunction;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -37,10 +40,24 @@ const CONNECTIONS_OF_AN_EVENT: usize = 2;
 /// Pause when the platform has no descriptor left for a new connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// One custom runtime's conversation.
+/// What the APIs inside say of the instance they belong to.
+#[derive(Debug, Default)]
+pub struct Surroundings {
+    /// Told to extensions.
+    pub about: AboutFunction,
+    /// Names of the files of `/opt/extensions`, whose processes are started before the runtime.
+    pub external_extensions: Vec<String>,
+    /// What extensions may subscribe to; they are told that there is no such thing without.
+    pub telemetry: Option<Arc<Telemetry>>,
+    /// Whether the runtime speaks frames: events cannot be had over HTTP then.
+    pub runtime_speaks_frames: bool,
+}
+
+/// One custom runtime's conversation, or that of extensions beside another runtime.
 #[derive(Debug)]
 pub struct HttpConversation {
-    exchange: Arc<Exchange>,
+    /// What is shared with the requests.
+    pub exchange: Arc<Exchange>,
     server: JoinHandle<()>,
 }
 
@@ -52,11 +69,11 @@ impl Drop for HttpConversation {
 }
 
 impl HttpConversation {
-    /// Serves the API on `listener` until the conversation is dropped; extensions are told `about`.
-    pub fn serve(listener: TcpListener, about: AboutFunction) -> std::io::Result<Self> {
+    /// Serves the API on `listener` until the conversation is dropped.
+    pub fn serve(listener: TcpListener, surroundings: Surroundings) -> std::io::Result<Self> {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let exchange = Arc::new(Exchange::new(about));
+        let exchange = Arc::new(Exchange::new(surroundings));
         let server = tokio::spawn(accept(listener, Arc::clone(&exchange)));
         Ok(Self { exchange, server })
     }
@@ -64,17 +81,6 @@ impl HttpConversation {
     /// See [`Conversation::calls`](crate::Conversation::calls).
     pub fn calls(&self) -> Calls {
         Calls(Arc::clone(&self.exchange))
-    }
-
-    /// See [`Conversation::first_word`](crate::Conversation::first_word).
-    pub async fn first_word(&mut self) -> Result<(), ConversationError> {
-        self.exchange.connected().await;
-        Ok(())
-    }
-
-    /// See [`Conversation::ready`](crate::Conversation::ready).
-    pub async fn ready(&mut self) -> Result<(), ConversationError> {
-        self.exchange.waiting().await.map_err(ConversationError::Init)
     }
 
     /// See [`Conversation::invoke`](crate::Conversation::invoke).
@@ -85,12 +91,10 @@ impl HttpConversation {
         limits: AnswerLimits,
     ) -> Result<Reply, ConversationError> {
         let reply = self.exchange.offer(event, sink, limits);
-        reply.await.map_err(|_| ConversationError::Closed)
-    }
-
-    /// See [`Conversation::idle`](crate::Conversation::idle).
-    pub async fn idle(&mut self) -> Result<(), ConversationError> {
-        self.exchange.waiting().await.map_err(ConversationError::Init)
+        match reply.await {
+            Ok(reply) => Ok(reply),
+            Err(_) => Err(self.exchange.failed().await),
+        }
     }
 }
 
@@ -103,7 +107,7 @@ impl Calls {
     /// answer that comes later is refused with 410.
     ///
     /// # Errors
-    /// `Closed` when the conversation has ended.
+    /// `Extension` when one cannot go on.
     pub async fn invoke(
         &self,
         event: Event,
@@ -113,15 +117,19 @@ impl Calls {
         let mut offered = Offered { exchange: &self.0, request_id: Some(event.request_id) };
         let reply = self.0.offer(event, sink, limits).await;
         offered.request_id = None;
-        reply.map_err(|_| ConversationError::Closed)
+        match reply {
+            Ok(reply) => Ok(reply),
+            Err(_) => Err(self.0.failed().await),
+        }
     }
 
     /// Resolves when the runtime has asked for one event more than it has been given.
     ///
     /// # Errors
-    /// `Init` when an extension has failed.
+    /// `Extension` when one cannot go on.
     pub async fn free(&self) -> Result<(), ConversationError> {
-        self.0.waiting().await.map_err(ConversationError::Init)
+        self.0.waiting().await?;
+        self.0.settled().await
     }
 }
 
@@ -141,7 +149,7 @@ impl Drop for Offered<'_> {
 
 async fn accept(listener: tokio::net::TcpListener, exchange: Arc<Exchange>) {
     let mut connections = JoinSet::new();
-    let most = CONNECTIONS + CONNECTIONS_OF_AN_EVENT * exchange.about.concurrency;
+    let most = CONNECTIONS + CONNECTIONS_OF_AN_EVENT * exchange.surroundings.about.concurrency;
     loop {
         // Full: wait until one ends. The kernel queues a few more and refuses the rest.
         if connections.len() >= most {

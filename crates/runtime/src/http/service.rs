@@ -1,7 +1,7 @@
 //! The requests of the Runtime API, one function each.
 
 use super::exchange::{Exchange, Refusal};
-use super::extensions;
+use super::{extensions, telemetry};
 use crate::conversation::{InitFailure, Reply};
 use crate::stream::StreamLimits;
 use base64::Engine as _;
@@ -41,9 +41,16 @@ pub async fn answer(
     if let Some(route) = path.strip_prefix(extensions::PREFIX) {
         return Ok(extensions::answer(&exchange, &line, route, request).await);
     }
+    if let Some(api) = telemetry::api_of(&path) {
+        return Ok(telemetry::subscribe(&exchange, api, request).await);
+    }
     let Some(route) = path.strip_prefix(PREFIX) else {
-        return Ok(foreign(&path));
+        return Ok(refuse(StatusCode::NOT_FOUND, "NotFound", "404 page not found"));
     };
+    if exchange.surroundings.runtime_speaks_frames {
+        let message = "The events of this runtime come another way";
+        return Ok(refuse(StatusCode::FORBIDDEN, "InvalidStateTransition", message));
+    }
     let response = match (method, route.split('/').collect::<Vec<_>>().as_slice()) {
         (Method::GET, ["invocation", "next"]) => next(&exchange, &line).await,
         (Method::POST, ["invocation", id, "response"]) => response(&exchange, id, request).await,
@@ -60,18 +67,6 @@ pub async fn answer(
         _ => refuse(StatusCode::NOT_FOUND, "NotFound", "404 page not found"),
     };
     Ok(response)
-}
-
-/// Paths of the sibling APIs, which this release does not serve yet.
-fn foreign(path: &str) -> Response<Body> {
-    if path.starts_with("/2022-07-01/telemetry") {
-        // AWS's emulator answers these two with a success so that extensions go on without them.
-        return refuse(StatusCode::ACCEPTED, "Telemetry.NotSupported", "Telemetry API is not supported");
-    }
-    if path.starts_with("/2020-08-15/logs") {
-        return refuse(StatusCode::ACCEPTED, "Logs.NotSupported", "Logs API is not supported");
-    }
-    refuse(StatusCode::NOT_FOUND, "NotFound", "404 page not found")
 }
 
 /// Whether the client has hung up, as far as the kernel knows.

@@ -3,7 +3,7 @@
 //! Sibling of `linux`. What it keeps of the contract: descriptor 3, listeners, the output pipe, freezing (by
 //! signal), exits, `/tmp` that can be carried (a directory, in `TMPDIR`), killing by process group. What it does
 //! not: paths inside are host paths, chosen by `FakeHost::paths`; the listeners have other ports than 9001 and
-//! 9002, and the environment says which; limits are not applied.
+//! 19001, and the environment says which; limits are not applied.
 
 mod process;
 
@@ -96,6 +96,9 @@ impl SandboxBackend for FakeBackend {
         let Some(code) = &spec.code else {
             return Err(SandboxError::Invalid("this backend binds no code late".to_owned()));
         };
+        if !spec.companions.programs.is_empty() {
+            return Err(SandboxError::Invalid("this backend starts nothing beside a command".to_owned()));
+        }
         let task = self.host.code.join(&code.package);
         let inside = spec.command.first().cloned().unwrap_or_default();
         let command: Vec<String> = spec.command.iter().map(|part| self.resolve(part, &task)).collect();
@@ -138,7 +141,7 @@ impl SandboxBackend for FakeBackend {
             let value = self
                 .resolve(value, &task)
                 .replace("127.0.0.1:9001", &runtime_address)
-                .replace("127.0.0.1:9002", &platform_address);
+                .replace("127.0.0.1:19001", &platform_address);
             shell.env(name, value);
         }
         shell.env("TMPDIR", directory_of(&volume).map_err(step("find /tmp"))?);
@@ -153,7 +156,8 @@ impl SandboxBackend for FakeBackend {
             Box::new(FakeSandbox::new(id, child, ended, end, volume, self.lives.clone()));
         let build_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         let timings = Timings { shell_us: 0, build_us };
-        Ok(Started { sandbox, frames, runtime_api, platform_api, output, timings })
+        let companion_output = None;
+        Ok(Started { sandbox, frames, runtime_api, platform_api, output, companion_output, timings })
     }
 }
 

@@ -1,6 +1,6 @@
 //! One plain process standing in for a sandbox.
 
-use crate::backend::{Exit, Reclaim, Sandbox, SandboxError, Usage};
+use crate::backend::{CompanionEnd, Exit, Reclaim, Sandbox, SandboxError, Sockets, Usage};
 use crate::spec::{Code, Limits, TemporaryVolume};
 use async_trait::async_trait;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -124,6 +124,36 @@ impl Sandbox for FakeSandbox {
             Ok(End::NotYet | End::Interrupted) | Err(_) => (None, Some(9), true),
         };
         Exit { status, signal, out_of_memory: false, interrupted }
+    }
+
+    async fn begin(&self) -> Result<(), SandboxError> {
+        Err(SandboxError::Invalid("this backend starts nothing beside a command".to_owned()))
+    }
+
+    fn terminate(&self) -> Result<(), SandboxError> {
+        self.signal(Signal::TERM)
+    }
+
+    fn companions(&self) -> watch::Receiver<Vec<Option<CompanionEnd>>> {
+        // Whoever waits for a change waits for ever: the sender is gone, and there is nothing to see.
+        watch::channel(Vec::new()).1
+    }
+
+    fn sockets(&self) -> Sockets {
+        // Its processes are in the host's own network.
+        Arc::new(|| {
+            let made = rustix::net::socket_with(
+                rustix::net::AddressFamily::INET,
+                rustix::net::SocketType::STREAM,
+                rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK,
+                None,
+            );
+            let failed = |error: rustix::io::Errno| SandboxError::Step {
+                step: "make a socket".to_owned(),
+                message: error.to_string(),
+            };
+            Box::pin(std::future::ready(made.map_err(failed)))
+        })
     }
 
     async fn stop(mut self: Box<Self>) -> Option<TemporaryVolume> {

@@ -70,6 +70,7 @@ struct BuiltShell {
     runtime_api: TcpListener,
     platform_api: TcpListener,
     output: OwnedFd,
+    companion_output: Option<OwnedFd>,
     timings: Timings,
     spawner: usize,
 }
@@ -100,7 +101,11 @@ impl LinuxBackend {
 
         limit(killer.files(), build.limits)?;
         let (output, output_writer) = output_pipe()?;
+        let companions = build.companions.programs.len();
+        let companion_pipe = if companions > 0 { Some(output_pipe()?) } else { None };
+        let (companion_output, companion_writer) = companion_pipe.unzip();
         let mut descriptors = vec![output_writer.as_fd()];
+        descriptors.extend(companion_writer.as_ref().map(AsFd::as_fd));
         descriptors.extend((!mounts).then(|| volume.device.as_fd()));
         descriptors.extend(third.as_ref().map(AsFd::as_fd));
         channel::send(
@@ -109,7 +114,7 @@ impl LinuxBackend {
             &descriptors,
         )
         .map_err(|error| SandboxError::Interrupted(format!("the shell ended: {error}")))?;
-        drop((output_writer, third));
+        drop((output_writer, companion_writer, third));
         let control = sys::watch(shell.control).map_err(|error| failed("watch the sandbox", error))?;
         let (ShellNotice::Built { build_us }, _) = building(&control, killer.files()).await? else {
             return Err(SandboxError::Interrupted("the shell spoke out of turn".to_owned()));
@@ -123,10 +128,12 @@ impl LinuxBackend {
                 shell.pidfd,
                 control,
                 volume,
+                companions,
             ),
             runtime_api: shell.runtime_api,
             platform_api: shell.platform_api,
             output,
+            companion_output,
             timings: Timings { shell_us, build_us },
             spawner: shell.spawner,
         })
@@ -145,8 +152,9 @@ impl SandboxBackend for LinuxBackend {
             Protocol::HttpRuntimeApi => (None, None),
         };
         let built = self.build(spec, Role::Command, third).await?;
-        let BuiltShell { sandbox, runtime_api, platform_api, output, timings, .. } = built;
-        Ok(Started { sandbox: Box::new(sandbox), frames, runtime_api, platform_api, output, timings })
+        let BuiltShell { sandbox, runtime_api, platform_api, output, companion_output, timings, .. } = built;
+        let sandbox = Box::new(sandbox);
+        Ok(Started { sandbox, frames, runtime_api, platform_api, output, companion_output, timings })
     }
 
     async fn start_zygote(&self, spec: SandboxSpec) -> Result<Box<dyn Zygote>, SandboxError> {

@@ -169,7 +169,7 @@ impl Laid {
         };
         channel::send(nest.control.get_ref(), &InitRequest::Adopt { pid }, &[]).map_err(ended)?;
         let Nest { id, killer, pidfd, control, volume, runtime_api, platform_api, build_us, .. } = nest;
-        let sandbox = LinuxSandbox::new(Arc::clone(shared), id, killer.keep(), pidfd, control, volume)
+        let sandbox = LinuxSandbox::new(Arc::clone(shared), id, killer.keep(), pidfd, control, volume, 0)
             .forked_from(parent);
         let shell_us = u64::try_from(asked_at.elapsed().as_micros()).unwrap_or(u64::MAX);
         let started = Started {
@@ -178,6 +178,7 @@ impl Laid {
             runtime_api,
             platform_api,
             output,
+            companion_output: None,
             timings: Timings { shell_us, build_us },
         };
         Ok((started, EndOfEgg(egg)))

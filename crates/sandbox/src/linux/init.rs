@@ -1,4 +1,4 @@
-//! Pid 1 of a sandbox: starts the command, reaps everything, reports how the command ended.
+//! Pid 1 of a sandbox: starts the command and its companions, reaps everything, reports how they ended.
 //!
 //! It has no capability and the same system call filter as what it started. When it ends, the kernel kills
 //! whatever is left in its pid namespace.
@@ -10,22 +10,86 @@ use super::shell::Command;
 use super::{channel, sys};
 use crate::spec::Limits;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Pid, Signal, WaitOptions};
 
 /// Descriptor of the frame socket in the command.
 pub const FRAMES_DESCRIPTOR: i32 = 3;
+/// What must not be overwritten while descriptors are put in place is moved here and beyond.
+const FIRST_HIGH_DESCRIPTOR: i32 = 10;
 
-/// Forks and executes the command. Fails when it cannot be executed, with the operating system's reason.
-pub fn start_command(
+/// Everything it takes to start the command.
+pub struct Waiting {
+    /// The command.
+    pub command: Command,
+    /// Its limits.
+    pub limits: Limits,
+    /// Its stdout and stderr.
+    pub output: OwnedFd,
+    /// Its descriptor 3.
+    pub third: Option<OwnedFd>,
+}
+
+impl Waiting {
+    /// Starts it. Fails when it cannot be executed, with the operating system's reason.
+    pub fn start(self) -> Result<Pid, Failure> {
+        start_command(&self.command, self.limits, self.output, self.third)
+    }
+}
+
+/// What an init has started, or will.
+#[derive(Default)]
+pub struct Children {
+    /// The process whose end is the end of the command, once it is there.
+    command: Option<Pid>,
+    /// The command, until it is let go.
+    waiting: Option<Box<Waiting>>,
+    /// What runs beside it; why, when it does not.
+    companions: Vec<Result<Pid, String>>,
+}
+
+impl Children {
+    /// A command that runs.
+    pub fn of(command: Pid) -> Self {
+        Self { command: Some(command), ..Self::default() }
+    }
+
+    /// Starts companions; the command waits.
+    pub fn behind(waiting: Waiting, companions: &[Command], output: &OwnedFd) -> Result<Self, Failure> {
+        let mut started = Vec::with_capacity(companions.len());
+        for companion in companions {
+            let output = output.try_clone().doing(|| "copy an output pipe".to_owned())?;
+            let child = start_command(companion, waiting.limits, output, None);
+            started.push(child.map_err(|failure| failure.message));
+        }
+        Ok(Self { command: None, waiting: Some(Box::new(waiting)), companions: started })
+    }
+
+    /// Descriptors that the command will need.
+    pub fn descriptors(&self) -> impl Iterator<Item = i32> {
+        let waiting = self.waiting.iter();
+        waiting.flat_map(|waiting| {
+            std::iter::once(waiting.output.as_raw_fd()).chain(waiting.third.as_ref().map(AsRawFd::as_raw_fd))
+        })
+    }
+}
+
+/// Forks and executes a program. Fails when it cannot be executed, with the operating system's reason.
+fn start_command(
     command: &Command,
     limits: Limits,
     output: OwnedFd,
     frames: Option<OwnedFd>,
 ) -> Result<Pid, Failure> {
-    let (failure_reader, failure_writer) =
+    let (failure_reader, writer) =
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).doing(|| "make a pipe".to_owned())?;
+    // An init that has closed what is not its own is given low numbers, over which the child puts its own descriptors.
+    let failure_writer = rustix::io::fcntl_dupfd_cloexec(&writer, FIRST_HIGH_DESCRIPTOR)
+        .doing(|| "copy a descriptor".to_owned())?;
+    // The reader sees the end only when every copy is gone.
+    drop(writer);
     match sys::fork().doing(|| "start a process".to_owned())? {
         None => {
             let error = become_command(command, limits, &output, frames.as_ref());
@@ -65,7 +129,8 @@ fn become_command(
         let _ = rustix::process::setsid();
         let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         // The frame socket first: copies that sit on 0 to 3 must not be overwritten before they are used.
-        let high = |descriptor: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(descriptor, 10);
+        let high =
+            |descriptor: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(descriptor, FIRST_HIGH_DESCRIPTOR);
         let (null, output) = (high(null.as_fd())?, high(output.as_fd())?);
         let frames = frames.map(|frames| high(frames.as_fd())).transpose()?;
         sys::duplicate_onto(null.as_fd(), 0)?;
@@ -87,7 +152,7 @@ fn become_command(
             sys::set_resource_limit(limit, whole / u64::from(CHILDREN_OF_A_ZYGOTE))?;
         }
         let _ = std::fs::write("/proc/self/oom_score_adj", "500");
-        rustix::process::chdir("/var/task")?;
+        rustix::process::chdir(command.directory)?;
         // The failure pipe must live until the exec; nothing but the standard descriptors and the frame
         // socket may live beyond it.
         let last = if frames.is_some() { FRAMES_DESCRIPTOR } else { FRAMES_DESCRIPTOR - 1 };
@@ -102,16 +167,20 @@ fn become_command(
 /// Processes that may end before the daemon says which of them is the command: a nest's is adopted right after it came.
 const EARLY_ENDS: usize = 16;
 
-/// Reaps until the daemon lets go of the control socket. Gives the status to exit with.
+/// Reaps and obeys until the daemon lets go of the control socket. Gives the status to exit with.
 ///
-/// Without `command` one is adopted later.
-pub fn reap_until_the_end(control: BorrowedFd<'_>, signals: BorrowedFd<'_>, mut command: Option<Pid>) -> i32 {
+/// Without a command one is adopted later.
+pub fn reap_until_the_end(control: BorrowedFd<'_>, signals: BorrowedFd<'_>, mut children: Children) -> i32 {
     let mut early = Vec::new();
-    let report = |status: rustix::process::WaitStatus| {
-        let notice =
-            ShellNotice::Exited { status: status.exit_status(), signal: status.terminating_signal() };
-        let _ = channel::send(control, &notice, &[]);
+    // What cannot be told has no owner any more, which the next look at the socket finds.
+    let tell = |notice: &ShellNotice| {
+        let _ = channel::send(control, notice, &[]);
     };
+    for (index, companion) in children.companions.iter().enumerate() {
+        if let Err(message) = companion {
+            tell(&ShellNotice::CompanionNotStarted { index, message: message.clone() });
+        }
+    }
     loop {
         let mut watched = [PollFd::new(&control, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
         if poll(&mut watched, None).is_err() {
@@ -119,30 +188,68 @@ pub fn reap_until_the_end(control: BorrowedFd<'_>, signals: BorrowedFd<'_>, mut 
         }
         let spoken_to = !watched[0].revents().is_empty();
         while let Some(signal) = sys::read_signal(signals) {
-            if signal == libc::SIGTERM
-                && let Some(command) = command
-            {
-                let _ = rustix::process::kill_process(command, Signal::TERM);
+            if signal == libc::SIGTERM {
+                terminate(children.command);
             }
         }
         while let Some((pid, status)) = sys::reap_one() {
-            if Some(pid) == command {
-                report(status);
-            } else if command.is_none() && early.len() < EARLY_ENDS {
+            let companion = children.companions.iter().position(|companion| *companion == Ok(pid));
+            if Some(pid) == children.command {
+                // Its number may be another process's from now on.
+                children.command = None;
+                tell(&exited(status));
+            } else if let Some(index) = companion {
+                let (status, signal) = (status.exit_status(), status.terminating_signal());
+                tell(&ShellNotice::CompanionExited { index, status, signal });
+            } else if children.command.is_none() && early.len() < EARLY_ENDS {
                 early.push((pid, status));
             }
         }
         if spoken_to {
             match channel::receive_now::<InitRequest>(control) {
                 Ok(Some((InitRequest::Adopt { pid }, _))) => {
-                    command = command.or(Pid::from_raw(pid));
-                    let ended = early.drain(..).find(|(pid, _)| Some(*pid) == command);
-                    ended.into_iter().for_each(|(_, status)| report(status));
+                    children.command = children.command.or(Pid::from_raw(pid));
+                    let ended = early.drain(..).find(|(pid, _)| Some(*pid) == children.command);
+                    ended.into_iter().for_each(|(_, status)| tell(&exited(status)));
                 }
+                Ok(Some((InitRequest::Begin, _))) => {
+                    match children.waiting.take().map(|waiting| waiting.start()) {
+                        Some(Ok(command)) => {
+                            children.command = Some(command);
+                            tell(&ShellNotice::Begun);
+                        }
+                        Some(Err(Failure { step, message, invalid })) => {
+                            tell(&ShellNotice::NotBegun { step, message, invalid });
+                        }
+                        None => {}
+                    }
+                }
+                Ok(Some((InitRequest::Terminate, _))) => terminate(children.command),
+                Ok(Some((InitRequest::Socket, _))) => match stream_socket() {
+                    Ok(socket) => {
+                        let _ = channel::send(control, &ShellNotice::Socket, &[socket.as_fd()]);
+                    }
+                    Err(error) => tell(&ShellNotice::NoSocket { message: error.to_string() }),
+                },
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
                 // Closed: the sandbox has no owner any more.
                 Ok(None) | Err(_) => return 0,
             }
         }
+    }
+}
+
+fn stream_socket() -> rustix::io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)
+}
+
+fn exited(status: rustix::process::WaitStatus) -> ShellNotice {
+    ShellNotice::Exited { status: status.exit_status(), signal: status.terminating_signal() }
+}
+
+fn terminate(command: Option<Pid>) {
+    if let Some(command) = command {
+        let _ = rustix::process::kill_process(command, Signal::TERM);
     }
 }

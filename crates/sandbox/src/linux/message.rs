@@ -1,6 +1,6 @@
 //! Everything the unprivileged daemon may ask of the privileged processes, and their answers: closed enums.
 
-use crate::spec::{Code, FileSystemMount, Limits, Protocol, SandboxSpec, Temporary};
+use crate::spec::{Code, Companions, FileSystemMount, Limits, Protocol, SandboxSpec, Temporary};
 use serde::{Deserialize, Serialize};
 
 /// How the ids of a spawner's sandboxes begin.
@@ -106,14 +106,20 @@ pub struct NestInit {
     pub pid: i32,
 }
 
-/// Daemon to the init of a nest.
+/// Daemon to an init.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum InitRequest {
-    /// The process whose end is the end of the command: the zygote's child that just came in.
+    /// To that of a nest. The process whose end is the end of the command: the zygote's child that just came in.
     Adopt {
         /// Its process id as seen inside.
         pid: i32,
     },
+    /// Start the command, which waited for its companions. Answered by `Begun` or `NotBegun`.
+    Begin,
+    /// Ask the command to end.
+    Terminate,
+    /// Make a stream socket. Answered by `Socket` or `NoSocket`, in the order of the requests.
+    Socket,
 }
 
 /// What a process is to be built.
@@ -132,8 +138,8 @@ pub enum Role {
 pub enum ShellRequest {
     /// Mount the volume for `/tmp` already. Descriptor: its device. What fails is told once something is to be built.
     Mount,
-    /// Become a sandbox. Descriptors, in order: output pipe, `/tmp` device unless `mounted`, frame socket (with
-    /// `Protocol::Frames`).
+    /// Become a sandbox. Descriptors, in order: output pipe, output pipe of the companions if there are any, `/tmp` device
+    /// unless `mounted`, frame socket (with `Protocol::Frames`).
     Build {
         /// Whether the volume that came with `Mount` is to be used.
         mounted: bool,
@@ -163,6 +169,8 @@ pub struct Build {
     pub protocol: Protocol,
     /// Whether the public internet can be reached.
     pub egress: bool,
+    /// What runs beside the command, and before it.
+    pub companions: Companions,
 }
 
 impl Build {
@@ -179,8 +187,20 @@ impl Build {
             command,
             environment,
             protocol,
+            companions,
         } = spec;
-        let build = Self { role, root, code, file_systems, limits, command, environment, protocol, egress };
+        let build = Self {
+            role,
+            root,
+            code,
+            file_systems,
+            limits,
+            command,
+            environment,
+            protocol,
+            egress,
+            companions,
+        };
         (build, temporary)
     }
 }
@@ -193,7 +213,7 @@ pub enum ShellNotice {
     /// A nest's namespaces and tree are there. Descriptors: Runtime API listener, platform API listener, pidfd of its
     /// init, the namespaces in the order of `nest::NAMESPACES`, then the member files of its cgroups.
     Nested,
-    /// The wall stands and the command runs; in a nest, waits for its process.
+    /// The wall stands and the command runs; in a nest, waits for its process; with companions, waits for `Begin`.
     Built {
         /// Microseconds since `Build` arrived.
         build_us: u64,
@@ -213,5 +233,39 @@ pub enum ShellNotice {
         status: Option<i32>,
         /// Signal when it was killed.
         signal: Option<i32>,
+    },
+    /// The command runs, after `Begin`.
+    Begun,
+    /// It could not be started.
+    NotBegun {
+        /// What was being done, to what.
+        step: String,
+        /// The operating system's text.
+        message: String,
+        /// Whether the request itself was at fault.
+        invalid: bool,
+    },
+    /// A companion ended.
+    CompanionExited {
+        /// Which, counted from 0.
+        index: usize,
+        /// Exit status when it exited by itself.
+        status: Option<i32>,
+        /// Signal when it was killed.
+        signal: Option<i32>,
+    },
+    /// A companion could not be started.
+    CompanionNotStarted {
+        /// Which, counted from 0.
+        index: usize,
+        /// The operating system's text.
+        message: String,
+    },
+    /// Descriptor: the socket.
+    Socket,
+    /// There is none.
+    NoSocket {
+        /// The operating system's text.
+        message: String,
     },
 }

@@ -289,7 +289,9 @@ fn be_init(
         Ok(Some(signals))
     };
     let status = match settle() {
-        Ok(Some(signals)) => init::reap_until_the_end(birth.control.as_fd(), signals.as_fd(), None),
+        Ok(Some(signals)) => {
+            init::reap_until_the_end(birth.control.as_fd(), signals.as_fd(), init::Children::default())
+        }
         Ok(None) => 1,
         Err(failure) => {
             tell(birth.control.as_fd(), failure);

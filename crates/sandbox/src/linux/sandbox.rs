@@ -1,17 +1,18 @@
 //! One live sandbox in the daemon's hands.
 
 use super::backend::{Shared, receive_notice};
-use super::message::ShellNotice;
-use super::sys;
-use crate::backend::{Exit, Reclaim, Sandbox, SandboxError, Usage};
+use super::message::{InitRequest, ShellNotice};
+use super::{channel, sys};
+use crate::backend::{CompanionEnd, Exit, Reclaim, Sandbox, SandboxError, Sockets, Usage};
 use crate::cgroup::ControlFiles;
 use crate::spec::{Code, Limits, TemporaryVolume};
 use async_trait::async_trait;
 use rustix::fd::OwnedFd;
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 /// How long `stop` waits for the last process and the cgroups of a killed sandbox.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -22,10 +23,53 @@ pub(super) struct LinuxSandbox {
     files: Arc<ControlFiles>,
     pidfd: OwnedFd,
     exit: watch::Receiver<Option<Exit>>,
+    companions: watch::Receiver<Vec<Option<CompanionEnd>>>,
+    line: Arc<Line>,
     watcher: tokio::task::JoinHandle<()>,
     volume: Option<TemporaryVolume>,
     /// The zygote's, which must outlive this one: its pid namespace is the parent of this one's.
     parent: Option<Arc<LinuxSandbox>>,
+}
+
+/// The socket to the init, and who waits for its answers. The init takes its closing as the end of the sandbox.
+struct Line {
+    control: AsyncFd<OwnedFd>,
+    waiting: Mutex<WaitingForInit>,
+}
+
+/// Answers come in the order of the requests.
+#[derive(Default)]
+struct WaitingForInit {
+    begin: Option<oneshot::Sender<Result<(), SandboxError>>>,
+    sockets: VecDeque<oneshot::Sender<Result<OwnedFd, SandboxError>>>,
+    over: bool,
+}
+
+impl Line {
+    fn lock(&self) -> MutexGuard<'_, WaitingForInit> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn send(&self, request: &InitRequest) -> Result<(), SandboxError> {
+        channel::send(self.control.get_ref(), request, &[]).map_err(|_| gone())
+    }
+
+    /// Asks for a socket.
+    fn ask_for_socket(&self) -> Result<oneshot::Receiver<Result<OwnedFd, SandboxError>>, SandboxError> {
+        let (sender, receiver) = oneshot::channel();
+        let mut waiting = self.lock();
+        if waiting.over {
+            return Err(gone());
+        }
+        // Within the lock: answers are told apart by their order.
+        self.send(&InitRequest::Socket)?;
+        waiting.sockets.push_back(sender);
+        Ok(receiver)
+    }
+}
+
+fn gone() -> SandboxError {
+    SandboxError::Interrupted("the sandbox has ended".to_owned())
 }
 
 impl LinuxSandbox {
@@ -36,11 +80,14 @@ impl LinuxSandbox {
         pidfd: OwnedFd,
         control: AsyncFd<OwnedFd>,
         volume: TemporaryVolume,
+        companions: usize,
     ) -> Self {
         let files = Arc::new(files);
         let (sender, exit) = watch::channel(None);
-        let watcher = tokio::spawn(watch_init(control, Arc::clone(&files), sender));
-        Self { shared, id, files, pidfd, exit, watcher, volume: Some(volume), parent: None }
+        let (companion_ends, companions) = watch::channel(vec![None; companions]);
+        let line = Arc::new(Line { control, waiting: Mutex::default() });
+        let watcher = tokio::spawn(watch_init(Arc::clone(&line), Arc::clone(&files), sender, companion_ends));
+        Self { shared, id, files, pidfd, exit, companions, line, watcher, volume: Some(volume), parent: None }
     }
 
     pub(super) fn forked_from(mut self, parent: Arc<LinuxSandbox>) -> Self {
@@ -53,33 +100,80 @@ impl LinuxSandbox {
     }
 }
 
-/// Reads the init's notices until it ends. Holds the control socket: closing it ends the sandbox.
-async fn watch_init(control: AsyncFd<OwnedFd>, files: Arc<ControlFiles>, exit: watch::Sender<Option<Exit>>) {
+/// Reads the init's notices until it ends.
+async fn watch_init(
+    line: Arc<Line>,
+    files: Arc<ControlFiles>,
+    exit: watch::Sender<Option<Exit>>,
+    companions: watch::Sender<Vec<Option<CompanionEnd>>>,
+) {
+    let end = |new: Exit| {
+        exit.send_if_modified(|exit| {
+            let first = exit.is_none();
+            exit.get_or_insert(new);
+            first
+        });
+    };
+    let companion_end = |index: usize, new: CompanionEnd| {
+        companions.send_if_modified(|ends| match ends.get_mut(index) {
+            Some(end @ None) => {
+                *end = Some(new);
+                true
+            }
+            _ => false,
+        });
+    };
     loop {
-        let notice = receive_notice(&control).await;
-        let out_of_memory = files.oom_kills().is_ok_and(|kills| kills > 0);
+        let notice = receive_notice(&line.control).await;
         match notice {
             Ok((ShellNotice::Exited { status, signal }, _)) => {
-                exit.send_if_modified(|exit| {
-                    let first = exit.is_none();
-                    exit.get_or_insert(Exit { status, signal, out_of_memory, interrupted: false });
-                    first
-                });
+                let out_of_memory = files.oom_kills().is_ok_and(|kills| kills > 0);
+                end(Exit { status, signal, out_of_memory, interrupted: false });
+            }
+            Ok((ShellNotice::CompanionExited { index, status, signal }, _)) => {
+                companion_end(index, CompanionEnd::Exited { status, signal });
+            }
+            Ok((ShellNotice::CompanionNotStarted { index, message }, _)) => {
+                companion_end(index, CompanionEnd::NotStarted(message));
+            }
+            Ok((ShellNotice::Begun, _)) => line.begun(Ok(())),
+            Ok((ShellNotice::NotBegun { step, message, invalid: true }, _)) => {
+                line.begun(Err(SandboxError::Invalid(format!("failed to {step}: {message}"))));
+            }
+            Ok((ShellNotice::NotBegun { step, message, invalid: false }, _)) => {
+                line.begun(Err(SandboxError::Step { step, message }));
+            }
+            Ok((ShellNotice::Socket, descriptors)) => {
+                line.made_socket(descriptors.into_iter().next().ok_or_else(gone))
+            }
+            Ok((ShellNotice::NoSocket { message }, _)) => {
+                let step = "make a socket inside".to_owned();
+                line.made_socket(Err(SandboxError::Step { step, message }));
             }
             Ok(_) => {}
             Err(_) => {
-                exit.send_if_modified(|exit| {
-                    let first = exit.is_none();
-                    exit.get_or_insert(Exit {
-                        status: None,
-                        signal: Some(libc::SIGKILL),
-                        out_of_memory,
-                        interrupted: !out_of_memory,
-                    });
-                    first
-                });
+                let out_of_memory = files.oom_kills().is_ok_and(|kills| kills > 0);
+                let signal = Some(libc::SIGKILL);
+                end(Exit { status: None, signal, out_of_memory, interrupted: !out_of_memory });
+                // Whoever waits for an answer is told that none comes.
+                *line.lock() = WaitingForInit { over: true, ..WaitingForInit::default() };
                 return;
             }
+        }
+    }
+}
+
+impl Line {
+    fn begun(&self, result: Result<(), SandboxError>) {
+        if let Some(waiting) = self.lock().begin.take() {
+            let _ = waiting.send(result);
+        }
+    }
+
+    fn made_socket(&self, result: Result<OwnedFd, SandboxError>) {
+        // One that nobody asked for is closed.
+        if let Some(waiting) = self.lock().sockets.pop_front() {
+            let _ = waiting.send(result);
         }
     }
 }
@@ -140,6 +234,35 @@ impl Sandbox for LinuxSandbox {
             // The watcher ends only after it has sent an exit, or with this handle.
             _ => Exit { status: None, signal: None, out_of_memory: false, interrupted: true },
         }
+    }
+
+    async fn begin(&self) -> Result<(), SandboxError> {
+        let (sender, begun) = oneshot::channel();
+        {
+            let mut waiting = self.line.lock();
+            if waiting.over {
+                return Err(gone());
+            }
+            waiting.begin = Some(sender);
+        }
+        self.line.send(&InitRequest::Begin)?;
+        begun.await.map_err(|_| gone())?
+    }
+
+    fn terminate(&self) -> Result<(), SandboxError> {
+        self.line.send(&InitRequest::Terminate)
+    }
+
+    fn companions(&self) -> watch::Receiver<Vec<Option<CompanionEnd>>> {
+        self.companions.clone()
+    }
+
+    fn sockets(&self) -> Sockets {
+        let line = Arc::downgrade(&self.line);
+        Arc::new(move || {
+            let asked = line.upgrade().ok_or_else(gone).and_then(|line| line.ask_for_socket());
+            Box::pin(async move { asked?.await.map_err(|_| gone())? })
+        })
     }
 
     async fn stop(mut self: Box<Self>) -> Option<TemporaryVolume> {

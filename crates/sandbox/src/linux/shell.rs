@@ -28,8 +28,8 @@ use std::time::Instant;
 
 /// Port of the HTTP Runtime API inside.
 pub const RUNTIME_API_PORT: u16 = 9001;
-/// Port of the platform's API inside.
-pub const PLATFORM_API_PORT: u16 = 9002;
+/// Port of the platform's API inside. Not 9002 and the like, on which extensions listen by default for what they subscribed to.
+pub const PLATFORM_API_PORT: u16 = 19001;
 
 /// What one shell is given at birth.
 pub struct ShellBirth {
@@ -126,6 +126,10 @@ fn become_sandbox(
         descriptors.next().ok_or_else(|| invalid("read the request", format!("{what} is missing")))
     };
     let output = next("the output pipe")?;
+    let companion_output = match build.companions.programs.is_empty() {
+        true => None,
+        false => Some(next("the output pipe of the companions")?),
+    };
     let volume = match volume {
         Some(mounted) => mounted?,
         None => mount_volume(birth, vec![next("the volume for /tmp")?])?,
@@ -136,7 +140,7 @@ fn become_sandbox(
         (Role::Command, Protocol::Frames) => Some(next("the frame socket")?),
         (Role::Command, Protocol::HttpRuntimeApi) => None,
     };
-    let command = Command::from(build)?;
+    let command = Command::new(&build.command, &build.environment, "/var/task")?;
     // Out-of-memory kills of the host should take sandboxes before the platform.
     let _ = std::fs::write("/proc/self/oom_score_adj", "100");
     if build.egress {
@@ -164,14 +168,26 @@ fn become_sandbox(
     .doing(|| "install the system call filter".to_owned())?;
     let signals =
         sys::signal_descriptor(&[libc::SIGCHLD, libc::SIGTERM]).doing(|| "prepare to reap".to_owned())?;
-    let child = init::start_command(&command, build.limits, output, third)?;
+    let waiting = init::Waiting { command, limits: build.limits, output, third };
+    let children = match companion_output {
+        None => init::Children::of(waiting.start()?),
+        Some(output) => init::Children::behind(waiting, &companions(build)?, &output)?,
+    };
     // Nothing of the spawner's may be within reach of what runs here.
-    sys::close_all_except(&[birth.control.as_raw_fd(), signals.as_raw_fd()])
-        .doing(|| "close what is not ours".to_owned())?;
+    let mut kept = vec![birth.control.as_raw_fd(), signals.as_raw_fd()];
+    kept.extend(children.descriptors());
+    sys::close_all_except(&kept).doing(|| "close what is not ours".to_owned())?;
     let build_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     channel::send(birth.control.as_fd(), &ShellNotice::Built { build_us }, &[])
         .doing(|| "report the start".to_owned())?;
-    Ok(init::reap_until_the_end(birth.control.as_fd(), signals.as_fd(), Some(child)))
+    Ok(init::reap_until_the_end(birth.control.as_fd(), signals.as_fd(), children))
+}
+
+/// What runs beside the command.
+fn companions(build: &Build) -> Result<Vec<Command>, Failure> {
+    let environment = &build.companions.environment;
+    let programs = build.companions.programs.iter();
+    programs.map(|program| Command::new(std::slice::from_ref(program), environment, "/")).collect()
 }
 
 /// Everything this sandbox has for itself in its file tree. `processes` is its `/proc`, begun; `temporary` the mounted volume.
@@ -234,21 +250,26 @@ pub struct Command {
     pub arguments: Vec<CString>,
     /// `KEY=value`.
     pub environment: Vec<CString>,
+    /// Where it starts.
+    pub directory: &'static str,
 }
 
 impl Command {
-    fn from(build: &Build) -> Result<Self, Failure> {
+    fn new(
+        command: &[String],
+        environment: &[(String, String)],
+        directory: &'static str,
+    ) -> Result<Self, Failure> {
         let text = |text: String| {
             CString::new(text).map_err(|_| invalid("read the command", "it holds a zero byte"))
         };
-        let arguments = build.command.iter().cloned().map(text).collect::<Result<Vec<_>, _>>()?;
+        let arguments = command.iter().cloned().map(text).collect::<Result<Vec<_>, _>>()?;
         let program = arguments.first().cloned().ok_or_else(|| invalid("read the command", "it is empty"))?;
-        let environment = build
-            .environment
+        let environment = environment
             .iter()
             .map(|(key, value)| text(format!("{key}={value}")))
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { program, arguments, environment })
+        Ok(Self { program, arguments, environment, directory })
     }
 }
 

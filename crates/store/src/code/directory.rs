@@ -135,6 +135,15 @@ impl CodeStore for DirectoryCodeStore {
         self.shared.unpacked.join(digest.as_str()).join(name).is_file()
     }
 
+    fn file_names(&self, digest: &CodeDigest, directory: &str) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(self.shared.unpacked.join(digest.as_str()).join(directory))
+        else {
+            return Vec::new();
+        };
+        let files = entries.flatten().filter(|entry| entry.path().is_file());
+        files.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    }
+
     async fn put_compiled(&self, digest: &CodeDigest, maker: &str, zip: Bytes) -> Result<(), StoreError> {
         let (digest, name) = (digest.clone(), compiled_name(digest, maker)?);
         self.blocking(move |shared| shared.put_compiled(&digest, &name, &zip)).await?

@@ -1,0 +1,3 @@
+def handler(event, context):
+    print(f"{event['name']} was here")
+    return "done"
