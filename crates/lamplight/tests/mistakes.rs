@@ -77,18 +77,6 @@ fn the_event_is_not_json() {
 }
 
 #[test]
-fn nothing_can_be_imported_or_restored_so() {
-    let program = Program::new();
-    program.check("import_without_credentials", &["import", "--from-aws", "orders"]);
-    let program = program.with("AWS_ACCESS_KEY_ID", "any").with("AWS_SECRET_ACCESS_KEY", "any");
-    program.check("import_from_no_address", &["import", "--from-aws", "orders", "--endpoint-url", "aws"]);
-    if support::root_or_skip("nothing_can_be_imported_or_restored_so") {
-        program.check("restore_of_nothing", &["restore", "./absent.tar.gz", "--data-dir", "./data"]);
-        program.check("backup_of_nothing", &["backup", "./new.tar.gz", "--data-dir", "./absent"]);
-    }
-}
-
-#[test]
 fn an_age_without_unit() {
     Program::new().check("age_without_unit", &["usage", "--since", "soon"]);
 }
@@ -138,8 +126,6 @@ fn without_root() {
     let program = Program::new().without_privileges();
     program.check("serve_without_root", &["serve"]);
     program.check("quickstart_without_root", &["quickstart"]);
-    program.check("install_without_root", &["install"]);
-    program.check("backup_without_root", &["backup", "file.tar.gz"]);
 }
 
 #[test]

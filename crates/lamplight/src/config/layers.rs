@@ -38,8 +38,7 @@ impl Layers {
                         path.display()
                     ))
                     .because(error)
-                    .then("lamplight --dump-config > config.toml   writes one with the defaults")
-                    .then("the server reads it again as its own user, who must be able to: chmod o+r FILE"));
+                    .then("lamplight --dump-config > config.toml   writes one with the defaults"));
                 }
             },
         };
