@@ -192,6 +192,9 @@ def test_what_a_function_with_tenants_cannot_have(client, deploy):
     new = {"FunctionName": "tenants", "Runtime": PYTHON, "Role": ROLE, "Handler": "app.handler", "Code": {"ZipFile": zip_of(KEEPER)}}
     snap = {"Runtime": "python3.13", "SnapStart": {"ApplyOn": "PublishedVersions"}}
     assert refused(client.create_function, **(new | PER_TENANT | snap))[:2] == INVALID
+    # Ours: an execution does not know whose it is.
+    durable = {"Runtime": "python3.13", "DurableConfig": {"ExecutionTimeout": 60}}
+    assert refused(client.create_function, **(new | PER_TENANT | durable))[:2] == INVALID
     code, status, text = refused(client.create_function, **new, TenancyConfig={"TenantIsolationMode": "SHARED"})
     assert (code, status) == VALIDATION
     assert "Value 'SHARED' at 'tenancyConfig.tenantIsolationMode' failed to satisfy constraint: Member must satisfy enum value set: [PER_TENANT]" in text
