@@ -127,11 +127,16 @@ fn become_command(
     let prepare = || -> std::io::Result<()> {
         sys::reset_signals();
         let _ = rustix::process::setsid();
-        let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         // The frame socket first: copies that sit on 0 to 3 must not be overwritten before they are used.
         let high =
             |descriptor: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(descriptor, FIRST_HIGH_DESCRIPTOR);
-        let (null, output) = (high(null.as_fd())?, high(output.as_fd())?);
+        // The first copy is closed at once: in an init without standard descriptors it is one of these, and closing it later
+        // would close what was put there.
+        let null = {
+            let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+            high(null.as_fd())?
+        };
+        let output = high(output.as_fd())?;
         let frames = frames.map(|frames| high(frames.as_fd())).transpose()?;
         sys::duplicate_onto(null.as_fd(), 0)?;
         sys::duplicate_onto(output.as_fd(), 1)?;
