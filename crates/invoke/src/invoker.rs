@@ -181,10 +181,20 @@ impl Invoker {
     /// `Failed`; `TooManyRequestsException` with its reason; and what `Workers::run` fails with. A failing
     /// function is no error: it is in `answer.ended`.
     pub async fn invoke(self: &Arc<Self>, request: InvokeRequest) -> Result<Running, ServiceError> {
+        let version = self.resolve(&request.scope, &request.name, request.qualifier.as_ref()).await?;
+        self.invoke_version(request, version).await
+    }
+
+    /// Does what `invoke` does with the version that its caller has resolved for this request.
+    pub async fn invoke_version(
+        self: &Arc<Self>,
+        request: InvokeRequest,
+        version: Arc<FunctionVersion>,
+    ) -> Result<Running, ServiceError> {
         if self.draining.load(Ordering::Acquire) {
             return Err(ServiceError::internal("The server is shutting down; try again when it is back."));
         }
-        self.run(request, Origin::Caller).await
+        self.run_version(request, version, Origin::Caller).await
     }
 
     /// Accepts an event: durable when it returns `Ok`, run later, at least once.
@@ -286,8 +296,17 @@ impl Invoker {
         request: InvokeRequest,
         origin: Origin,
     ) -> Result<Running, ServiceError> {
-        let arrived_at = (self.clock)();
         let version = self.resolve(&request.scope, &request.name, request.qualifier.as_ref()).await?;
+        self.run_version(request, version, origin).await
+    }
+
+    async fn run_version(
+        self: &Arc<Self>,
+        request: InvokeRequest,
+        version: Arc<FunctionVersion>,
+        origin: Origin,
+    ) -> Result<Running, ServiceError> {
+        let arrived_at = (self.clock)();
         check_state(&version)?;
         check_tenant(&version, request.tenant_id.as_ref())?;
         if !self.provisioning.is_told() {

@@ -63,13 +63,16 @@ pub async fn invoke(
 ) -> Result<Response, ApiError> {
     let types = ["Event", "RequestResponse", "DryRun"];
     let (invocation_type, request) = request(state, context, label, body, &types).await?;
-    if let Some(response) = durable::invoke::invoke(state, context, invocation_type, &request).await? {
+    let version = state.invoker.resolve(&request.scope, &request.name, request.qualifier.as_ref()).await?;
+    if let Some(response) =
+        durable::invoke::invoke(state, context, invocation_type, &request, &version).await?
+    {
         return Ok(response);
     }
     match invocation_type {
         InvocationType::RequestResponse => {
             let (log_tail, trace_header) = (request.log_tail, request.trace_header.clone());
-            let running = state.invoker.invoke(request).await?;
+            let running = state.invoker.invoke_version(request, version).await?;
             let mut response = answer(running, log_tail).await?;
             set_trace_header(&mut response, trace_header.as_deref());
             Ok(response)

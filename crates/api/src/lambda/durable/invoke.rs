@@ -25,7 +25,7 @@ pub fn note_name(name: &str, violations: &mut Violations) {
     violations.fits(name, "durableExecutionName", &pattern::OPERATION_ID);
 }
 
-/// Serves Invoke when the function is durable. `None` when it is not.
+/// Serves Invoke of `version`, which the request means, when the function is durable. `None` when it is not.
 ///
 /// Fails with `InvalidParameterValueException` for a name given to a function that is not durable.
 pub async fn invoke(
@@ -33,15 +33,9 @@ pub async fn invoke(
     context: &Context,
     invocation_type: InvocationType,
     request: &InvokeRequest,
+    version: &FunctionVersion,
 ) -> Result<Option<Response>, ApiError> {
     let name = context.header(NAME);
-    let version = state.invoker.resolve(&request.scope, &request.name, request.qualifier.as_ref()).await;
-    let version = match version {
-        Ok(version) => version,
-        // As a call of any function fails; without a name there is nothing to say here.
-        Err(error) if name.is_some() => return Err(error.into()),
-        Err(_) => return Ok(None),
-    };
     if version.durable.is_none() {
         return match name {
             Some(_) => Err(ApiError::invalid_parameter(
@@ -50,7 +44,7 @@ pub async fn invoke(
             None => Ok(None),
         };
     }
-    Box::pin(start(state, invocation_type, request, &version, name.map(str::to_owned))).await.map(Some)
+    Box::pin(start(state, invocation_type, request, version, name.map(str::to_owned))).await.map(Some)
 }
 
 /// Refuses an operation that durable functions do not have. AWS's texts for this are not known.
