@@ -94,6 +94,10 @@ def backup(work_directory):
         client.put_function_concurrency(FunctionName="waiting", ReservedConcurrentExecutions=0)
         for number in range(WAITING):
             client.invoke(FunctionName="waiting", InvocationType="Event", Payload=json.dumps({"n": number}))
+        queue = server.client("sqs").create_queue(QueueName="orders")["QueueUrl"]
+        server.client("sqs").send_message(QueueUrl=queue, MessageBody="an order")
+        server.client("ssm").put_parameter(Name="/app/password", Value="parameter", Type="SecureString")
+        server.client("secretsmanager").create_secret(Name="app", SecretString="secret")
         file = work_directory / "lamplight.tar.gz"
         load = Load(server, function)
         with load:
@@ -137,6 +141,12 @@ def test_what_was_acknowledged_before_is_in_it(backup, new_server, work_director
     messages = [event["message"] for page in logs.get_paginator("filter_log_events").paginate(logGroupName="/aws/lambda/worker") for event in page["events"]]
     assert "said 1" in [message.strip() for message in messages]
     assert requests(server) >= backup["requests"]
+    sqs = server.client("sqs")
+    received = sqs.receive_message(QueueUrl=sqs.get_queue_url(QueueName="orders")["QueueUrl"])
+    assert [message["Body"] for message in received["Messages"]] == ["an order"]
+    parameter = server.client("ssm").get_parameter(Name="/app/password", WithDecryption=True)["Parameter"]
+    assert parameter["Value"] == "parameter"
+    assert server.client("secretsmanager").get_secret_value(SecretId="app")["SecretString"] == "secret"
 
 
 @pytest.mark.timeout(200)
