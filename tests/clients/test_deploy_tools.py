@@ -154,4 +154,10 @@ def test_cargo_lambda(run, server):
     server.client("s3").create_bucket(Bucket="rusty-packages")
     cargo(*deploy, "--s3-bucket", "rusty-packages", "rusty")
     assert json.loads(cargo(*invoke, "--data-ascii", "{}", "rusty"))["function"] == "rusty"
+    # Without a role it makes one, attaches AWS's policy, and tries to assume it.
+    cargo(*(argument for argument in deploy if argument not in ("--role", ROLE)), "rusty-own-role")
+    role = server.client().get_function_configuration(FunctionName="rusty-own-role")["Role"].rsplit("/", 1)[1]
+    attached = server.client("iam").list_attached_role_policies(RoleName=role)["AttachedPolicies"]
+    assert [policy["PolicyName"] for policy in attached] == ["AWSLambdaBasicExecutionRole"]
+    server.client().delete_function(FunctionName="rusty-own-role")
     server.client().delete_function(FunctionName="rusty")
