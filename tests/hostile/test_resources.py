@@ -134,8 +134,12 @@ def test_a_bomb_that_never_ends_is_stopped_at_its_deadline(deploy, neighbour, se
     answer = function.invoke()
     assert answer.error_type in ("Sandbox.Timedout", "Runtime.OutOfMemory"), answer.body
     after = {process.uid for process in server.tree().inits}
-    strangers = [process for process in host.processes() if process.uid in after - before and "Z" not in process.status["State"]]
-    assert len(strangers) <= 50, "hundreds of processes outlived the instance"
+
+    def few():
+        return len([process for process in host.processes() if process.uid in after - before and "Z" not in process.status["State"]]) <= 50
+
+    # Where the platform ran out of patience they are gone by now; where the memory ran out, they are being stopped.
+    host.eventually(few, "the processes of the instance are gone")
 
 
 @pytest.mark.covers("wall:temporary space")

@@ -12,14 +12,15 @@ import pytest
 
 from support import host
 from support.functions import Function, create, zip_of
-from support.server import BINARY, PLAIN_ENVIRONMENT
+from support.server import BINARY, PLAIN_ENVIRONMENT, binary_for_everybody
 
 CODE = {"app.py": "import os\ndef handler(event, context):\n    print('said', event.get('n'))\n    return os.environ.get('SECRET')\n"}
 WAITING = 25
 
 
 def lamplight(*arguments, expected=0, **options):
-    done = subprocess.run([BINARY, *map(str, arguments)], capture_output=True, text=True, timeout=100 * host.SLOWNESS, env=PLAIN_ENVIRONMENT, **options)
+    program = binary_for_everybody() if "user" in options else BINARY
+    done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, timeout=100 * host.SLOWNESS, env=PLAIN_ENVIRONMENT, **options)
     assert done.returncode == expected, f"lamplight {arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
     return done
 

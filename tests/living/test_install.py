@@ -11,13 +11,14 @@ import pytest
 
 from support import host
 from support.functions import create, node_runtime
-from support.server import BINARY, PLAIN_ENVIRONMENT
+from support.server import BINARY, PLAIN_ENVIRONMENT, binary_for_everybody
 
 UNIT = "etc/systemd/system/lamplight.service"
 
 
 def lamplight(*arguments, expected=0, **options):
-    done = subprocess.run([BINARY, *map(str, arguments)], capture_output=True, text=True, timeout=60, env=PLAIN_ENVIRONMENT, **options)
+    program = binary_for_everybody() if "user" in options else BINARY
+    done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, timeout=60, env=PLAIN_ENVIRONMENT, **options)
     assert done.returncode == expected, f"lamplight {arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout + done.stderr
 

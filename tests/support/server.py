@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import re
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -21,6 +25,15 @@ PLAIN_ENVIRONMENT = {"PATH": os.environ["PATH"], "HOME": "/root", "NO_COLOR": "1
 READY_SECONDS = 60 * host.SLOWNESS
 STOP_SECONDS = 40 * host.SLOWNESS
 READY = re.compile(rb"listening on (http://\S+)")
+
+
+@functools.cache
+def binary_for_everybody() -> str:
+    """The program where other users may run it, too: the build's own directories may be closed to them."""
+    directory = tempfile.mkdtemp(prefix="lamplight-")
+    atexit.register(shutil.rmtree, directory)
+    os.chmod(directory, 0o755)
+    return shutil.copy(BINARY, directory)
 
 
 class Server:
