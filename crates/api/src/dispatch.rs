@@ -8,7 +8,7 @@
 //! | RPC v2 CBOR | `/service/<service>/operation/<operation>` | CloudWatch, which speaks JSON 1.0 and query, too |
 //! | query | `Action=` in a form body or query string, also at a queue's URL | STS, IAM, SQS |
 //! | REST-XML | signed for `s3`, host `<bucket>.s3.<region>.localhost`, or else unknown and unsigned | S3 |
-//! | our own | `/lamplight/`, `/health` | the command line |
+//! | our own | `/lamplight/`, `/health`, `/ready`, `/metrics` | the command line, probes |
 //!
 //! Whatever is meant for a service that is not here gets that protocol's error, by name, at once.
 

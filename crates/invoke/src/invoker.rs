@@ -7,7 +7,7 @@ use crate::durable::DurableExecutions;
 use crate::metrics::{Metrics, MetricsSnapshot};
 use crate::provisioned::Provisioning;
 use crate::request::{InvokeRequest, Running};
-use crate::resolve::{check_state, check_tenant, resolve};
+use crate::resolve::{check_call, resolve};
 use crate::starts::Starts;
 use crate::workers::{InstanceCounts, Workers};
 use lamplight_model::limits::{ACCOUNT_CONCURRENCY, ASYNC_PAYLOAD_BYTES, CALLS_PER_SECOND_AND_CONCURRENCY};
@@ -204,8 +204,17 @@ impl Invoker {
     pub async fn enqueue(self: &Arc<Self>, request: InvokeRequest) -> Result<(), ServiceError> {
         check_event_size(request.payload.len())?;
         let version = self.resolve(&request.scope, &request.name, request.qualifier.as_ref()).await?;
-        check_state(&version)?;
-        check_tenant(&version, request.tenant_id.as_ref())?;
+        self.enqueue_version(request, &version).await
+    }
+
+    /// Does what `enqueue` does for the version that its caller has resolved for this request.
+    pub async fn enqueue_version(
+        self: &Arc<Self>,
+        request: InvokeRequest,
+        version: &FunctionVersion,
+    ) -> Result<(), ServiceError> {
+        check_event_size(request.payload.len())?;
+        check_call(version, &request)?;
         let now = (self.clock)();
         let (scope, name) = (request.scope.clone(), request.name.clone());
         let event = QueuedEvent {
@@ -230,8 +239,7 @@ impl Invoker {
     /// Whether `invoke` would find something to run; runs nothing. Fails as `invoke` does before it admits.
     pub async fn dry_run(&self, request: &InvokeRequest) -> Result<(), ServiceError> {
         let version = self.resolve(&request.scope, &request.name, request.qualifier.as_ref()).await?;
-        check_state(&version)?;
-        check_tenant(&version, request.tenant_id.as_ref())
+        check_call(&version, request)
     }
 
     /// Whether there is room for a call of a version now. Fails as `invoke` does when there is none.
@@ -307,8 +315,7 @@ impl Invoker {
         origin: Origin,
     ) -> Result<Running, ServiceError> {
         let arrived_at = (self.clock)();
-        check_state(&version)?;
-        check_tenant(&version, request.tenant_id.as_ref())?;
+        check_call(&version, &request)?;
         if !self.provisioning.is_told() {
             // In a box: it happens once.
             Box::pin(self.provisioning.tell()).await?;

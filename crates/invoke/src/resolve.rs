@@ -4,6 +4,7 @@
 //! passed first, so an update acknowledged before a call is always seen by it.
 
 use crate::invoker::service_error;
+use crate::request::InvokeRequest;
 use lamplight_model::function::FunctionState;
 use lamplight_model::name::function_arn;
 use lamplight_model::{
@@ -45,7 +46,7 @@ pub async fn resolve(
 /// Whether a version in this state may be invoked. An update in progress does not stand in the way.
 ///
 /// Fails with `ResourceConflictException` and AWS's text. Source: Lambda developer guide, "Lambda function states".
-pub fn check_state(version: &FunctionVersion) -> Result<(), ServiceError> {
+fn check_state(version: &FunctionVersion) -> Result<(), ServiceError> {
     let state = match version.lifecycle.state {
         FunctionState::Active | FunctionState::Inactive => return Ok(()),
         FunctionState::Pending => "Pending",
@@ -57,6 +58,12 @@ pub fn check_state(version: &FunctionVersion) -> Result<(), ServiceError> {
             "The operation cannot be performed at this time. The function is currently in the following state: {state}"
         ),
     ))
+}
+
+/// Whether the version that a request means may be called with it: `check_state` and `check_tenant`.
+pub fn check_call(version: &FunctionVersion, request: &InvokeRequest) -> Result<(), ServiceError> {
+    check_state(version)?;
+    check_tenant(version, request.tenant_id.as_ref())
 }
 
 /// Whether a call names a tenant exactly when the version keeps tenants apart.

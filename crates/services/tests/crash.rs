@@ -5,18 +5,19 @@
 //! image of a mounted file system is copied while the child is stopped, so that what was not synced is not in the copy.
 #![allow(clippy::unwrap_used)] // A helper that fails is a failed test.
 
+#[path = "common/child.rs"]
+mod child_program;
 mod common;
 #[path = "../../store/tests/common/mount.rs"]
 mod mount;
 
+use child_program::{hear_lines, hear_rest, said, say, start_child};
 use common::*;
 use lamplight_services::objects::*;
 use mount::{Mount, can_mount, make_image, stop_and_copy};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
 const CHILD_DIRECTORY: &str = "LAMPLIGHT_OBJECTS_CHILD_DIRECTORY";
 const WORKERS: usize = 4;
@@ -24,11 +25,6 @@ const KEYS: usize = 6;
 
 fn long() -> bool {
     std::env::var_os("LAMPLIGHT_LONG").is_some()
-}
-
-/// One write, so that lines of several tasks do not mix.
-fn say(line: &str) {
-    std::io::stdout().write_all(format!("\n@{line}\n").as_bytes()).unwrap();
 }
 
 /// Not a test by itself: the load, when the parent asks for it.
@@ -101,10 +97,7 @@ struct Said {
 
 impl Said {
     fn hear(&mut self, line: &str) -> bool {
-        // A line that was cut off has no end.
-        let Some(line) = line.strip_prefix('@').and_then(|line| line.strip_suffix('\n')) else {
-            return false;
-        };
+        let Some(line) = said(line) else { return false };
         match line.split(' ').collect::<Vec<_>>().as_slice() {
             ["begin", key] => self.keys.entry((*key).to_owned()).or_default().1 = true,
             ["done", key, etag] => {
@@ -117,34 +110,6 @@ impl Said {
             _ => {}
         }
         false
-    }
-}
-
-fn start_child(directory: &Path) -> (Child, BufReader<std::process::ChildStdout>) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["child", "--exact", "--nocapture"])
-        .env(CHILD_DIRECTORY, directory)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let output = BufReader::new(child.stdout.take().unwrap());
-    (child, output)
-}
-
-fn hear_lines(output: &mut impl BufRead, said: &mut Said, count: usize) {
-    let mut heard = 0;
-    while heard < count {
-        let mut line = String::new();
-        assert!(output.read_line(&mut line).unwrap() > 0, "the child ended by itself");
-        heard += usize::from(said.hear(&line));
-    }
-}
-
-fn hear_rest(output: &mut impl BufRead, said: &mut Said) {
-    let mut line = String::new();
-    while output.read_line(&mut line).unwrap() > 0 {
-        said.hear(&line);
-        line.clear();
     }
 }
 
@@ -180,10 +145,10 @@ async fn kill_loses_nothing_that_was_acknowledged() {
     let directory = tempfile::tempdir().unwrap();
     let mut said = Said::default();
     for round in 0..if long() { 30 } else { 4 } {
-        let (mut child, mut output) = start_child(directory.path());
-        hear_lines(&mut output, &mut said, 20 + round * 37 % 150);
+        let (mut child, mut output) = start_child(CHILD_DIRECTORY, directory.path());
+        hear_lines(&mut output, 20 + round * 37 % 150, |line| said.hear(line));
         child.kill().unwrap();
-        hear_rest(&mut output, &mut said);
+        hear_rest(&mut output, |line| said.hear(line));
         child.wait().unwrap();
         account(directory.path(), &mut said).await;
     }
@@ -203,11 +168,11 @@ async fn power_loss_loses_nothing_that_was_acknowledged() {
         let mut said = Said::default();
         {
             let mount = Mount::image(&image);
-            let (mut child, mut output) = start_child(&mount.path);
-            hear_lines(&mut output, &mut said, 30 + round * 61 % 200);
+            let (mut child, mut output) = start_child(CHILD_DIRECTORY, &mount.path);
+            hear_lines(&mut output, 30 + round * 61 % 200, |line| said.hear(line));
             stop_and_copy(&child, &image, &copy);
             child.kill().unwrap();
-            hear_rest(&mut output, &mut said);
+            hear_rest(&mut output, |line| said.hear(line));
             child.wait().unwrap();
         }
         let survived = Mount::image(&copy);

@@ -4,18 +4,19 @@
 //! parent cuts it off and accounts for all messages. Power loss is made as the test of the object store makes it.
 #![allow(clippy::unwrap_used)] // A helper that fails is a failed test.
 
+#[path = "common/child.rs"]
+mod child_program;
 #[path = "../../store/tests/common/mount.rs"]
 mod mount;
 
+use child_program::{hear_lines, hear_rest, said, say, start_child};
 use lamplight_model::{Scope, Timestamp};
 use lamplight_services::queues::*;
 use lamplight_store::{Clock, DataDirectory, system_clock};
 use mount::{Mount, can_mount, make_image, stop_and_copy};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 const CHILD_DIRECTORY: &str = "LAMPLIGHT_QUEUES_CHILD_DIRECTORY";
@@ -23,11 +24,6 @@ const WORKERS: usize = 4;
 
 fn long() -> bool {
     std::env::var_os("LAMPLIGHT_LONG").is_some()
-}
-
-/// One write, so that lines of several tasks do not mix.
-fn say(line: &str) {
-    std::io::stdout().write_all(format!("\n@{line}\n").as_bytes()).unwrap();
 }
 
 fn address(worker: usize) -> QueueAddress {
@@ -110,14 +106,7 @@ struct Said {
 impl Said {
     /// Whether the line acknowledges something.
     fn hear(&mut self, line: &str) -> bool {
-        // A line that was cut off has no end.
-        let Some((what, body)) = line
-            .strip_prefix('@')
-            .and_then(|line| line.strip_suffix('\n'))
-            .and_then(|line| line.split_once(' '))
-        else {
-            return false;
-        };
+        let Some((what, body)) = said(line).and_then(|line| line.split_once(' ')) else { return false };
         let set = match what {
             "sending" => &mut self.sending,
             "sent" => &mut self.sent,
@@ -131,34 +120,6 @@ impl Said {
         };
         set.insert(body.to_owned());
         matches!(what, "sent" | "deleted")
-    }
-}
-
-fn start_child(directory: &Path) -> (Child, BufReader<std::process::ChildStdout>) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["child", "--exact", "--nocapture"])
-        .env(CHILD_DIRECTORY, directory)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let output = BufReader::new(child.stdout.take().unwrap());
-    (child, output)
-}
-
-fn hear_lines(output: &mut impl BufRead, said: &mut Said, count: usize) {
-    let mut heard = 0;
-    while heard < count {
-        let mut line = String::new();
-        assert!(output.read_line(&mut line).unwrap() > 0, "the child ended by itself");
-        heard += usize::from(said.hear(&line));
-    }
-}
-
-fn hear_rest(output: &mut impl BufRead, said: &mut Said) {
-    let mut line = String::new();
-    while output.read_line(&mut line).unwrap() > 0 {
-        said.hear(&line);
-        line.clear();
     }
 }
 
@@ -207,10 +168,10 @@ async fn kill_loses_no_message_that_was_acknowledged() {
     let mut acknowledged = 0;
     for round in 0..if long() { 30 } else { 4 } {
         let mut said = Said::default();
-        let (mut child, mut output) = start_child(directory.path());
-        hear_lines(&mut output, &mut said, 20 + round * 37 % 150);
+        let (mut child, mut output) = start_child(CHILD_DIRECTORY, directory.path());
+        hear_lines(&mut output, 20 + round * 37 % 150, |line| said.hear(line));
         child.kill().unwrap();
-        hear_rest(&mut output, &mut said);
+        hear_rest(&mut output, |line| said.hear(line));
         child.wait().unwrap();
         acknowledged += said.sent.len() + said.deleted.len();
         account(directory.path(), &said).await;
@@ -231,11 +192,11 @@ async fn power_loss_loses_no_message_that_was_acknowledged() {
         let mut said = Said::default();
         {
             let mount = Mount::image(&image);
-            let (mut child, mut output) = start_child(&mount.path);
-            hear_lines(&mut output, &mut said, 30 + round * 61 % 200);
+            let (mut child, mut output) = start_child(CHILD_DIRECTORY, &mount.path);
+            hear_lines(&mut output, 30 + round * 61 % 200, |line| said.hear(line));
             stop_and_copy(&child, &image, &copy);
             child.kill().unwrap();
-            hear_rest(&mut output, &mut said);
+            hear_rest(&mut output, |line| said.hear(line));
             child.wait().unwrap();
         }
         let survived = Mount::image(&copy);

@@ -14,8 +14,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
+use lamplight_invoke::resolve::check_call;
 use lamplight_invoke::{InvokeRequest, Running};
-use lamplight_model::{ErrorCode, ServiceError, TenantId, Timestamp, VersionNumber, limits};
+use lamplight_model::{ErrorCode, FunctionVersion, ServiceError, TenantId, Timestamp, VersionNumber, limits};
 use serde::de::IgnoredAny;
 
 // Made once: a name given as text is parsed again at each use.
@@ -78,16 +79,16 @@ pub async fn invoke(
             Ok(response)
         }
         InvocationType::Event => {
-            state.invoker.enqueue(request).await?;
+            state.invoker.enqueue_version(request, &version).await?;
             Ok(reply::empty(StatusCode::ACCEPTED))
         }
-        InvocationType::DryRun => dry_run(state, request).await,
+        InvocationType::DryRun => dry_run(&request, &version),
     }
 }
 
-/// Whether a request would find something to run: 204 without a body.
-pub async fn dry_run(state: &ApiState, request: InvokeRequest) -> Result<Response, ApiError> {
-    state.invoker.dry_run(&request).await?;
+/// Whether a request may call the version it means: 204 without a body.
+pub fn dry_run(request: &InvokeRequest, version: &FunctionVersion) -> Result<Response, ApiError> {
+    check_call(version, request)?;
     Ok(reply::empty(StatusCode::NO_CONTENT))
 }
 
@@ -109,8 +110,9 @@ pub async fn invoke_async(
     check_json(&payload)?;
     let request =
         InvokeRequest::new(target.scope, target.name, target.qualifier, context.request_id, payload);
-    durable::invoke::refuse(state, &request, "InvokeAsync").await?;
-    state.invoker.enqueue(request).await?;
+    let version = state.invoker.resolve(&request.scope, &request.name, request.qualifier.as_ref()).await?;
+    durable::invoke::refuse(&version, "InvokeAsync")?;
+    state.invoker.enqueue_version(request, &version).await?;
     Ok(reply::json(StatusCode::ACCEPTED, &serde_json::json!({ "Status": StatusCode::ACCEPTED.as_u16() })))
 }
 

@@ -40,12 +40,13 @@ pub async fn invoke(
 ) -> Result<Response, ApiError> {
     let types = ["RequestResponse", "DryRun"];
     let (invocation_type, request) = invoke::request(state, context, label, body, &types).await?;
+    let version = state.invoker.resolve(&request.scope, &request.name, request.qualifier.as_ref()).await?;
     if invocation_type == InvocationType::DryRun {
-        return invoke::dry_run(state, request).await;
+        return invoke::dry_run(&request, &version);
     }
-    durable::invoke::refuse(state, &request, "InvokeWithResponseStream").await?;
+    durable::invoke::refuse(&version, "InvokeWithResponseStream")?;
     let (log_tail, trace_header) = (request.log_tail, request.trace_header.clone());
-    let running = state.invoker.invoke(request).await?;
+    let running = state.invoker.invoke_version(request, version).await?;
     // From here on the run needs nobody: a client that goes away drops the answer only.
     let mut answer = running.answer.detach();
     let stage = match answer.body.recv().await {

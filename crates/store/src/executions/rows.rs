@@ -202,13 +202,7 @@ pub(super) fn touched_after(
     row: i64,
     since: u64,
 ) -> Result<Vec<Operation>, StoreError> {
-    rows(
-        connection,
-        "failed to read the operations of a durable execution",
-        "SELECT record FROM operation WHERE execution = ? AND touched > ? ORDER BY position",
-        params![row, since as i64],
-        |row| record(row, 0),
-    )
+    of_touched(connection, "record", row, since, |row| record(row, 0))
 }
 
 pub(super) fn ids_touched_after(
@@ -216,13 +210,20 @@ pub(super) fn ids_touched_after(
     row: i64,
     since: u64,
 ) -> Result<Vec<String>, StoreError> {
-    rows(
-        connection,
-        "failed to read the operations of a durable execution",
-        "SELECT id FROM operation WHERE execution = ? AND touched > ? ORDER BY position",
-        params![row, since as i64],
-        |row| get(row, 0),
-    )
+    of_touched(connection, "id", row, since, |row| get(row, 0))
+}
+
+/// One column of the operations of an execution that changed after `since`, in their order.
+fn of_touched<T>(
+    connection: &Connection,
+    column: &str,
+    row: i64,
+    since: u64,
+    read: impl Fn(&Row<'_>) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    let sql = format!("SELECT {column} FROM operation WHERE execution = ? AND touched > ? ORDER BY position");
+    let doing = "failed to read the operations of a durable execution";
+    rows(connection, doing, &sql, params![row, since as i64], read)
 }
 
 /// Writes the record, the operations that differ from `loaded`, and when the execution is due next.

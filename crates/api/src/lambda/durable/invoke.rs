@@ -11,6 +11,7 @@ use crate::state::ApiState;
 use http::{HeaderName, HeaderValue, StatusCode};
 use lamplight_invoke::InvokeRequest;
 use lamplight_invoke::durable::{Started, check_invocable, has_succeeded};
+use lamplight_invoke::resolve::check_call;
 use lamplight_model::FunctionVersion;
 use lamplight_model::durable::ErrorObject;
 use serde_json::{Map, Value};
@@ -50,8 +51,7 @@ pub async fn invoke(
 /// Refuses an operation that durable functions do not have. AWS's texts for this are not known.
 ///
 /// Fails with `InvalidParameterValueException`.
-pub async fn refuse(state: &ApiState, request: &InvokeRequest, operation: &str) -> Result<(), ApiError> {
-    let version = state.invoker.resolve(&request.scope, &request.name, request.qualifier.as_ref()).await?;
+pub fn refuse(version: &FunctionVersion, operation: &str) -> Result<(), ApiError> {
     if version.durable.is_none() {
         return Ok(());
     }
@@ -67,7 +67,7 @@ async fn start(
 ) -> Result<Response, ApiError> {
     let synchronous = invocation_type == InvocationType::RequestResponse;
     check_invocable(request, version, synchronous)?;
-    state.invoker.dry_run(request).await?;
+    check_call(version, request)?;
     let mut response = match invocation_type {
         InvocationType::DryRun => return Ok(reply::empty(StatusCode::NO_CONTENT)),
         InvocationType::Event => {
