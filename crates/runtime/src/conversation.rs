@@ -230,14 +230,21 @@ impl Conversation {
         Ok(Self { kind: Kind::Http, logs: None, http, runtime_is_ready: false })
     }
 
-    /// Serves what extensions ask beside a conversation of frames: as [`http`](Self::http), without the events of the runtime.
+    /// Serves what extensions ask beside a conversation of frames: as [`http`](Self::http), without the events of the runtime
+    /// once that has spoken frames. A runtime that asks for its first event over HTTP instead gets all of them there: what a
+    /// wrapper script starts may be another program than our bootstrap.
     pub fn serve_extensions(
         &mut self,
         listener: TcpListener,
         surroundings: Surroundings,
     ) -> std::io::Result<()> {
-        let surroundings = Surroundings { runtime_speaks_frames: true, ..surroundings };
-        self.http = Some(HttpConversation::serve(listener, surroundings)?);
+        let http = HttpConversation::serve(listener, surroundings)?;
+        if let Kind::Frames(frames) = &self.kind
+            && frames.has_spoken()
+        {
+            http.exchange.runtime_speaks_frames();
+        }
+        self.http = Some(http);
         Ok(())
     }
 
@@ -262,10 +269,25 @@ impl Conversation {
         }
     }
 
-    /// When the interpreter said its first word (frames: `hello`; HTTP: the first connection).
+    /// When the interpreter said its first word (frames: `hello`; HTTP: the first connection, or the first request for an
+    /// event where frames were possible, too).
     pub async fn first_word(&mut self) -> Result<(), ConversationError> {
         match (&mut self.kind, &self.http) {
-            (Kind::Frames(frames), _) => frames.first_word().await,
+            (Kind::Frames(frames), None) => frames.first_word().await,
+            (Kind::Frames(frames), Some(http)) => {
+                tokio::select! {
+                    biased;
+                    word = frames.first_word() => {
+                        word?;
+                        http.exchange.runtime_speaks_frames();
+                    }
+                    asks = http.exchange.waiting() => {
+                        asks?;
+                        self.kind = Kind::Http;
+                    }
+                }
+                Ok(())
+            }
             (Kind::Http, Some(http)) => {
                 http.exchange.connected().await;
                 Ok(())
@@ -277,6 +299,10 @@ impl Conversation {
     /// Resolves when the runtime's init is over: the handler is imported and it waits for an event. Extensions may still
     /// be at theirs.
     pub async fn runtime_ready(&mut self) -> Result<(), ConversationError> {
+        if matches!(self.kind, Kind::Frames(_)) {
+            // Which may show that it does not speak frames.
+            self.first_word().await?;
+        }
         match (&mut self.kind, &self.http) {
             (Kind::Frames(frames), None) => frames.ready().await?,
             (Kind::Frames(frames), Some(http)) => {

@@ -12,7 +12,9 @@ use lamplight_runtime::{
     AboutFunction, AnswerLimits, AnswerSink, Conversation, ConversationError, Event, Reply, ShutdownReason,
     StreamLimits, Surroundings,
 };
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -263,6 +265,48 @@ async fn an_external_extension_registers_first_and_is_told_the_end() {
         got.body,
         r#"{"eventType":"SHUTDOWN","deadlineMs":1700000000000,"shutdownReason":"spindown"}"#
     );
+}
+
+/// A conversation of frames with the APIs beside it, and the other end of the frames.
+fn start_with_frames() -> (Conversation, SocketAddr, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut conversation = Conversation::frames(ours).unwrap();
+    conversation.serve_extensions(listener, Surroundings::default()).unwrap();
+    (conversation, address, theirs)
+}
+
+#[tokio::test]
+async fn another_program_than_our_bootstrap_gets_its_events_over_http() {
+    // As a wrapper script may start it: it has the descriptor of the frames and does not know of them.
+    let (mut conversation, address, _frames) = start_with_frames();
+    let early = tokio::time::timeout(std::time::Duration::from_millis(20), conversation.first_word()).await;
+    assert!(early.is_err(), "nothing was said yet");
+    let mut runtime = Client::connect(address).await;
+    runtime.send(RUNTIME_NEXT).await;
+    conversation.ready().await.unwrap();
+    for _ in 0..2 {
+        let invoked = invoke(conversation);
+        assert_eq!(runtime.read().await.status, 200);
+        assert_eq!(runtime.ask(answer()).await.status, 202);
+        runtime.send(RUNTIME_NEXT).await;
+        let (reply, idle, back) = invoked.await.unwrap();
+        assert_eq!(reply.unwrap(), Reply::Response { streamed: false });
+        idle.unwrap();
+        conversation = back;
+    }
+}
+
+#[tokio::test]
+async fn events_of_frames_cannot_be_had_over_http() {
+    let (mut conversation, address, mut frames) = start_with_frames();
+    frames.write_all(&[0, 0, 0, 2, 0x01, 1]).unwrap();
+    conversation.first_word().await.unwrap();
+    let got = Client::connect(address).await.ask(RUNTIME_NEXT.to_owned()).await;
+    assert_eq!(got.status, 403, "{got:?}");
+    frames.write_all(&[0, 0, 0, 1, 0x02]).unwrap();
+    conversation.ready().await.unwrap();
 }
 
 #[tokio::test]

@@ -206,6 +206,11 @@ impl FrameConversation {
         }
     }
 
+    /// Whether the first word was heard.
+    pub fn has_spoken(&self) -> bool {
+        self.said_hello
+    }
+
     /// See [`Conversation::ready`](crate::Conversation::ready).
     pub async fn ready(&mut self) -> Result<(), ConversationError> {
         self.first_word().await?;

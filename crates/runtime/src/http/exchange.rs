@@ -23,6 +23,8 @@ pub struct Exchange {
 #[derive(Debug, Default)]
 struct State {
     connected: bool,
+    /// The runtime speaks frames: events cannot be had over HTTP.
+    speaks_frames: bool,
     /// `next` requests that wait for an event.
     waiting: usize,
     init_failure: Option<InitFailure>,
@@ -127,6 +129,16 @@ impl Exchange {
     /// A connection was accepted.
     pub fn note_connection(&self) {
         self.change(|state| state.connected = true);
+    }
+
+    /// The runtime was heard to speak frames.
+    pub fn runtime_speaks_frames(&self) {
+        self.lock().speaks_frames = true;
+    }
+
+    /// Whether the runtime speaks frames.
+    pub fn speaks_frames(&self) -> bool {
+        self.lock().speaks_frames
     }
 
     /// Resolves after the first connection.

@@ -49,8 +49,6 @@ pub struct Surroundings {
     pub external_extensions: Vec<String>,
     /// What extensions may subscribe to; they are told that there is no such thing without.
     pub telemetry: Option<Arc<Telemetry>>,
-    /// Whether the runtime speaks frames: events cannot be had over HTTP then.
-    pub runtime_speaks_frames: bool,
 }
 
 /// One custom runtime's conversation, or that of extensions beside another runtime.

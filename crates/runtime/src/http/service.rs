@@ -47,7 +47,7 @@ pub async fn answer(
     let Some(route) = path.strip_prefix(PREFIX) else {
         return Ok(refuse(StatusCode::NOT_FOUND, "NotFound", "404 page not found"));
     };
-    if exchange.surroundings.runtime_speaks_frames {
+    if exchange.speaks_frames() {
         let message = "The events of this runtime come another way";
         return Ok(refuse(StatusCode::FORBIDDEN, "InvalidStateTransition", message));
     }
