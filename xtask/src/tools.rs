@@ -35,6 +35,9 @@ const DURABLE_NODE_PACKAGE_JSON: &str = r#"{
   "dependencies": { "@aws/durable-execution-sdk-js": "2.4.0" }
 }
 "#;
+/// The AWS Lambda Web Adapter, which runs web applications unmodified. Its releases are layers in AWS's regions; the crate is the
+/// same program.
+const WEB_ADAPTER: &str = "lambda_web_adapter@1.0.0-rc1";
 const NEXTEST_VERSION: &str = "0.9.151";
 
 /// The interpreter of the end-to-end suites.
@@ -55,6 +58,7 @@ pub fn install_all() -> Vec<String> {
         ("durable execution SDK for Node", durable_node()),
         ("Rust runtime client", rust_program("rust-runtime")),
         ("Rust SDK", rust_program("rust-sdk")),
+        ("web adapter", web_adapter()),
     ]
     .into_iter()
     .filter_map(|(name, installed)| installed.err().map(|error| format!("{name}: {error:#}")))
@@ -183,6 +187,20 @@ fn rust_program(name: &str) -> anyhow::Result<()> {
             .arg("--target-dir")
             .arg(paths::cache().join(name)),
     )
+}
+
+/// The program `lambda-adapter`, with the lock file of its release.
+fn web_adapter() -> anyhow::Result<()> {
+    let directory = paths::cache().join("web-adapter");
+    stamped(&directory, WEB_ADAPTER, || {
+        command::run(
+            Command::new("cargo")
+                .args(["install", "--locked", "--quiet", "--root"])
+                .arg(&directory)
+                .arg(WEB_ADAPTER)
+                .env_remove("CARGO_TARGET_DIR"),
+        )
+    })
 }
 
 /// Runs `install` on an empty `directory` unless it already holds what `wanted` describes.

@@ -170,6 +170,9 @@ pub struct Deploy {
     /// Durable directory of the platform and where the function sees it, e.g. notes:/mnt/notes.
     #[arg(long, value_name = "NAME:/mnt/PATH")]
     pub file_system: Vec<String>,
+    /// Layer, in order; repeat for more. Given at all, they replace those the function has.
+    #[arg(long = "layer", value_name = "NAME|NAME:VERSION|ARN")]
+    pub layers: Vec<String>,
     /// Whether instances reach the public internet.
     #[arg(long, value_name = "on|off")]
     pub egress: Option<String>,

@@ -460,7 +460,6 @@ impl StartRequest<'_> {
             },
             external_extensions,
             telemetry: Some(telemetry.clone()),
-            ..Surroundings::default()
         }
     }
 

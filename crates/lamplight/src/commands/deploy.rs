@@ -32,6 +32,8 @@ pub struct FunctionSettings {
     pub role: Option<String>,
     /// Directory of the platform and mount path.
     pub file_systems: Vec<(String, String)>,
+    /// `Layers`, ARNs of versions.
+    pub layers: Vec<String>,
     /// `Description`.
     pub description: Option<String>,
     /// Tag `lamplight:egress`.
@@ -40,7 +42,7 @@ pub struct FunctionSettings {
 
 /// Packs, creates or updates, waits until the function is usable.
 pub async fn run(global: &Global, client: &Client, flags: &Deploy) -> Result<u8, Failure> {
-    let settings = settings(flags)?;
+    let mut settings = settings(flags)?;
     let name = match &flags.name {
         Some(name) => name.clone(),
         None => package::name_for(&flags.path).unwrap_or_default(),
@@ -56,6 +58,9 @@ pub async fn run(global: &Global, client: &Client, flags: &Deploy) -> Result<u8,
         Some(runtime) => known_runtime(runtime)?,
         None => choose_runtime(client, family).await?,
     };
+    for layer in &flags.layers {
+        settings.layers.push(layer_version(client, layer).await?);
+    }
     if flags.runtime.is_none() || flags.handler.is_none() {
         output::remark(format!("using runtime {runtime}, handler {handler}"));
     }
@@ -157,6 +162,9 @@ fn request(region: &str, settings: &FunctionSettings) -> Map<String, Value> {
     if let Some(description) = &settings.description {
         put("Description", json!(description));
     }
+    if !settings.layers.is_empty() {
+        put("Layers", json!(settings.layers));
+    }
     if !settings.file_systems.is_empty() {
         let account = lamplight_model::AccountId::DEFAULT;
         let configs: Vec<Value> = settings
@@ -204,6 +212,7 @@ fn settings(flags: &Deploy) -> Result<FunctionSettings, Failure> {
         environment: (!environment.is_empty()).then_some(environment),
         role: flags.role.clone(),
         file_systems,
+        layers: Vec::new(),
         description: flags.description.clone(),
         egress,
     })
@@ -245,6 +254,39 @@ fn parse_file_system(pair: &str) -> Result<(String, String), Failure> {
                 .because("it is a directory name of letters, digits, hyphens and underscores, a colon, and a path right below /mnt")
                 .then("--file-system notes:/mnt/notes")
         })
+}
+
+/// The ARN of a layer's version: as given, or of the newest version of the layer of that name.
+async fn layer_version(client: &Client, layer: &str) -> Result<String, Failure> {
+    if layer.starts_with("arn:") {
+        return Ok(layer.to_owned());
+    }
+    let (name, version) = layer.split_once(':').unwrap_or((layer, ""));
+    let is_name =
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    if !is_name || !version.bytes().all(|byte| byte.is_ascii_digit()) || layer.ends_with(':') {
+        return Err(Failure::usage(format!("--layer {layer} is no layer"))
+            .because("it is a layer's name, its name and version, or the ARN of a version")
+            .then("--layer libraries")
+            .then("--layer libraries:3"));
+    }
+    let path = format!("/2018-10-31/layers/{name}/versions?MaxItems=50");
+    let answer = client.json(Method::GET, &path, None).await?;
+    let versions =
+        answer.get("LayerVersions").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    // The newest is the first.
+    let found =
+        versions.iter().find(|row| version.is_empty() || number(row, "Version").to_string() == version);
+    match found {
+        Some(row) => Ok(text(row, "LayerVersionArn")),
+        None if version.is_empty() => Err(Failure::usage(format!("there is no layer {name}"))
+            .then(format!(
+                "aws lambda publish-layer-version --layer-name {name} --zip-file fileb://layer.zip"
+            ))
+            .then("aws lambda list-layers")),
+        None => Err(Failure::usage(format!("the layer {name} has no version {version} among its newest 50"))
+            .then(format!("aws lambda list-layer-versions --layer-name {name}"))),
+    }
 }
 
 fn known_runtime(runtime: &str) -> Result<String, Failure> {
