@@ -3,10 +3,12 @@
 //!
 //! `cargo run -p lamplight-api --example scripted_server -- DATA_DIRECTORY [PORT]`
 
-use lamplight_api::{ApiConfig, ApiState, ServeLimits};
+use axum::body::Body;
+use lamplight_api::{ApiConfig, ApiState};
 use lamplight_invoke::lifecycle::converge_functions;
 use lamplight_invoke::workers::fake::{FakeRun, FakeWorkers};
 use lamplight_invoke::{DurableConfiguration, DurableExecutions, Invoker, InvokerConfig};
+use lamplight_listener::ServeLimits;
 use lamplight_model::{Invocation, Timestamp};
 use lamplight_services::objects::{Bounds, ObjectStore};
 use lamplight_services::queues::{self, Queues};
@@ -67,13 +69,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     );
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
     println!("listening on http://{}", listener.local_addr()?);
-    lamplight_api::serve(
-        listener,
-        lamplight_api::router(state),
-        ServeLimits::public(),
-        std::future::pending(),
-    )
-    .await;
+    let router = lamplight_api::router(state);
+    let answer = move |request: http::Request<_>, _| router.clone().answer(request.map(Body::new));
+    lamplight_listener::serve(listener, answer, ServeLimits::public(), std::future::pending()).await;
     Ok(())
 }
 

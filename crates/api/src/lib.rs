@@ -5,7 +5,7 @@
 //! `pool`, `sandbox` or `runtime`.
 //!
 //! ```text
-//! connection -> serve -> guard (Host, Origin) -> dispatch -> lambda | s3 | sqs | logs | ssm | secrets | sts | iam | lamplight
+//! connection -> listener -> guard (Host, Origin) -> dispatch -> lambda | s3 | sqs | logs | ssm | secrets | sts | iam | lamplight
 //!                                                             authorize, parse, check, do, print
 //! ```
 
@@ -19,14 +19,12 @@ pub mod lamplight;
 pub mod logs;
 pub mod s3;
 pub mod secrets;
-pub mod serve;
 pub mod sqs;
 pub mod ssm;
 pub mod state;
 pub mod sts;
 
 pub use dispatch::{FrontDoor, function_endpoint, router};
-pub use serve::{ServeLimits, serve};
 pub use state::{ApiConfig, ApiState, Clock, RuntimeRow};
 
 /// Takes secrets and sessions whose time is over off the disk, in all regions. Gives back how many.

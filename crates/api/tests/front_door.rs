@@ -7,11 +7,12 @@ mod support;
 use base64::Engine as _;
 use http::Method;
 use lamplight_invoke::workers::fake::FakeRun;
+use lamplight_listener::ServeLimits;
 use lamplight_model::{Caller, ErrorCode, OutcomeStatus, Scope, ServiceError, Timestamp};
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use support::{FrontDoor, NOON, create_request};
+use support::{FrontDoor, NOON, create_request, serve};
 use tokio::sync::Semaphore;
 
 const SIGNED: &str =
@@ -428,14 +429,9 @@ async fn shutting_down_finishes_what_is_in_flight_and_drops_what_is_idle() {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let router = lamplight_api::router(Arc::clone(&door.state));
-    let server = tokio::spawn(lamplight_api::serve(
-        listener,
-        router,
-        lamplight_api::ServeLimits::public(),
-        async move {
-            let _ = stopped.await;
-        },
-    ));
+    let server = tokio::spawn(serve(listener, router, ServeLimits::public(), async move {
+        let _ = stopped.await;
+    }));
     let mut idle = tokio::net::TcpStream::connect(address).await.unwrap();
     idle.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut answer = [0; 1024];

@@ -1,6 +1,5 @@
 //! What all protocols share: who asks and from where, bodies with bounds, errors, page tokens, the guard.
 
-pub mod body;
 pub mod error;
 pub mod guard;
 pub mod members;
@@ -11,6 +10,7 @@ pub mod signature;
 pub mod xml;
 
 pub use error::ApiError;
+pub use lamplight_listener::body;
 pub use members::Members;
 pub use request::Context;
 

@@ -12,15 +12,13 @@ use crate::lambda::validation::Violations;
 use crate::state::ApiState;
 use bytes::Bytes;
 use http::StatusCode;
+use lamplight_model::Qualifier;
+use lamplight_model::function_url::{Cors, FunctionUrl, KIND};
 use lamplight_model::name::function_arn;
-use lamplight_model::{Qualifier, Timestamp};
 use rand::RngExt as _;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::net::IpAddr;
 
-/// Kind of the stored documents.
-pub const KIND: &str = "function/url";
 /// Characters of an id: lower-case letters and digits. 32 of them are 165 bits.
 const ID_CHARACTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 /// Length of an id.
@@ -29,47 +27,6 @@ const ID_LENGTH: usize = 32;
 const MOST_ITEMS: i64 = 50;
 /// 404 where the function is asked for before its URL.
 const NO_FUNCTION: &str = "Function does not exist";
-
-/// What is stored about one URL.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FunctionUrl {
-    /// First label of the host name.
-    pub id: String,
-    /// `AuthType`: `NONE` or `AWS_IAM`.
-    pub auth_type: String,
-    /// `InvokeMode`; absent when it was never given, which means `BUFFERED`.
-    pub invoke_mode: Option<String>,
-    /// `Cors`; absent when it was never given.
-    pub cors: Option<Cors>,
-    /// `CreationTime`.
-    pub created_at: Timestamp,
-    /// `LastModifiedTime`.
-    pub modified_at: Timestamp,
-}
-
-/// `Cors`, with the members that were given.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Cors {
-    /// Whether cookies may be sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub allow_credentials: Option<bool>,
-    /// Request headers of preflights.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub allow_headers: Option<Vec<String>>,
-    /// Methods; `*` is all.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub allow_methods: Option<Vec<String>>,
-    /// Origins; `*` is all.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub allow_origins: Option<Vec<String>>,
-    /// Response headers a page may read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub expose_headers: Option<Vec<String>>,
-    /// How long a preflight holds, seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_age: Option<i64>,
-}
 
 /// What a request gave.
 struct Given {

@@ -3,6 +3,7 @@
 // Each test program uses a part of it.
 #![allow(dead_code)]
 
+use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -10,9 +11,10 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use lamplight_api::{ApiConfig, ApiState, ServeLimits};
+use lamplight_api::{ApiConfig, ApiState};
 use lamplight_invoke::workers::fake::{FakeRun, FakeWorkers};
 use lamplight_invoke::{DurableConfiguration, DurableExecutions, Invoker, InvokerConfig, converge_functions};
+use lamplight_listener::ServeLimits;
 use lamplight_model::{Caller, Invocation, Timestamp};
 use lamplight_services::objects::{Bounds, ObjectStore};
 use lamplight_services::queues::{self, Queues};
@@ -26,6 +28,17 @@ use tokio_util::sync::CancellationToken;
 
 /// Noon of 2026-01-31, where the tests' clock begins.
 pub const NOON: i64 = 1_769_860_800_000;
+
+/// Serves a front door on a listener.
+pub async fn serve(
+    listener: tokio::net::TcpListener,
+    router: lamplight_api::FrontDoor,
+    limits: ServeLimits,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    let answer = move |request: Request<Incoming>, _| router.clone().answer(request.map(Body::new));
+    lamplight_listener::serve(listener, answer, limits, shutdown).await;
+}
 
 /// The server and a client of it.
 pub struct FrontDoor {
@@ -141,7 +154,7 @@ impl FrontDoor {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = lamplight_api::function_endpoint(Arc::clone(&state), caller);
-        tokio::spawn(lamplight_api::serve(listener, router, ServeLimits::public(), std::future::pending()));
+        tokio::spawn(serve(listener, router, ServeLimits::public(), std::future::pending()));
         let client = Client::builder(TokioExecutor::new()).build_http();
         Self { state, opened, workers, address, now, trouble, client, _directory: directory }
     }
@@ -152,7 +165,7 @@ impl FrontDoor {
         let address = listener.local_addr().unwrap();
         let endpoint = lamplight_api::function_endpoint(Arc::clone(&self.state), caller);
         let limits = ServeLimits::instance();
-        tokio::spawn(lamplight_api::serve(listener, endpoint, limits, std::future::pending()));
+        tokio::spawn(serve(listener, endpoint, limits, std::future::pending()));
         Self { address, ..self }
     }
 

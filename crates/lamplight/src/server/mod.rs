@@ -8,6 +8,7 @@
 mod byte_code;
 mod daemon;
 mod data_directory;
+mod doors;
 mod housekeeping;
 mod notify;
 mod otel;

@@ -1,15 +1,19 @@
 //! Puts the parts together: store, sandboxes, pool, funnel, front door. No rule of the product is here.
 
+use super::doors::Doors;
 use super::housekeeping;
 use super::otel::{ExportedLogs, Exporter, Exporting};
 use super::runtimes::RuntimeTable;
 use crate::config::Config;
 use crate::failure::Failure;
-use lamplight_api::{ApiConfig, ApiState, ServeLimits};
+use axum::body::Body;
+use lamplight_api::{ApiConfig, ApiState};
+use lamplight_gateway::{Gateway, GatewayConfig, GatewayParts};
 use lamplight_invoke::{
     AdmissionLimits, DurableConfiguration, DurableExecutions, Invoker, InvokerConfig, NodeWorkers,
     converge_functions,
 };
+use lamplight_listener::ServeLimits;
 use lamplight_model::{Live, PriceBook};
 use lamplight_pool::{PlatformEndpoint, Pool, PoolConfig, StreamLimits};
 use lamplight_sandbox::linux::{DaemonSockets, LinuxBackend, Readiness};
@@ -143,6 +147,12 @@ pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> 
         Arc::clone(&clock),
     );
     let _ = api.set(Arc::downgrade(&state));
+    let gateway = Gateway::new(GatewayParts {
+        store: Arc::clone(&opened.store),
+        invoker: Arc::clone(&invoker),
+        config: GatewayConfig { hosts: Arc::clone(&live.hosts) },
+        clock: Arc::clone(&clock),
+    });
     let listener = tokio::net::TcpListener::from_std(listener)
         .map_err(|error| Failure::usage("failed to listen").because(error))?;
     let stop = CancellationToken::new();
@@ -176,8 +186,10 @@ pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> 
     tokio::spawn(housekeeping::forget_expired(Arc::clone(&state), stop.clone()));
     let closing = stop.clone();
     let limits = ServeLimits { grace: Duration::from_secs(config.drain_seconds), ..ServeLimits::public() };
+    let doors = Doors { gateway, api: lamplight_api::router(state) };
     let front_door = tokio::spawn(async move {
-        lamplight_api::serve(listener, lamplight_api::router(state), limits, closing.cancelled_owned()).await;
+        let answer = move |request, peer| doors.clone().answer(request, peer);
+        lamplight_listener::serve(listener, answer, limits, closing.cancelled_owned()).await;
     });
     Ok(Server { opened, pool, invoker, queues, durable, front_door, live, exporting, stop })
 }
@@ -228,9 +240,11 @@ fn platform_endpoint(api: Arc<OnceLock<Weak<ApiState>>>) -> PlatformEndpoint {
             let Some(state) = state else { return };
             match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => {
-                    let router = lamplight_api::function_endpoint(state, caller);
-                    lamplight_api::serve(listener, router, ServeLimits::instance(), std::future::pending())
-                        .await;
+                    let door = lamplight_api::function_endpoint(state, caller);
+                    let answer =
+                        move |request: http::Request<_>, _| door.clone().answer(request.map(Body::new));
+                    let (limits, forever) = (ServeLimits::instance(), std::future::pending());
+                    lamplight_listener::serve(listener, answer, limits, forever).await;
                 }
                 Err(error) => tracing::warn!(%error, "failed to serve the platform's API to an instance"),
             }

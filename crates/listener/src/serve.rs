@@ -1,11 +1,13 @@
-//! Accepts connections and hands their requests to a front door.
+//! Accepts connections and hands their requests to a service.
 //!
 //! Own loop instead of `axum::serve`: connections are counted and bounded, a client that sends half a head is
 //! given up, and when a listener goes away its connections go with it (an accepted connection pins the network
 //! namespace of the instance it came from).
 
-use crate::dispatch::FrontDoor;
-use axum::body::Body;
+use crate::Peer;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -47,15 +49,21 @@ const HEAD_BYTES: usize = 64 * 1024;
 /// Pause after the kernel refused a connection for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until `shutdown` resolves, then lets requests in flight finish within the grace.
+/// Serves until `shutdown` resolves, then lets requests in flight finish within the grace. `answer` is called for each
+/// request and cloned for each connection.
 ///
 /// Dropping the future closes the listener and every connection at once.
-pub async fn serve(
+pub async fn serve<Answer, Answered, Sent>(
     listener: TcpListener,
-    door: FrontDoor,
+    answer: Answer,
     limits: ServeLimits,
     shutdown: impl Future<Output = ()> + Send,
-) {
+) where
+    Answer: Fn(Request<Incoming>, Peer) -> Answered + Clone + Send + 'static,
+    Answered: Future<Output = Response<Sent>> + Send + 'static,
+    Sent: Body<Data = Bytes> + Send + 'static,
+    Sent::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let permits = Arc::new(Semaphore::new(limits.connections));
     let stop = CancellationToken::new();
     let mut connections = JoinSet::new();
@@ -66,9 +74,9 @@ pub async fn serve(
             () = &mut shutdown => break,
         };
         let Ok(permit) = permit else { break };
-        let stream = tokio::select! {
+        let (stream, remote) = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok((stream, remote)) => (stream, remote),
                 Err(error) => {
                     tracing::warn!(%error, "failed to accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -81,10 +89,18 @@ pub async fn serve(
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "failed to set TCP_NODELAY");
         }
-        let door = door.clone();
-        let service = service_fn(move |request: http::Request<Incoming>| {
-            let door = door.clone();
-            async move { Ok::<_, Infallible>(door.answer(request.map(Body::new)).await) }
+        let local = match stream.local_addr() {
+            Ok(local) => local,
+            Err(error) => {
+                tracing::debug!(%error, "a connection was gone before it was served");
+                continue;
+            }
+        };
+        let peer = Peer { remote, local, tls_version: None };
+        let answer = answer.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let answered = answer(request, peer);
+            async move { Ok::<_, Infallible>(answered.await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())

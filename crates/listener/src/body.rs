@@ -1,7 +1,7 @@
 //! Request bodies, read whole and never beyond a bound.
 
-use axum::body::Body;
 use bytes::{Bytes, BytesMut};
+use http_body::Body;
 use http_body_util::BodyExt as _;
 use std::time::Duration;
 
@@ -35,8 +35,8 @@ pub enum BodyError {
 /// Reads a body of at most `limit` bytes.
 ///
 /// A longer one is read on and thrown away up to a bound, so that the client gets to read the refusal.
-pub async fn read(mut body: Body, limit: usize) -> Result<Bytes, BodyError> {
-    let announced = usize::try_from(http_body::Body::size_hint(&body).lower()).unwrap_or(usize::MAX);
+pub async fn read(mut body: impl Body<Data = Bytes> + Unpin, limit: usize) -> Result<Bytes, BodyError> {
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > limit {
         discard(body).await;
         return Err(BodyError::TooLarge { bytes: announced });
@@ -75,7 +75,7 @@ pub async fn read(mut body: Body, limit: usize) -> Result<Bytes, BodyError> {
 }
 
 /// Reads on and throws away, within bounds, so that a client that is still sending gets to read a refusal.
-pub async fn discard(mut body: Body) {
+pub async fn discard(mut body: impl Body<Data = Bytes> + Unpin) {
     let reading = async {
         let mut discarded = 0;
         while let Some(Ok(frame)) = body.frame().await {
@@ -92,27 +92,53 @@ pub async fn discard(mut body: Body) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::stream;
+    use http_body::{Frame, SizeHint};
+    use http_body_util::{Full, StreamBody};
     use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
 
-    fn pieces(pieces: &[&'static [u8]]) -> Body {
-        let pieces: Vec<Result<Bytes, Infallible>> =
-            pieces.iter().map(|piece| Ok(Bytes::from_static(piece))).collect();
-        Body::from_stream(stream::iter(pieces))
+    /// A body whose length nobody announced.
+    fn pieces(pieces: &[&'static [u8]]) -> impl Body<Data = Bytes, Error = Infallible> + Unpin {
+        let frames: Vec<Result<Frame<Bytes>, Infallible>> =
+            pieces.iter().map(|piece| Ok(Frame::data(Bytes::from_static(piece)))).collect();
+        StreamBody::new(futures_util::stream::iter(frames))
+    }
+
+    fn announced(text: &'static str) -> Full<Bytes> {
+        Full::new(Bytes::from_static(text.as_bytes()))
+    }
+
+    /// A body that never comes.
+    struct Silent;
+
+    impl Body for Silent {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Pending
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            SizeHint::default()
+        }
     }
 
     #[tokio::test]
     async fn whole_bodies_up_to_the_bound() {
         assert_eq!(read(pieces(&[b"ab", b"cd", b"e"]), 5).await, Ok(Bytes::from_static(b"abcde")));
         assert_eq!(read(pieces(&[]), 5).await, Ok(Bytes::new()));
-        assert_eq!(read(Body::from("abcde"), 5).await, Ok(Bytes::from_static(b"abcde")));
+        assert_eq!(read(announced("abcde"), 5).await, Ok(Bytes::from_static(b"abcde")));
         assert_eq!(read(pieces(&[b"abc", b"def"]), 5).await, Err(BodyError::TooLarge { bytes: 6 }));
-        assert_eq!(read(Body::from("abcdefgh"), 5).await, Err(BodyError::TooLarge { bytes: 8 }));
+        assert_eq!(read(announced("abcdefgh"), 5).await, Err(BodyError::TooLarge { bytes: 8 }));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_never_comes_is_given_up() {
-        let body = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
-        assert_eq!(read(body, 5).await, Err(BodyError::Slow));
+        assert_eq!(read(Silent, 5).await, Err(BodyError::Slow));
     }
 }

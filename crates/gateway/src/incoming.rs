@@ -1,0 +1,89 @@
+//! A request as events are made of it: everything a function is told, read and bounded.
+
+use crate::Request;
+use crate::address::Address;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Version};
+use lamplight_listener::Peer;
+use lamplight_listener::body::{self, BodyError};
+use lamplight_model::{RequestId, Timestamp};
+use std::net::IpAddr;
+
+/// One request, whole.
+#[derive(Debug, Clone)]
+pub struct Incoming {
+    /// Method.
+    pub method: Method,
+    /// Path beneath what was addressed, percent-encoded as it came.
+    pub raw_path: String,
+    /// Query string as it came, without the question mark; empty when there is none.
+    pub raw_query: String,
+    /// Headers; values of one name in the order they came.
+    pub headers: HeaderMap,
+    /// Body.
+    pub body: Bytes,
+    /// Address of whoever sent it.
+    pub source: IpAddr,
+    /// `HTTP/1.1` and the like.
+    pub protocol: &'static str,
+    /// `TLSv1.3` and the like; `None` when it came in the clear.
+    pub tls_version: Option<&'static str>,
+    /// Port it came to.
+    pub port: u16,
+    /// Host name it was sent to, without port, lower-case.
+    pub domain_name: String,
+    /// Its id; also the invocation's.
+    pub request_id: RequestId,
+    /// When it came.
+    pub time: Timestamp,
+}
+
+impl Incoming {
+    /// Reads a request whose body has at most `limit_bytes`. Fails as `body::read` does.
+    pub async fn read(
+        request: Request,
+        address: &Address,
+        peer: Peer,
+        limit_bytes: usize,
+        request_id: RequestId,
+        time: Timestamp,
+    ) -> Result<Self, BodyError> {
+        let (head, body) = request.into_parts();
+        let body = body::read(body, limit_bytes).await?;
+        Ok(Self {
+            method: head.method,
+            raw_path: address.path.clone(),
+            raw_query: head.uri.query().unwrap_or_default().to_owned(),
+            headers: head.headers,
+            body,
+            source: peer.remote.ip().to_canonical(),
+            protocol: protocol(head.version),
+            tls_version: peer.tls_version,
+            port: peer.local.port(),
+            domain_name: address.domain_name.clone(),
+            request_id,
+            time,
+        })
+    }
+
+    /// `https` or `http`.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls_version.is_some() { "https" } else { "http" }
+    }
+
+    /// The first label of the domain name.
+    pub fn domain_prefix(&self) -> &str {
+        self.domain_name.split('.').next().unwrap_or_default()
+    }
+}
+
+/// The protocol as AWS prints it.
+pub(crate) fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "HTTP/0.9",
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        Version::HTTP_3 => "HTTP/3.0",
+        _ => "HTTP/1.1",
+    }
+}

@@ -1,0 +1,25 @@
+//! The public HTTP door: function URLs and APIs, from a request to an event and from a result to a response.
+//!
+//! Called by the wiring for every request that `Gateway::claims`. Hands events to `invoke`; reads from `store` what `api`
+//! wrote there; never sees `api`, `pool`, `sandbox` or `runtime`.
+//!
+//! ```text
+//! request -> address (Host or path form) -> function URL | API
+//!            find, authorize, CORS, event -> Invoker -> answer inferred, checked
+//! ```
+
+pub mod address;
+pub mod incoming;
+mod reply;
+pub mod state;
+
+pub use address::{Address, Addressed};
+pub use incoming::Incoming;
+pub use state::{Gateway, GatewayConfig, GatewayParts};
+
+/// The body of a response.
+pub type Body = axum::body::Body;
+/// A request as the listener hands it on.
+pub type Request = http::Request<Body>;
+/// What the gateway answers with.
+pub type Response = http::Response<Body>;
