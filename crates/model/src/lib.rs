@@ -18,6 +18,7 @@ pub mod managed_runtime;
 pub mod name;
 pub mod policy;
 pub mod rate;
+pub mod rest_api;
 pub mod scope;
 pub mod statistics;
 pub mod tenant;
