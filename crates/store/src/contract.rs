@@ -1,5 +1,6 @@
 //! The seam: what any storage engine must do. `contract.rs` in `tests/` proves it for each engine.
 
+use crate::events::{EventQuery, EventRecord, EventStory, Redrive, Settlement};
 use async_trait::async_trait;
 use bytes::Bytes;
 use lamplight_model::function::FunctionMarks;
@@ -288,8 +289,18 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Vec<ClaimedEvent>, StoreError>;
     /// Extends a claim. `false` when it was lost.
     async fn extend(&self, request_id: RequestId, claim: u64, until: Timestamp) -> Result<bool, StoreError>;
-    /// Ends a claim. `false` when it was lost to another owner; then nothing changed.
-    async fn release(&self, request_id: RequestId, claim: u64, release: Release) -> Result<bool, StoreError>;
+    /// Ends a claim, writes down what the attempt was, and appends the event that follows from it: all in one transaction.
+    /// `false` when the claim was lost to another owner; then nothing changed.
+    async fn settle(
+        &self,
+        request_id: RequestId,
+        claim: u64,
+        settlement: Settlement,
+    ) -> Result<bool, StoreError>;
+    /// Ends a claim without a word about the attempt.
+    async fn release(&self, request_id: RequestId, claim: u64, release: Release) -> Result<bool, StoreError> {
+        self.settle(request_id, claim, release.into()).await
+    }
     /// As `release`, and in the same transaction appends `follow_up`: both happen or neither.
     async fn release_with(
         &self,
@@ -297,7 +308,25 @@ pub trait Store: Send + Sync + 'static {
         claim: u64,
         release: Release,
         follow_up: QueuedEvent,
-    ) -> Result<bool, StoreError>;
+    ) -> Result<bool, StoreError> {
+        let settlement = Settlement { follow_up: Some(follow_up), ..release.into() };
+        self.settle(request_id, claim, settlement).await
+    }
+    /// Where an event is and what happened to it. What is unknown, or done so long ago that only the ledger tells, is empty.
+    async fn event_story(&self, scope: &Scope, request_id: RequestId) -> Result<EventStory, StoreError>;
+    /// Events that wait, run or were given up, newest first, those before the place `before`.
+    async fn events(
+        &self,
+        scope: &Scope,
+        query: EventQuery,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<EventRecord>, StoreError>;
+    /// Gives dead letters back to the queue of their function, each for itself, in one transaction and in the order given: as
+    /// new events that keep their request id, their place in the list and their story.
+    async fn redrive(&self, scope: &Scope, request_ids: Vec<RequestId>) -> Result<Vec<Redrive>, StoreError>;
+    /// Forgets dead letters and steps of stories from before `before`, a bounded number. Gives back how many letters went.
+    async fn forget_dead_letters(&self, before: Timestamp) -> Result<u64, StoreError>;
     /// When the next event is due, to sleep until then: an unclaimed one, or a claimed one whose lease ends.
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
     /// Dead letters of one function, newest first. The newest `DEAD_LETTERS_KEPT` of a function are kept.
@@ -309,6 +338,8 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Vec<DeadLetter>, StoreError>;
     /// The counts of one function, over all functions that ever had this name.
     async fn event_counts(&self, scope: &Scope, function: &FunctionName) -> Result<EventCounts, StoreError>;
+    /// The counts of all functions of a scope that ever had events, by name.
+    async fn all_event_counts(&self, scope: &Scope) -> Result<Vec<(FunctionName, EventCounts)>, StoreError>;
     /// A receiver that is woken after every committed change of functions or queue.
     fn watch(&self) -> tokio::sync::watch::Receiver<u64>;
     /// Digests that something refers to: a version by its code or its layers, a document by its member `CodeDigest`. Everything

@@ -8,6 +8,7 @@
 pub mod code;
 pub mod contract;
 mod database;
+pub mod events;
 pub mod executions;
 mod failure;
 pub mod function_documents;
@@ -26,6 +27,10 @@ pub use contract::{
     StoreError,
 };
 pub use database::{DataDirectory, Database};
+pub use events::{
+    AttemptNote, EventQuery, EventRecord, EventState, EventStep, EventStory, Redrive, Settlement, StepKind,
+    Told, WantedState,
+};
 pub use executions::{ExecutionKey, Executions};
 pub use ledger::{Ledger, Run, RunQuery, UsageQuery, UsageRow};
 pub use logs::{LogEvent, LogGroupInfo, LogGroupSettings, LogQuery, LogStreamInfo, Logs};

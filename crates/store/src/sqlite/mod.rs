@@ -12,9 +12,11 @@ mod queue;
 pub(crate) mod readers;
 mod record;
 pub(crate) mod schema;
+mod story;
 pub(crate) mod writer;
 
 use crate::contract::*;
+use crate::events::{EventQuery, EventRecord, EventStory, Redrive, Settlement};
 use crate::lock::DataDirectoryLock;
 use crate::open::Clock;
 use crate::sealed_documents;
@@ -346,33 +348,48 @@ impl Store for SqliteStore {
         self.writer.write(move |connection| queue::extend(connection, request_id, claim, until), |_| {}).await
     }
 
-    async fn release(&self, request_id: RequestId, claim: u64, release: Release) -> Result<bool, StoreError> {
-        let now = (self.clock)();
-        self.writer
-            .write(move |connection| queue::release(connection, request_id, claim, &release, now), |_| {})
-            .await
-    }
-
-    async fn release_with(
+    async fn settle(
         &self,
         request_id: RequestId,
         claim: u64,
-        release: Release,
-        follow_up: QueuedEvent,
+        settlement: Settlement,
     ) -> Result<bool, StoreError> {
         let now = (self.clock)();
         self.writer
+            .write(move |connection| queue::settle(connection, request_id, claim, &settlement, now), |_| {})
+            .await
+    }
+
+    async fn event_story(&self, scope: &Scope, request_id: RequestId) -> Result<EventStory, StoreError> {
+        let scope = scope.clone();
+        self.readers.read(move |connection| story::story(connection, &scope, request_id)).await
+    }
+
+    async fn events(
+        &self,
+        scope: &Scope,
+        query: EventQuery,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<EventRecord>, StoreError> {
+        let scope = scope.clone();
+        self.readers.read(move |connection| story::events(connection, &scope, &query, before, limit)).await
+    }
+
+    async fn redrive(&self, scope: &Scope, request_ids: Vec<RequestId>) -> Result<Vec<Redrive>, StoreError> {
+        let (scope, now) = (scope.clone(), (self.clock)());
+        self.writer
             .write(
                 move |connection| {
-                    let held = queue::release(connection, request_id, claim, &release, now)?;
-                    if held {
-                        queue::enqueue(connection, &follow_up)?;
-                    }
-                    Ok(held)
+                    request_ids.iter().map(|id| story::redrive(connection, &scope, *id, now)).collect()
                 },
                 |_| {},
             )
             .await
+    }
+
+    async fn forget_dead_letters(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.writer.write(move |connection| story::forget(connection, before), |_| {}).await
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
@@ -392,6 +409,11 @@ impl Store for SqliteStore {
     async fn event_counts(&self, scope: &Scope, function: &FunctionName) -> Result<EventCounts, StoreError> {
         let (scope, function) = (scope.clone(), function.clone());
         self.readers.read(move |connection| queue::counts(connection, &scope, &function)).await
+    }
+
+    async fn all_event_counts(&self, scope: &Scope) -> Result<Vec<(FunctionName, EventCounts)>, StoreError> {
+        let scope = scope.clone();
+        self.readers.read(move |connection| story::all_counts(connection, &scope)).await
     }
 
     fn watch(&self) -> watch::Receiver<u64> {

@@ -10,6 +10,8 @@
 //! functions, not at events, and a million events of one do not slow the others.
 
 use crate::contract::{ClaimedEvent, DeadLetter, EventCounts, QueuedEvent, Release, StoreError};
+use crate::events::Settlement;
+use crate::sqlite::story;
 use lamplight_model::{AccountId, FunctionName, Qualifier, Region, RequestId, Scope, TenantId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::VecDeque;
@@ -24,11 +26,11 @@ const CLOSED_PER_CLAIM: i64 = 1_000;
 /// Functions one claim looks at.
 const QUEUES_PER_CLAIM: i64 = 1_000;
 
-fn failed(doing: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError {
+pub(super) fn failed(doing: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError {
     move |error| StoreError::sqlite(doing, error)
 }
 
-fn run(
+pub(super) fn run(
     connection: &Connection,
     doing: &'static str,
     sql: &str,
@@ -179,8 +181,8 @@ fn claim_of_queue(
         run(
             connection,
             doing,
-            "UPDATE event SET due = ?, claim = claim + 1, claimed = 1, owner = ? WHERE id = ?",
-            params![until.0, owner, id],
+            "UPDATE event SET due = ?, claim = claim + 1, claimed = 1, claimed_at = ?, owner = ? WHERE id = ?",
+            params![until.0, now.0, owner, id],
         )?;
     }
     run(
@@ -212,17 +214,18 @@ pub(super) fn extend(
     Ok(true)
 }
 
-pub(super) fn release(
+pub(super) fn settle(
     connection: &Connection,
     request_id: RequestId,
     claim: u64,
-    release: &Release,
+    settlement: &Settlement,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
     let doing = "failed to settle an event";
     let Some((event, queue)) = held(connection, request_id, claim)? else { return Ok(false) };
-    match release {
+    match &settlement.release {
         Release::Done => {
+            story::note_done(connection, event, now)?;
             run(connection, doing, "DELETE FROM event_payload WHERE event = ?", params![event])?;
             run(connection, doing, "DELETE FROM event WHERE id = ?", params![event])?;
             run(
@@ -233,6 +236,9 @@ pub(super) fn release(
             )?;
         }
         Release::Retry { not_before, counted } => {
+            if let Some(attempt) = &settlement.attempt {
+                story::note_attempt(connection, queue, request_id, attempt, *counted, now)?;
+            }
             run(
                 connection,
                 doing,
@@ -243,9 +249,21 @@ pub(super) fn release(
         }
         Release::DeadLetter { condition, error } => {
             bury(connection, event, queue, condition, error, now)?;
+            story::note_end(
+                connection,
+                queue,
+                request_id,
+                condition,
+                error,
+                settlement.attempt.as_ref(),
+                now,
+            )?;
         }
     }
     refresh_due(connection, queue)?;
+    if let Some(follow_up) = &settlement.follow_up {
+        enqueue(connection, follow_up)?;
+    }
     Ok(true)
 }
 
@@ -266,7 +284,7 @@ fn held(
         .map_err(failed("failed to look for a claim"))
 }
 
-fn refresh_due(connection: &Connection, queue: i64) -> Result<(), StoreError> {
+pub(super) fn refresh_due(connection: &Connection, queue: i64) -> Result<(), StoreError> {
     run(
         connection,
         "failed to note when a queue is due",
@@ -291,7 +309,7 @@ fn bury(
         doing,
         "INSERT INTO dead_letter
          SELECT event.id, queue, scope, function, request_id, attempts, not_before, accepted_at, qualifier,
-                client_context, trace_header, ?, ?, ?, tenant_id
+                client_context, trace_header, ?, ?, ?, tenant_id, claim
          FROM event JOIN event_queue ON event_queue.id = event.queue WHERE event.id = ?",
         params![condition, error, now.0, event],
     )?;
@@ -348,20 +366,23 @@ pub(super) fn close(
 /// running when its function went may still settle its event.
 fn bury_closed(connection: &Connection, now: Timestamp) -> Result<(), StoreError> {
     let doing = "failed to look for events of deleted functions";
-    let found: Vec<(i64, i64)> = {
+    let found: Vec<(i64, i64, RequestId)> = {
         let mut statement = connection
             .prepare_cached(
-                "SELECT event.id, event.queue FROM event_queue JOIN event ON event.queue = event_queue.id
+                "SELECT event.id, event.queue, event.request_id FROM event_queue JOIN event ON event.queue = event_queue.id
                  WHERE closed = 1 AND next_due IS NOT NULL AND (claimed = 0 OR due <= ?) LIMIT ?",
             )
             .map_err(failed(doing))?;
         let rows = statement
-            .query_map(params![now.0, CLOSED_PER_CLAIM], |row| Ok((row.get(0)?, row.get(1)?)))
+            .query_map(params![now.0, CLOSED_PER_CLAIM], |row| {
+                Ok((row.get(0)?, row.get(1)?, RequestId(uuid::Uuid::from_bytes(row.get(2)?))))
+            })
             .map_err(failed(doing))?;
         rows.collect::<Result<_, _>>().map_err(failed(doing))?
     };
-    for (event, queue) in found {
+    for (event, queue, request_id) in found {
         bury(connection, event, queue, "FunctionDeleted", "", now)?;
+        story::note_end(connection, queue, request_id, "FunctionDeleted", "", None, now)?;
         refresh_due(connection, queue)?;
     }
     Ok(())
@@ -430,7 +451,7 @@ pub(super) fn dead_letters(
 }
 
 /// Columns 0 to 8 in the order of the statements above.
-fn event(row: &Row<'_>, scope: Scope, function: FunctionName) -> Result<QueuedEvent, StoreError> {
+pub(super) fn event(row: &Row<'_>, scope: Scope, function: FunctionName) -> Result<QueuedEvent, StoreError> {
     let qualifier: Option<String> = get(row, 4)?;
     let qualifier = match qualifier {
         None => None,
@@ -462,16 +483,16 @@ fn event(row: &Row<'_>, scope: Scope, function: FunctionName) -> Result<QueuedEv
     })
 }
 
-fn get<T: rusqlite::types::FromSql>(row: &Row<'_>, column: usize) -> Result<T, StoreError> {
+pub(super) fn get<T: rusqlite::types::FromSql>(row: &Row<'_>, column: usize) -> Result<T, StoreError> {
     row.get(column).map_err(failed("failed to read an event"))
 }
 
-fn name(row: &Row<'_>, column: usize) -> Result<FunctionName, StoreError> {
+pub(super) fn name(row: &Row<'_>, column: usize) -> Result<FunctionName, StoreError> {
     let text: String = get(row, column)?;
     FunctionName::parse(&text).ok_or_else(|| StoreError::failed("failed to decode a function name", text))
 }
 
-fn scope(row: &Row<'_>, column: usize) -> Result<Scope, StoreError> {
+pub(super) fn scope(row: &Row<'_>, column: usize) -> Result<Scope, StoreError> {
     let text: String = get(row, column)?;
     let mut parts = text.split('/').skip(1);
     let scope = parts.next().and_then(AccountId::parse).zip(parts.next().and_then(Region::parse));
