@@ -3,6 +3,7 @@
 //! | protocol | told by | services |
 //! |---|---|---|
 //! | REST-JSON | path with a date | Lambda |
+//! | REST-JSON | `/v2/` | HTTP APIs of API Gateway |
 //! | JSON 1.1 | `X-Amz-Target` | CloudWatch Logs, Systems Manager (parameters), Secrets Manager |
 //! | JSON 1.0 | `X-Amz-Target` | SQS |
 //! | RPC v2 CBOR | `/service/<service>/operation/<operation>` | CloudWatch, which speaks JSON 1.0 and query, too |
@@ -14,7 +15,7 @@
 
 use crate::http::{ApiError, Context, Response, body, guard, reply};
 use crate::state::ApiState;
-use crate::{cloudwatch, iam, lambda, lamplight, logs, s3, secrets, sqs, ssm, sts};
+use crate::{apigatewayv2, cloudwatch, iam, lambda, lamplight, logs, s3, secrets, sqs, ssm, sts};
 use ::http::{HeaderValue, Method, Request, StatusCode, header};
 use axum::body::Body;
 use lamplight_model::{Caller, RequestId};
@@ -80,6 +81,9 @@ async fn route(state: &ApiState, context: &Context, body: Body) -> Response {
     }
     if let Some(found) = lambda::operations::find(&context.method, &context.path, &context.query) {
         return lambda::handle(state, context, found, body).await;
+    }
+    if apigatewayv2::is_ours(&context.path) {
+        return apigatewayv2::handle(state, context, body).await;
     }
     if lamplight::is_ours(&context.path) {
         return lamplight::handle(state, context, body).await;

@@ -8,6 +8,7 @@ pub mod durable;
 pub mod error;
 pub mod function;
 pub mod function_url;
+pub mod http_api;
 pub mod identity;
 pub mod invocation;
 pub mod layer;

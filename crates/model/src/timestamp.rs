@@ -67,6 +67,13 @@ impl Timestamp {
             .unwrap_or_default()
     }
 
+    /// `2026-01-12T15:37:17Z`, the form of the times of API Gateway.
+    pub fn iso_seconds_format(self) -> String {
+        self.date_time()
+            .format(format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z"))
+            .unwrap_or_default()
+    }
+
     /// `2026/01/12`, the beginning of a log stream's name.
     pub fn log_stream_date(self) -> String {
         self.date_time().format(format_description!("[year]/[month]/[day]")).unwrap_or_default()

@@ -65,6 +65,11 @@ impl<'a> Members<'a> {
         self.typed(name, "An integer")
     }
 
+    /// A number.
+    pub fn number(&self, name: &str) -> Result<Option<f64>, ApiError> {
+        self.typed(name, "A number")
+    }
+
     /// A boolean.
     pub fn boolean(&self, name: &str) -> Result<Option<bool>, ApiError> {
         self.typed(name, "A boolean")

@@ -232,7 +232,7 @@ fn shown(
 
 /// The host that ids stand beneath: as the request named it, with its port. An address becomes `localhost`, because no
 /// label can stand before it.
-fn host(authority: &str) -> String {
+pub(crate) fn host(authority: &str) -> String {
     let (name, port) = guard::host_and_port(authority).unwrap_or(("localhost", None));
     let name = if name.parse::<IpAddr>().is_ok() { "localhost" } else { name };
     match port {
