@@ -1,4 +1,4 @@
-"""Configuration of function URLs with boto3. Serving them is another matter."""
+"""Configuration of function URLs with boto3. That they are served is in test_function_urls.py."""
 
 from __future__ import annotations
 

@@ -55,6 +55,16 @@ pub struct Address {
     pub by_path: bool,
 }
 
+impl Address {
+    /// The id in the path form, else the first label of the host name.
+    pub fn domain_prefix(&self) -> &str {
+        match &self.addressed {
+            Addressed::FunctionUrl { id } | Addressed::Api { id } if self.by_path => id,
+            _ => self.domain_name.split('.').next().unwrap_or_default(),
+        }
+    }
+}
+
 /// Finds the address of a request. `None` when it is not for the gateway.
 ///
 /// `allowed` are host names beside the loopback ones, beneath which ids stand, too.

@@ -32,6 +32,8 @@ pub struct Incoming {
     pub port: u16,
     /// Host name it was sent to, without port, lower-case.
     pub domain_name: String,
+    /// The first label of that name, or the id that the path named.
+    pub domain_prefix: String,
     /// Its id; also the invocation's.
     pub request_id: RequestId,
     /// When it came.
@@ -61,6 +63,7 @@ impl Incoming {
             tls_version: peer.tls_version,
             port: peer.local.port(),
             domain_name: address.domain_name.clone(),
+            domain_prefix: address.domain_prefix().to_owned(),
             request_id,
             time,
         })
@@ -69,11 +72,6 @@ impl Incoming {
     /// `https` or `http`.
     pub fn scheme(&self) -> &'static str {
         if self.tls_version.is_some() { "https" } else { "http" }
-    }
-
-    /// The first label of the domain name.
-    pub fn domain_prefix(&self) -> &str {
-        self.domain_name.split('.').next().unwrap_or_default()
     }
 }
 

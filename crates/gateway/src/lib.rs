@@ -9,9 +9,13 @@
 //! ```
 
 pub mod address;
+pub mod cors;
+pub mod event;
 pub mod incoming;
-mod reply;
+pub mod reply;
 pub mod state;
+mod trace;
+mod url;
 
 pub use address::{Address, Addressed};
 pub use incoming::Incoming;

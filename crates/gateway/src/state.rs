@@ -1,8 +1,8 @@
 //! The gateway's parts, and the way of every request through it.
 
 use crate::address::{self, Addressed};
-use crate::{Request, Response, reply};
-use http::{HeaderValue, header, request::Parts};
+use crate::{Request, Response, reply, url};
+use http::{HeaderMap, HeaderValue, header, request::Parts};
 use lamplight_invoke::Invoker;
 use lamplight_listener::{Peer, body};
 use lamplight_model::{Live, RequestId, Timestamp};
@@ -40,12 +40,13 @@ pub struct GatewayParts {
 #[derive(Clone)]
 pub struct Gateway {
     pub(crate) parts: Arc<GatewayParts>,
+    pub(crate) urls: Arc<url::Known>,
 }
 
 impl Gateway {
     /// Of its parts.
     pub fn new(parts: GatewayParts) -> Self {
-        Self { parts: Arc::new(parts) }
+        Self { parts: Arc::new(parts), urls: Arc::default() }
     }
 
     /// Whether a request is for a function URL or an API, by Host or path form; whether there is one of that id
@@ -66,12 +67,13 @@ impl Gateway {
             reply::set_request_id(&mut response, request_id);
             return response;
         };
+        if is_websocket(request.headers()) {
+            body::discard(request.into_body()).await;
+            return reply::no_websocket(request_id);
+        }
         tracing::debug!(%request_id, method = %request.method(), path = address.path, %peer.remote, "request");
         let mut response = match &address.addressed {
-            Addressed::FunctionUrl { .. } => {
-                body::discard(request.into_body()).await;
-                reply::unknown_url()
-            }
+            Addressed::FunctionUrl { id } => url::answer(self, id, &address, request, peer, request_id).await,
             Addressed::Api { .. } => {
                 body::discard(request.into_body()).await;
                 reply::unknown_api()
@@ -83,4 +85,12 @@ impl Gateway {
         }
         response
     }
+}
+
+/// Whether a request asks for a WebSocket. Other upgrades are offers that may be passed over (RFC 9110, 7.8).
+fn is_websocket(headers: &HeaderMap) -> bool {
+    let protocols = headers.get_all(header::UPGRADE).iter().filter_map(|value| value.to_str().ok());
+    protocols
+        .flat_map(|value| value.split(','))
+        .any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket"))
 }

@@ -74,6 +74,13 @@ impl Timestamp {
             .unwrap_or_default()
     }
 
+    /// `12/Jan/2026:15:37:17 +0000`, the form of `requestContext.time` in the events of HTTP requests.
+    pub fn request_format(self) -> String {
+        self.date_time()
+            .format(format_description!("[day]/[month repr:short]/[year]:[hour]:[minute]:[second] +0000"))
+            .unwrap_or_default()
+    }
+
     /// `2026/01/12`, the beginning of a log stream's name.
     pub fn log_stream_date(self) -> String {
         self.date_time().format(format_description!("[year]/[month]/[day]")).unwrap_or_default()

@@ -273,6 +273,12 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Vec<Document>, StoreError>;
     /// Every document of a kind, in all scopes, by scope and key: for whoever converges on them.
     async fn documents_in_all_scopes(&self, kind: &str) -> Result<Vec<(Scope, Document)>, StoreError>;
+    /// The document of a kind whose content has this text as its member `id`, in whatever scope; the first by scope and key if
+    /// there were several. Ids are to be made so that there are not.
+    async fn find_document(&self, kind: &str, id: &str) -> Result<Option<(Scope, Document)>, StoreError>;
+    /// A number that every change of a document raises before its caller is answered: what was read of documents while it
+    /// was this number holds as long as it is.
+    fn document_generation(&self) -> u64;
     /// Deletes a document. `false` when there was none.
     async fn delete_document(&self, scope: &Scope, kind: &str, key: &str) -> Result<bool, StoreError>;
 

@@ -37,6 +37,14 @@ pub(crate) fn owner<'a>(kind: &str, key: &'a str) -> Option<&'a str> {
     kind.starts_with(KIND_PREFIX).then(|| key.split('/').next().unwrap_or_default())
 }
 
+/// The function and the qualifier in the key of such a document, `$LATEST` as `None`; `None` for any other key.
+pub fn parse_key(key: &str) -> Option<(FunctionName, Option<Qualifier>)> {
+    let (function, qualifier) = key.split_once('/')?;
+    let qualifier = Qualifier::parse(qualifier)?;
+    let function = FunctionName::parse(function)?;
+    Some((function, Some(qualifier).filter(|qualifier| *qualifier != Qualifier::Latest)))
+}
+
 /// The document of this kind, when there is one. Fails when storage does or holds something else than a `T`.
 pub async fn get<T: DeserializeOwned>(
     store: &dyn Store,

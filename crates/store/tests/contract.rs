@@ -200,6 +200,48 @@ async fn aliases_are_listed_by_name_and_go_with_their_function() {
 }
 
 #[tokio::test]
+async fn documents_are_found_by_their_id_and_every_change_is_seen() {
+    let (_directory, opened) = engine();
+    let store = opened.store;
+    two_versions(&*store, "hello").await;
+    store.put_alias(alias("hello", "live", None), Expect::Absent).await.unwrap();
+    let document =
+        |key: &str, id: &str| Document { key: key.to_owned(), value: serde_json::json!({"id": id}) };
+    let find = async |id: &str| {
+        let found = store.find_document("function/url", id).await.unwrap();
+        found.map(|(scope, document)| (scope, document.key))
+    };
+    let mut generation = store.document_generation();
+    let mut has_changed = || std::mem::replace(&mut generation, store.document_generation()) != generation;
+    for (key, id) in [("hello/$LATEST", "one"), ("hello/live", "two"), ("hello/1", "three")] {
+        store.put_document(&scope(), "function/url", document(key, id), Expect::Absent).await.unwrap();
+        assert!(has_changed());
+    }
+    store.put_document(&other_scope(), "api", document("a", "one"), Expect::Absent).await.unwrap();
+    assert_eq!(find("one").await, Some((scope(), "hello/$LATEST".to_owned())));
+    assert_eq!(find("two").await, Some((scope(), "hello/live".to_owned())));
+    assert_eq!(find("four").await, None);
+    assert_eq!(store.find_document("api", "one").await.unwrap().unwrap().0, other_scope());
+    store
+        .put_document(&scope(), "function/url", document("hello/$LATEST", "four"), Expect::Anything)
+        .await
+        .unwrap();
+    assert_eq!(find("one").await, None);
+    assert_eq!(find("four").await, Some((scope(), "hello/$LATEST".to_owned())));
+    has_changed();
+    assert!(!has_changed());
+    // It goes with what it belongs to, and who remembers it hears of that.
+    store.delete_alias(&scope(), &name("hello"), "live").await.unwrap();
+    assert!(has_changed() && find("two").await.is_none());
+    store.delete_version(&scope(), &name("hello"), 1).await.unwrap();
+    assert!(has_changed() && find("three").await.is_none());
+    store.delete_function(&scope(), &name("hello")).await.unwrap();
+    assert!(has_changed() && find("four").await.is_none());
+    store.delete_document(&other_scope(), "api", "a").await.unwrap();
+    assert!(has_changed() && store.find_document("api", "one").await.unwrap().is_none());
+}
+
+#[tokio::test]
 async fn functions_are_listed_in_name_order_by_pages_and_by_scope() {
     let (_directory, opened) = engine();
     let store = opened.store;

@@ -86,6 +86,19 @@ async fn every_released_format_opens() {
 }
 
 #[tokio::test]
+async fn documents_of_an_older_format_are_found_by_their_id() {
+    let directory = tempfile::tempdir().unwrap();
+    copy(&fixture(1), directory.path());
+    let connection = rusqlite::Connection::open(directory.path().join("metadata.sqlite")).unwrap();
+    let insert = "INSERT INTO document VALUES (?, 'function/url', 'old/$LATEST', 'r', '{\"id\":\"abc\"}')";
+    connection.execute(insert, [scope().key()]).unwrap();
+    connection.close().unwrap();
+    let opened = open(Options::new(directory.path())).unwrap();
+    let (found_in, found) = opened.store.find_document("function/url", "abc").await.unwrap().unwrap();
+    assert_eq!((found_in, found.key.as_str()), (scope(), "old/$LATEST"));
+}
+
+#[tokio::test]
 async fn a_newer_format_is_refused_by_name_and_left_alone() {
     for file in &FILES[1..] {
         let directory = tempfile::tempdir().unwrap();

@@ -288,6 +288,14 @@ impl Store for MemoryStore {
 
     // What the funnel never calls.
 
+    async fn find_document(&self, _kind: &str, _id: &str) -> Result<Option<(Scope, Document)>, StoreError> {
+        unreachable!()
+    }
+
+    fn document_generation(&self) -> u64 {
+        unreachable!()
+    }
+
     async fn list_functions(
         &self,
         _scope: &Scope,

@@ -48,6 +48,11 @@ pub struct Authorizer {
 impl Authorizer {
     /// The identity sources, one by one.
     pub fn identity_sources(&self) -> impl Iterator<Item = &str> {
-        self.identity_source.as_deref().unwrap_or_default().split(',').map(str::trim).filter(|one| !one.is_empty())
+        self.identity_source
+            .as_deref()
+            .unwrap_or_default()
+            .split(',')
+            .map(str::trim)
+            .filter(|one| !one.is_empty())
     }
 }

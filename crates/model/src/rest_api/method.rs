@@ -166,7 +166,8 @@ impl IntegrationTarget {
         if arn != "arn" || !partition.starts_with("aws") || service != "apigateway" || action != "lambda" {
             return None;
         }
-        let path = path.strip_prefix("path/")?.trim_start_matches('/').strip_prefix("2015-03-31/functions/")?;
+        let path =
+            path.strip_prefix("path/")?.trim_start_matches('/').strip_prefix("2015-03-31/functions/")?;
         // Streamed answers have an operation of their own; they are asked for by the transfer mode.
         let function = path.strip_suffix("/invocations")?;
         Some(Self { function: function.to_owned() })
@@ -238,11 +239,17 @@ mod tests {
 
     #[test]
     fn statuses_of_mocks() {
-        for template in [r#"{"statusCode": 200}"#, "{statusCode:200}", "{ 'statusCode' : '200' }", "{\n  \"statusCode\" : 200\n}\n"]
-        {
+        for template in [
+            r#"{"statusCode": 200}"#,
+            "{statusCode:200}",
+            "{ 'statusCode' : '200' }",
+            "{\n  \"statusCode\" : 200\n}\n",
+        ] {
             assert_eq!(mock_status(template), Some(200), "{template}");
         }
-        for template in ["", "{}", r#"{"statusCode": $x}"#, "#set($a=1){\"statusCode\": 200}", r#"{"statusCode": 999}"#] {
+        for template in
+            ["", "{}", r#"{"statusCode": $x}"#, "#set($a=1){\"statusCode\": 200}", r#"{"statusCode": 999}"#]
+        {
             assert_eq!(mock_status(template), None, "{template}");
         }
     }

@@ -81,7 +81,9 @@ impl GatewayResponseKind {
     pub fn error_type(self) -> &'static str {
         match self {
             Self::AccessDenied => "AccessDeniedException",
-            Self::AuthorizerConfigurationError | Self::AuthorizerFailure => "AuthorizerConfigurationException",
+            Self::AuthorizerConfigurationError | Self::AuthorizerFailure => {
+                "AuthorizerConfigurationException"
+            }
             Self::ApiConfigurationError | Self::Default5xx | Self::IntegrationTimeout => {
                 "InternalServerErrorException"
             }

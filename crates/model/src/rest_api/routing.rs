@@ -37,7 +37,9 @@ pub fn route<'a>(definition: &'a Definition, method: &str, path: &str) -> Option
         method,
         path_parameters: parameters
             .into_iter()
-            .map(|(name, value)| (name.to_owned(), percent_decode_str(&value).decode_utf8_lossy().into_owned()))
+            .map(|(name, value)| {
+                (name.to_owned(), percent_decode_str(&value).decode_utf8_lossy().into_owned())
+            })
             .collect(),
     })
 }

@@ -131,6 +131,29 @@ pub(super) fn list_in_all_scopes(
     Ok(documents)
 }
 
+pub(super) fn find(
+    connection: &Connection,
+    kind: &str,
+    id: &str,
+) -> Result<Option<(Scope, Document)>, StoreError> {
+    let doing = || format!("failed to look for a document of kind {kind} by its id");
+    let found: Option<(String, String, String)> = connection
+        .prepare_cached(
+            "SELECT scope, key, value FROM document WHERE kind = ? AND json_extract(value, '$.id') = ?
+             ORDER BY scope, key LIMIT 1",
+        )
+        .and_then(|mut statement| {
+            statement
+                .query_row(params![kind, id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+                .optional()
+        })
+        .map_err(failed(doing()))?;
+    let Some((scope, key, value)) = found else { return Ok(None) };
+    // Every one was written by `Scope::key`.
+    let Some(scope) = Scope::from_key(&scope) else { return Ok(None) };
+    Ok(Some((scope, parse(key, &value, &doing())?)))
+}
+
 pub(super) fn delete(
     connection: &Connection,
     scope: &Scope,

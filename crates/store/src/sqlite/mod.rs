@@ -30,6 +30,7 @@ use lamplight_model::{
 use readers::Readers;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use writer::Writer;
@@ -42,6 +43,8 @@ pub(crate) struct SqliteStore {
     cache: Arc<Cache<VersionNumber, FunctionVersion>>,
     aliases: Arc<Cache<String, Alias>>,
     changes: watch::Receiver<u64>,
+    /// Raised by every change of documents, see `Store::document_generation`.
+    documents: Arc<AtomicU64>,
     clock: Clock,
 }
 
@@ -63,6 +66,7 @@ impl SqliteStore {
             cache: Arc::default(),
             aliases: Arc::default(),
             changes,
+            documents: Arc::default(),
             clock,
         })
     }
@@ -162,7 +166,7 @@ impl Store for SqliteStore {
     }
 
     async fn delete_function(&self, scope: &Scope, name: &FunctionName) -> Result<bool, StoreError> {
-        let (cache, aliases) = (self.cache.clone(), self.aliases.clone());
+        let (cache, aliases, documents) = (self.cache.clone(), self.aliases.clone(), self.documents.clone());
         let (scope, name) = (scope.clone(), name.clone());
         let forgotten = (scope.clone(), name.clone());
         self.writer
@@ -171,6 +175,7 @@ impl Store for SqliteStore {
                 move |_| {
                     cache.forget_function(&forgotten.0, &forgotten.1);
                     aliases.forget_function(&forgotten.0, &forgotten.1);
+                    documents.fetch_add(1, Ordering::AcqRel);
                 },
             )
             .await
@@ -183,11 +188,14 @@ impl Store for SqliteStore {
         version: u64,
     ) -> Result<bool, StoreError> {
         let (cache, forgotten) = (self.cache.clone(), (scope.clone(), name.clone()));
-        let (scope, name) = (scope.clone(), name.clone());
+        let (scope, name, documents) = (scope.clone(), name.clone(), self.documents.clone());
         self.writer
             .write(
                 move |connection| functions::delete_version(connection, &scope, &name, version),
-                move |_| cache.forget(&forgotten.0, &forgotten.1, &VersionNumber::Published(version)),
+                move |_| {
+                    cache.forget(&forgotten.0, &forgotten.1, &VersionNumber::Published(version));
+                    documents.fetch_add(1, Ordering::AcqRel);
+                },
             )
             .await
     }
@@ -251,13 +259,16 @@ impl Store for SqliteStore {
         function: &FunctionName,
         name: &str,
     ) -> Result<bool, StoreError> {
-        let aliases = self.aliases.clone();
+        let (aliases, documents) = (self.aliases.clone(), self.documents.clone());
         let (scope, function, name) = (scope.clone(), function.clone(), name.to_owned());
         let forgotten = (scope.clone(), function.clone(), name.clone());
         self.writer
             .write(
                 move |connection| aliases::delete(connection, &scope, &function, &name),
-                move |_| aliases.forget(&forgotten.0, &forgotten.1, &forgotten.2),
+                move |_| {
+                    aliases.forget(&forgotten.0, &forgotten.1, &forgotten.2);
+                    documents.fetch_add(1, Ordering::AcqRel);
+                },
             )
             .await
     }
@@ -270,9 +281,14 @@ impl Store for SqliteStore {
         expect: Expect,
     ) -> Result<(), StoreError> {
         let document = sealed_documents::seal(&self.key, scope, kind, document)?;
-        let (scope, kind) = (scope.clone(), kind.to_owned());
+        let (scope, kind, changed) = (scope.clone(), kind.to_owned(), self.documents.clone());
         self.writer
-            .write(move |connection| documents::put(connection, &scope, &kind, &document, &expect), |()| {})
+            .write(
+                move |connection| documents::put(connection, &scope, &kind, &document, &expect),
+                move |()| {
+                    changed.fetch_add(1, Ordering::AcqRel);
+                },
+            )
             .await
     }
 
@@ -326,7 +342,32 @@ impl Store for SqliteStore {
 
     async fn delete_document(&self, scope: &Scope, kind: &str, key: &str) -> Result<bool, StoreError> {
         let (scope, kind, key) = (scope.clone(), kind.to_owned(), key.to_owned());
-        self.writer.write(move |connection| documents::delete(connection, &scope, &kind, &key), |_| {}).await
+        let changed = self.documents.clone();
+        self.writer
+            .write(
+                move |connection| documents::delete(connection, &scope, &kind, &key),
+                move |_| {
+                    changed.fetch_add(1, Ordering::AcqRel);
+                },
+            )
+            .await
+    }
+
+    async fn find_document(&self, kind: &str, id: &str) -> Result<Option<(Scope, Document)>, StoreError> {
+        let (secret, kind, id) = (self.key.clone(), kind.to_owned(), id.to_owned());
+        self.readers
+            .read(move |connection| {
+                let Some((scope, document)) = documents::find(connection, &kind, &id)? else {
+                    return Ok(None);
+                };
+                let document = sealed_documents::open(&secret, &scope, &kind, document)?;
+                Ok(Some((scope, document)))
+            })
+            .await
+    }
+
+    fn document_generation(&self) -> u64 {
+        self.documents.load(Ordering::Acquire)
     }
 
     async fn enqueue(&self, event: QueuedEvent) -> Result<(), StoreError> {

@@ -5,8 +5,12 @@ use rusqlite::Connection;
 
 /// Migrations of `metadata.sqlite`; the n-th brings format n-1 to n. Never change one that was released:
 /// add the next, and a fixture of the format before it under `tests/fixtures`.
-pub(crate) const METADATA: &[&str] =
-    &[include_str!("metadata_1.sql"), include_str!("metadata_2.sql"), include_str!("metadata_3.sql")];
+pub(crate) const METADATA: &[&str] = &[
+    include_str!("metadata_1.sql"),
+    include_str!("metadata_2.sql"),
+    include_str!("metadata_3.sql"),
+    include_str!("metadata_4.sql"),
+];
 
 /// Migrations of `ledger.sqlite`.
 pub(crate) const LEDGER: &[&str] =
