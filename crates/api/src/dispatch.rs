@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | REST-JSON | path with a date | Lambda |
 //! | REST-JSON | `/v2/` | HTTP APIs of API Gateway |
+//! | REST-JSON | signed for `apigateway`, or path `/restapis` | REST APIs |
 //! | JSON 1.1 | `X-Amz-Target` | CloudWatch Logs, Systems Manager (parameters), Secrets Manager |
 //! | JSON 1.0 | `X-Amz-Target` | SQS |
 //! | RPC v2 CBOR | `/service/<service>/operation/<operation>` | CloudWatch, which speaks JSON 1.0 and query, too |
@@ -15,7 +16,7 @@
 
 use crate::http::{ApiError, Context, Response, body, guard, reply};
 use crate::state::ApiState;
-use crate::{apigatewayv2, cloudwatch, iam, lambda, lamplight, logs, s3, secrets, sqs, ssm, sts};
+use crate::{apigateway, apigatewayv2, cloudwatch, iam, lambda, lamplight, logs, s3, secrets, sqs, ssm, sts};
 use ::http::{HeaderValue, Method, Request, StatusCode, header};
 use axum::body::Body;
 use lamplight_model::{Caller, RequestId};
@@ -78,6 +79,10 @@ async fn route(state: &ApiState, context: &Context, body: Body) -> Response {
     // Before all others: a bucket may be called as any path begins.
     if s3::addressing::is_s3(context) {
         return s3::handle(state, context, body).await;
+    }
+    // Its paths have no dates; only the signature tells them from a bucket's.
+    if apigateway::is_ours(context) {
+        return apigateway::handle(state, context, body).await;
     }
     if let Some(found) = lambda::operations::find(&context.method, &context.path, &context.query) {
         return lambda::handle(state, context, found, body).await;

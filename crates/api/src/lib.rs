@@ -10,6 +10,7 @@
 //! ```
 
 mod access;
+pub mod apigateway;
 pub mod apigatewayv2;
 pub mod cloudwatch;
 pub mod dispatch;

@@ -104,6 +104,8 @@ pub struct ApiState {
     pub(crate) parameter_writes: Mutex<()>,
     /// The same for secrets.
     pub(crate) secret_writes: Mutex<()>,
+    /// The same for REST APIs, their deployments and stages.
+    pub(crate) rest_api_writes: Mutex<()>,
     /// Held while a session is added or sessions are removed.
     pub(crate) session_writes: Mutex<()>,
 }
@@ -144,6 +146,7 @@ impl ApiState {
             configuration_writes: Mutex::default(),
             parameter_writes: Mutex::default(),
             secret_writes: Mutex::default(),
+            rest_api_writes: Mutex::default(),
             session_writes: Mutex::default(),
         })
     }
