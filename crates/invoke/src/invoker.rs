@@ -8,6 +8,7 @@ use crate::metrics::{Metrics, MetricsSnapshot};
 use crate::provisioned::Provisioning;
 use crate::request::{InvokeRequest, Running};
 use crate::resolve::{check_call, resolve};
+use crate::running::{RunningCalls, RunningEntry};
 use crate::starts::Starts;
 use crate::workers::{InstanceCounts, Workers};
 use lamplight_model::limits::{ACCOUNT_CONCURRENCY, ASYNC_PAYLOAD_BYTES, CALLS_PER_SECOND_AND_CONCURRENCY};
@@ -77,7 +78,8 @@ pub struct Invoker {
     pub(crate) config: InvokerConfig,
     pub(crate) store: Arc<dyn Store>,
     workers: Arc<dyn Workers>,
-    ledger: Arc<dyn Ledger>,
+    pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) running: RunningCalls,
     pub(crate) clock: Clock,
     admission: Arc<Admission>,
     provisioning: Arc<Provisioning>,
@@ -122,6 +124,7 @@ impl Invoker {
             workers,
             ledger,
             clock,
+            running: RunningCalls::default(),
             metrics: Metrics::default(),
             starts: Starts::default(),
             runs: TaskTracker::new(),
@@ -215,8 +218,16 @@ impl Invoker {
     ) -> Result<(), ServiceError> {
         check_event_size(request.payload.len())?;
         check_call(version, &request)?;
+        self.accept(request, version).await.map_err(|error| service_error("store the event", &error))
+    }
+
+    /// Writes down an event that was checked, and wakes the worker.
+    pub(crate) async fn accept(
+        &self,
+        request: InvokeRequest,
+        version: &FunctionVersion,
+    ) -> Result<(), StoreError> {
         let now = (self.clock)();
-        let (scope, name) = (request.scope.clone(), request.name.clone());
         let event = QueuedEvent {
             request_id: request.request_id,
             payload: request.event(),
@@ -230,8 +241,8 @@ impl Invoker {
             attempts: 0,
             not_before: now,
         };
-        self.store.enqueue(event).await.map_err(|error| service_error("store the event", &error))?;
-        self.metrics.event_accepted(&scope, &name);
+        self.store.enqueue(event).await?;
+        self.metrics.event_accepted(&version.scope, &version.name);
         self.queue.wake();
         Ok(())
     }
@@ -325,17 +336,21 @@ impl Invoker {
             .admission
             .admit(&request.scope, &request.name, version.version, called_at)
             .inspect_err(|_| self.metrics.throttled(&request.scope, &request.name))?;
-        self.dispatch(invocation(request, version, arrived_at), permit).await
+        let event_accepted_at = request.event_accepted_at;
+        let invocation = invocation(request, version, arrived_at);
+        let entry = self.running.enter(&invocation, event_accepted_at);
+        self.dispatch(invocation, permit, entry).await
     }
 
     async fn dispatch(
         self: &Arc<Self>,
         invocation: Invocation,
         permit: Permit,
+        entry: RunningEntry,
     ) -> Result<Running, ServiceError> {
         let executed_version = invocation.version.version;
         let (started, answer) = oneshot::channel();
-        let run = Arc::clone(self).carry_through(invocation, permit, started);
+        let run = Arc::clone(self).carry_through(invocation, permit, entry, started);
         let mut rest = Rest::new(self.runs.track_future(run));
         let answer = rest.drive_alone(answer).await;
         let (parts, fed_by) = answer.map_err(|_| ServiceError::internal("The invocation was lost."))??;
@@ -347,6 +362,7 @@ impl Invoker {
         self: Arc<Self>,
         invocation: Invocation,
         permit: Permit,
+        entry: RunningEntry,
         started: oneshot::Sender<Result<(AnswerParts, FedBy), ServiceError>>,
     ) {
         let lost = lost_report(&invocation);
@@ -364,7 +380,7 @@ impl Invoker {
                         %error, "failed to start an invocation"
                     );
                 }
-                drop(permit);
+                drop((permit, entry));
                 let _ = started.send(Err(error));
                 return;
             }
@@ -373,10 +389,11 @@ impl Invoker {
         let (parts, mut rest, fed_by) = answer.take_apart();
         let worker_finished = parts.finished;
         let _ = started.send(Ok((AnswerParts { finished, ..parts }, fed_by)));
-        let ended = rest.drive_alone(worker_finished).await.unwrap_or_else(|_| {
+        let mut ended = rest.drive_alone(worker_finished).await.unwrap_or_else(|_| {
             error!(request_id = %lost.request_id, "an invocation ended without a report");
             Finished { report: lost, log_tail: None }
         });
+        ended.report.event_accepted_at = entry.event_accepted_at();
         self.metrics.finished(&ended.report);
         self.starts.finished(&version.runtime, &ended.report);
         if let Some(observer) = self.observer.get() {
@@ -392,7 +409,7 @@ impl Invoker {
             return;
         }
         // The place is free before the caller hears of the end, so that its next call is not refused.
-        drop(permit);
+        drop((permit, entry));
         let _ = report_to_caller.send(ended);
     }
 }
@@ -430,6 +447,7 @@ fn lost_report(invocation: &Invocation) -> InvocationReport {
         init_us: None,
         start: StartKind::FromNothing,
         cold_start: None,
+        event_accepted_at: None,
     }
 }
 

@@ -19,8 +19,10 @@ pub mod provisioned;
 pub mod request;
 pub mod reserved;
 pub mod resolve;
+pub mod running;
 pub mod starts;
 pub mod subscriptions;
+pub mod whereabouts;
 pub mod workers;
 
 pub use admission::AdmissionLimits;
@@ -34,6 +36,8 @@ pub use provisioned::{
     Provisioned, ProvisionedConfig, ProvisionedQualifier, ProvisionedStatus, Provisioning,
 };
 pub use request::{InvokeRequest, Running};
+pub use running::RunningCall;
+pub use whereabouts::Whereabouts;
 pub use workers::Workers;
 pub use workers::node::NodeWorkers;
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use lamplight_model::name::function_arn;
-use lamplight_model::{FunctionName, Qualifier, RequestId, Scope, TenantId, VersionNumber};
+use lamplight_model::{FunctionName, Qualifier, RequestId, Scope, TenantId, Timestamp, VersionNumber};
 use lamplight_pool::Answer;
 
 /// One request to run a function. Parsed and authorised by the front door; not yet resolved.
@@ -26,6 +26,8 @@ pub struct InvokeRequest {
     pub request_id: RequestId,
     /// Whether the caller wants the last 4 KiB of log in `Finished::log_tail`.
     pub log_tail: bool,
+    /// When the event was accepted that is being tried; `None` where somebody waits for the answer.
+    pub event_accepted_at: Option<Timestamp>,
 }
 
 impl InvokeRequest {
@@ -47,6 +49,7 @@ impl InvokeRequest {
             tenant_id: None,
             request_id,
             log_tail: false,
+            event_accepted_at: None,
         }
     }
 

@@ -72,6 +72,9 @@ pub enum Command {
     Delete(Delete),
     /// Show the last calls of a function: how each found its instance, and where the time of a cold start went.
     Invocations(Invocations),
+    /// Show where asynchronous events are, and send those again that were given up.
+    #[command(subcommand)]
+    Events(Events),
     /// Show what the functions used and what it cost.
     Usage(Usage),
     /// Say which interpreters run which runtimes.
@@ -286,6 +289,83 @@ pub struct Invocations {
     /// How many of the last calls to look at: 1 to 1000.
     #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub limit: u16,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+#[command(after_help = "Examples:\n  \
+    lamplight events list\n  \
+    lamplight events list import --state dead-lettered --since 1d\n  \
+    lamplight events show 7f0b3a53-5f0c-4a55-9a52-0d9a6f7f1b11\n  \
+    lamplight events redrive --function import --condition RetriesExhausted --dry-run\n  \
+    lamplight events redrive --queue import-failures")]
+pub enum Events {
+    /// List events that wait, run or were given up, newest first.
+    List(EventList),
+    /// Show one request: where it is, its payload, and every attempt.
+    Show {
+        /// Request id, as in the answer's header and in the log.
+        request_id: String,
+    },
+    /// Count per function what was accepted, is done, was given up, and is pending.
+    Counts {
+        /// Only this function.
+        name: Option<String>,
+    },
+    /// Send events again that were given up.
+    #[command(after_help = "Examples:\n  \
+        lamplight events redrive 7f0b3a53-5f0c-4a55-9a52-0d9a6f7f1b11\n  \
+        lamplight events redrive --function import --since 2h\n  \
+        lamplight events redrive --queue import-failures --dry-run\n\n\
+        An event keeps its request id and its story, and is tried as a new one. From a queue, messages of a dead letter \
+        queue and records of failures (OnFailure) are taken; a message is deleted when its event is durable. What is \
+        neither stays in the queue and is named; the status is then 1.")]
+    Redrive(Redrive),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct EventList {
+    /// Only events of this function.
+    pub name: Option<String>,
+    /// Only events in this state.
+    #[arg(long, value_parser = ["waiting", "running", "dead-lettered"])]
+    pub state: Option<String>,
+    /// Only dead letters of this condition, e.g. RetriesExhausted.
+    #[arg(long)]
+    pub condition: Option<String>,
+    /// Only events accepted since: an age (30m, 7d) or a date (2026-01-31).
+    #[arg(long, value_name = "AGE|DATE")]
+    pub since: Option<String>,
+    /// Only events accepted until then.
+    #[arg(long, value_name = "AGE|DATE")]
+    pub until: Option<String>,
+    /// How many: 1 to 1000.
+    #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub limit: u16,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Redrive {
+    /// Request ids.
+    #[arg(conflicts_with_all = ["function", "queue"])]
+    pub request_ids: Vec<String>,
+    /// All dead letters of this function; with --queue, whose event a message is that does not say it.
+    #[arg(long, value_name = "NAME", required_unless_present_any = ["request_ids", "queue"])]
+    pub function: Option<String>,
+    /// The letters in this queue: its name or ARN.
+    #[arg(long, value_name = "NAME")]
+    pub queue: Option<String>,
+    /// Only dead letters of this condition.
+    #[arg(long, conflicts_with = "queue")]
+    pub condition: Option<String>,
+    /// Only events accepted since: an age (30m, 7d) or a date (2026-01-31).
+    #[arg(long, value_name = "AGE|DATE", conflicts_with = "queue")]
+    pub since: Option<String>,
+    /// Only events accepted until then.
+    #[arg(long, value_name = "AGE|DATE", conflicts_with = "queue")]
+    pub until: Option<String>,
+    /// Only say what would be sent.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Clone, Args)]

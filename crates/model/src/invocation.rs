@@ -140,6 +140,9 @@ pub struct InvocationReport {
     pub start: StartKind,
     /// The cold-start breakdown; set on the instance's first invocation only.
     pub cold_start: Option<ColdStart>,
+    /// When the event was accepted that this was an attempt at; absent where somebody waited for the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_accepted_at: Option<Timestamp>,
 }
 
 impl InvocationReport {

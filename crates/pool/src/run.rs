@@ -550,6 +550,7 @@ impl Run {
             init_us: measured.init.map(micros),
             start: measured.start,
             cold_start: measured.cold_start,
+            event_accepted_at: None,
         }
     }
 }

@@ -66,6 +66,9 @@ pub struct Run {
     pub failed: bool,
 }
 
+/// Runs of one request that `Ledger::attempts` tells.
+pub const ATTEMPTS_TOLD: usize = 100;
+
 /// The meter's memory. Appending never waits for the disk; records are durable within a second.
 #[async_trait]
 pub trait Ledger: Send + Sync + 'static {
@@ -80,6 +83,13 @@ pub trait Ledger: Send + Sync + 'static {
         scope: &Scope,
         request_id: RequestId,
     ) -> Result<Option<InvocationReport>, StoreError>;
+    /// The records of all runs of one request, oldest first: an event may be tried several times. At most the newest
+    /// `ATTEMPTS_TOLD`.
+    async fn attempts(
+        &self,
+        scope: &Scope,
+        request_id: RequestId,
+    ) -> Result<Vec<InvocationReport>, StoreError>;
     /// The newest records of one function, newest first.
     async fn recent(
         &self,

@@ -7,7 +7,11 @@
 //! | `GET /metrics` | the same as `/lamplight/v1/metrics` |
 //! | `GET /lamplight/v1/usage?Function=&From=&Until=&ByDay=true` | `{"Rows": [{"Function", "Version", "Day"?, "Requests", "Errors", "BilledMs", "GbSeconds", "Price"}], "Currency"}`; `From` and `Until` are epoch milliseconds |
 //! | `GET /lamplight/v1/functions/{name}/invocations?Limit=` | `{"Invocations": [InvocationReport + "Price"]}`, newest first |
-//! | `GET /lamplight/v1/invocations/{request id}` | one InvocationReport + `Price`, 404 when unknown |
+//! | `GET /lamplight/v1/invocations/{request id}` | where the request is, as `events/{request id}`, with the members of its newest InvocationReport beside; 404 when unknown |
+//! | `GET /lamplight/v1/events?Function=&State=&Condition=&From=&Until=&Limit=&Marker=` | `{"Events": [{"RequestId", "Function", "Qualifier"?, "State", "Attempts", "AcceptedAt", ...}], "NextMarker"?}`: waiting, running and dead-lettered ones, newest first |
+//! | `GET /lamplight/v1/events/counts?Function=` | the four counts of all functions together, and `"Functions"` |
+//! | `GET /lamplight/v1/events/{request id}` | the same members, `"Type"`, `"Payload"`, `"Steps": [{"What", "At", "BeganAt"?, "Times"?, "Condition"?, "Error"?, "Told"?}]`, `"Runs": [InvocationReport]` |
+//! | `POST /lamplight/v1/events/redrive` | of `{"RequestIds"}`, `{"Function", "Condition"?, "From"?, "Until"?, "Marker"?}` or `{"Queue", "Function"?}`, each with `"Limit"?` and `"DryRun"?`: `{"Redriven": [{"RequestId", "MessageId"?, "Function"}], "Refused": [{"RequestId"?, "MessageId"?, "Why"}], "NextMarker"?, "More"?}` |
 //! | `GET /lamplight/v1/functions/{name}/events` | `{"Accepted", "Done", "DeadLettered", "Pending"}` |
 //! | `GET /lamplight/v1/functions/{name}/dead-letters?Limit=` | `{"DeadLetters": [{"RequestId", "Condition", "Error", "Attempts", "AcceptedAt", "DeadAt", "Payload"}]}`, newest first |
 //! | `GET /lamplight/v1/metrics` | counters and histograms in Prometheus's text format, over all regions |
@@ -16,6 +20,7 @@
 //!
 //! The region is that of the signature, as everywhere. Functions get none of this.
 
+mod events;
 mod metrics;
 mod ready;
 
@@ -25,11 +30,13 @@ use crate::lambda::code;
 use crate::state::ApiState;
 use ::http::{Method, StatusCode};
 use axum::body::Body;
-use lamplight_model::{FunctionName, InvocationReport, RequestId, Timestamp};
+use lamplight_model::{FunctionName, InvocationReport, Timestamp};
 use lamplight_store::UsageQuery;
 use serde_json::{Value, json};
 
 const PREFIX: &str = "/lamplight/v1/";
+/// The one request that changes something.
+const REDRIVE: &str = "/lamplight/v1/events/redrive";
 /// Rows of a list without `Limit`.
 const ROWS: usize = 20;
 /// Most rows of a list.
@@ -42,6 +49,16 @@ pub fn is_ours(path: &str) -> bool {
 
 /// Answers one request.
 pub async fn handle(state: &ApiState, context: &Context, request: Body) -> Response {
+    if context.method == Method::POST && context.path == REDRIVE {
+        let answer = match context.authorize("lamplight", "Write", &context.path) {
+            Ok(()) => events::redrive(state, context, request).await,
+            Err(denied) => {
+                body::discard(request).await;
+                Err(denied)
+            }
+        };
+        return answer.unwrap_or_else(|error| reply::rest_json_error(&error));
+    }
     body::discard(request).await;
     answer(state, context).await.unwrap_or_else(|error| reply::rest_json_error(&error))
 }
@@ -69,7 +86,10 @@ async fn answer(state: &ApiState, context: &Context) -> Result<Response, ApiErro
         ["code", _] => code::download(state, context).await,
         ["invocations", request_id] => invocation(state, context, request_id).await,
         ["functions", name, "invocations"] => invocations(state, context, name).await,
-        ["functions", name, "events"] => events(state, context, name).await,
+        ["events"] => events::list(state, context).await,
+        ["events", "counts"] => events::counts(state, context).await,
+        ["events", request_id] => events::show(state, context, request_id).await,
+        ["functions", name, "events"] => event_counts(state, context, name).await,
         ["functions", name, "dead-letters"] => dead_letters(state, context, name).await,
         _ => Err(unknown(context)),
     }
@@ -153,13 +173,14 @@ fn report(state: &ApiState, report: &InvocationReport) -> Result<Value, ApiError
 }
 
 async fn invocation(state: &ApiState, context: &Context, request_id: &str) -> Result<Response, ApiError> {
-    let request_id = uuid::Uuid::try_parse(request_id)
-        .map_err(|_| ApiError::invalid_parameter(format!("'{request_id}' is not a request id.")))?;
-    state.ledger.flush().await?;
-    match state.ledger.find(&context.scope, RequestId(request_id)).await? {
-        Some(found) => Ok(ok(&report(state, &found)?)),
-        None => Err(ApiError::not_found(format!("There is no record of request {request_id}."))),
+    let (request_id, found) = events::find(state, context, request_id).await?;
+    let mut value = events::print(state, request_id, &found)?;
+    if let Some(newest) = value["Runs"].as_array().and_then(|runs| runs.last()).cloned()
+        && let (Some(value), Value::Object(newest)) = (value.as_object_mut(), newest)
+    {
+        value.extend(newest);
     }
+    Ok(ok(&value))
 }
 
 async fn invocations(state: &ApiState, context: &Context, name: &str) -> Result<Response, ApiError> {
@@ -170,14 +191,9 @@ async fn invocations(state: &ApiState, context: &Context, name: &str) -> Result<
     Ok(ok(&json!({"Invocations": found})))
 }
 
-async fn events(state: &ApiState, context: &Context, name: &str) -> Result<Response, ApiError> {
+async fn event_counts(state: &ApiState, context: &Context, name: &str) -> Result<Response, ApiError> {
     let counts = state.store.event_counts(&context.scope, &function_name(name)?).await?;
-    Ok(ok(&json!({
-        "Accepted": counts.accepted,
-        "Done": counts.done,
-        "DeadLettered": counts.dead_lettered,
-        "Pending": counts.pending,
-    })))
+    Ok(ok(&events::print_counts(&counts).into()))
 }
 
 async fn dead_letters(state: &ApiState, context: &Context, name: &str) -> Result<Response, ApiError> {

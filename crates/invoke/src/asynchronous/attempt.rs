@@ -2,13 +2,13 @@
 
 use crate::asynchronous::destination::{self, Response};
 use crate::asynchronous::letters;
-use crate::asynchronous::options::{self, FunctionDestination};
+use crate::asynchronous::options::{self, EventInvokeOptions, FunctionDestination};
 use crate::asynchronous::retry::{self, Attempt, Standing};
 use crate::invoker::{ErrorChain, Invoker, Origin, service_error};
 use crate::request::{InvokeRequest, Running};
 use lamplight_model::limits::ASYNC_PAYLOAD_BYTES;
-use lamplight_model::{ErrorCode, RequestId, ServiceError};
-use lamplight_store::{ClaimedEvent, QueuedEvent, Release};
+use lamplight_model::{ErrorCode, RequestId, ServiceError, Timestamp};
+use lamplight_store::{AttemptNote, ClaimedEvent, QueuedEvent, Release, Settlement, Told};
 use serde_json::json;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -25,33 +25,63 @@ pub(crate) const SETTLE_DELAYS: (Duration, Duration) = (Duration::from_millis(25
 pub async fn make(invoker: Arc<Invoker>, claimed: ClaimedEvent) {
     let ClaimedEvent { event, claim } = claimed;
     let default = invoker.config.asynchronous.retry;
+    let began_at = (invoker.clock)();
     let standing = Standing { accepted_at: event.accepted_at, attempts: event.attempts };
-    let options = match options::of_event(&*invoker.store, &event).await {
-        Ok(options) => options,
-        Err(error) => {
-            let attempt = refused(&service_error("read the options of an event", &error));
-            let release = retry::decide(&default, standing, attempt, (invoker.clock)());
-            return settle(&invoker, &event, claim, release, None).await;
-        }
+    let (options, unread) = match options::of_event(&*invoker.store, &event).await {
+        Ok(options) => (options, None),
+        Err(error) => (
+            EventInvokeOptions::default(),
+            Some(refused(&service_error("read the options of an event", &error))),
+        ),
     };
     let policy = options.policy(default);
-    let (release, response) = if retry::too_old(&policy, standing, (invoker.clock)()) {
+    let (release, note, response) = if let Some(attempt) = unread {
+        let note = note(began_at, &attempt);
+        (retry::decide(&policy, standing, attempt, (invoker.clock)()), note, None)
+    } else if retry::too_old(&policy, standing, (invoker.clock)()) {
         let error = document("EventAgeExceeded", "The event was too old before it could be run.");
-        (Release::DeadLetter { condition: retry::EVENT_AGE_EXCEEDED.to_owned(), error }, None)
+        (Release::DeadLetter { condition: retry::EVENT_AGE_EXCEEDED.to_owned(), error }, None, None)
     } else {
         let keeps_answer = options.on_success.is_some() || options.on_failure.is_some();
         let (attempt, response) = run(&invoker, &event, keeps_answer).await;
-        (retry::decide(&policy, standing, attempt, (invoker.clock)()), response)
+        let note = note(began_at, &attempt);
+        (retry::decide(&policy, standing, attempt, (invoker.clock)()), note, response)
     };
-    let delivery = match destination::wanted(&options, &release) {
+    let mut told = Vec::new();
+    let follow_up = match destination::wanted(&options, &release) {
         Some(arn) if letters::is_queue(arn) => {
-            letters::tell(&invoker, arn, &event, &release, response.as_ref()).await;
+            told.push(letters::tell(&invoker, arn, &event, &release, response.as_ref()).await);
             None
         }
-        Some(arn) => delivery(&invoker, arn, &event, &release, response.as_ref()).await,
+        Some(arn) => {
+            let delivery = delivery(&invoker, arn, &event, &release, response.as_ref()).await;
+            let failure = delivery.as_ref().err().cloned();
+            told.push(Told { arn: arn.to_owned(), role: letters::DESTINATION.to_owned(), failure });
+            delivery.ok()
+        }
         None => None,
     };
-    settle(&invoker, &event, claim, release, delivery).await;
+    if let Release::DeadLetter { error, .. } = &release {
+        told.extend(letters::bury(&invoker, &event, error).await);
+    }
+    let attempt = match note {
+        // One that was too old was not tried.
+        None if told.is_empty() => None,
+        None => Some(AttemptNote { began_at, error: String::new(), told }),
+        Some(note) => Some(AttemptNote { told, ..note }),
+    };
+    settle(&invoker, &event, claim, Settlement { release, attempt, follow_up }).await;
+}
+
+/// What the store is to remember of an attempt; nothing of one that succeeded.
+fn note(began_at: Timestamp, attempt: &Attempt) -> Option<AttemptNote> {
+    let error = match attempt {
+        Attempt::Success => return None,
+        Attempt::FunctionError(error) | Attempt::NotRun(error) | Attempt::FunctionGone(error) => {
+            error.clone()
+        }
+    };
+    Some(AttemptNote { began_at, error, told: Vec::new() })
 }
 
 /// Runs the event once and waits until the instance is free again. The response is there when the function ran.
@@ -66,6 +96,7 @@ async fn run(invoker: &Arc<Invoker>, event: &QueuedEvent, keeps_answer: bool) ->
         tenant_id: event.tenant_id.clone(),
         request_id: event.request_id,
         log_tail: false,
+        event_accepted_at: Some(event.accepted_at),
     };
     match start_durable(invoker, &request).await {
         Ok(false) => {}
@@ -113,34 +144,31 @@ async fn start_durable(invoker: &Arc<Invoker>, request: &InvokeRequest) -> Resul
     Ok(true)
 }
 
-/// The event that tells a destination. `None` when the destination is gone: the record is dropped, as on AWS.
+/// The event that tells a destination. Why not, when the destination is gone: the record is dropped, as on AWS.
 async fn delivery(
     invoker: &Invoker,
     arn: &str,
     event: &QueuedEvent,
     release: &Release,
     response: Option<&Response>,
-) -> Option<QueuedEvent> {
+) -> Result<QueuedEvent, String> {
     let lost = |why: &str| {
         invoker.metrics.delivery_failed(&event.scope, &event.function);
         warn!(
             request_id = %event.request_id, function = %event.function, destination = arn, why,
             "failed to tell a destination"
         );
+        Err(why.to_owned())
     };
     let Some(to) = FunctionDestination::parse(arn) else {
-        lost("it is not a function");
-        return None;
+        return lost("it is not a function");
     };
     match invoker.resolve(&to.scope, &to.function, to.qualifier.as_ref()).await {
         // A failure to read is none of the destination's: its queue takes the event all the same.
-        Err(error) if error.code == ErrorCode::ResourceNotFoundException => {
-            lost(&error.message);
-            None
-        }
+        Err(error) if error.code == ErrorCode::ResourceNotFoundException => lost(&error.message),
         _ => {
             let request_id = RequestId(uuid::Uuid::new_v4());
-            Some(destination::delivery(to, event, release, response, request_id, (invoker.clock)()))
+            Ok(destination::delivery(to, event, release, response, request_id, (invoker.clock)()))
         }
     }
 }
@@ -161,24 +189,10 @@ fn document(error_type: &str, error_message: &str) -> String {
 
 /// Writes down how the claim ends, in one transaction with the event that tells a destination, however long storage
 /// refuses: until then the event stays leased and is not run a second time.
-async fn settle(
-    invoker: &Invoker,
-    event: &QueuedEvent,
-    claim: u64,
-    release: Release,
-    delivery: Option<QueuedEvent>,
-) {
-    if let Release::DeadLetter { error, .. } = &release {
-        letters::bury(invoker, event, error).await;
-    }
+async fn settle(invoker: &Invoker, event: &QueuedEvent, claim: u64, settlement: Settlement) {
     let (mut delay, longest) = SETTLE_DELAYS;
     loop {
-        let settled = match delivery.clone() {
-            Some(delivery) => {
-                invoker.store.release_with(event.request_id, claim, release.clone(), delivery).await
-            }
-            None => invoker.store.release(event.request_id, claim, release.clone()).await,
-        };
+        let settled = invoker.store.settle(event.request_id, claim, settlement.clone()).await;
         match settled {
             Ok(true) => break,
             Ok(false) => {
@@ -196,13 +210,13 @@ async fn settle(
             }
         }
     }
-    if let Release::DeadLetter { condition, error } = &release {
+    if let Release::DeadLetter { condition, error } = &settlement.release {
         invoker.metrics.dead_letter(&event.scope, &event.function);
         warn!(
             request_id = %event.request_id, function = %event.function, %condition, error,
             "gave an event up"
         );
     } else {
-        debug!(request_id = %event.request_id, function = %event.function, ?release, "settled an event");
+        debug!(request_id = %event.request_id, function = %event.function, release = ?settlement.release, "settled an event");
     }
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 /// `condition` of an event whose function returned.
-const SUCCESS: &str = "Success";
+pub(crate) const SUCCESS: &str = "Success";
 
 /// What the function answered at the last attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use lamplight_model::ErrorCode;
 use lamplight_services::queues::{
     AttributeValue, MessageAttribute, MessageAttributes, NewMessage, QueueError,
 };
-use lamplight_store::{QueuedEvent, Release};
+use lamplight_store::{QueuedEvent, Release, Told};
 use serde_json::Value;
 use tracing::warn;
 
@@ -20,25 +20,35 @@ const SENDER: &str = "lambda.amazonaws.com";
 /// Bytes of `ErrorMessage`. Source: Lambda developer guide, "Adding a dead-letter queue".
 const ERROR_MESSAGE_BYTES: usize = 1_024;
 
+/// `Told::role` of a destination.
+pub const DESTINATION: &str = "Destination";
+/// `Told::role` of a dead letter queue.
+pub const DEAD_LETTER_QUEUE: &str = "DeadLetterQueue";
+/// Name of the attribute that says which event a dead letter is.
+pub const REQUEST_ID: &str = "RequestID";
+
 /// Whether an ARN names a queue.
 pub fn is_queue(arn: &str) -> bool {
     arn.starts_with("arn:aws:sqs:")
 }
 
-/// Sends the record of an event that ends with `release` to the queue that is its destination.
+/// Sends the record of an event that ends with `release` to the queue that is its destination, and says whether it is there.
 pub async fn tell(
     invoker: &Invoker,
     arn: &str,
     event: &QueuedEvent,
     release: &Release,
     response: Option<&Response>,
-) {
+) -> Told {
     let record = destination::bounded_record(event, release, response, (invoker.clock)());
-    post(invoker, arn, event, String::from_utf8_lossy(&record).into_owned(), MessageAttributes::new()).await;
+    let body = String::from_utf8_lossy(&record).into_owned();
+    let failure = post(invoker, arn, event, body, MessageAttributes::new()).await.err();
+    Told { arn: arn.to_owned(), role: DESTINATION.to_owned(), failure }
 }
 
-/// Sends an event that is given up with `error` to the dead letter queue of its function, if it has one.
-pub async fn bury(invoker: &Invoker, event: &QueuedEvent, error: &str) {
+/// Sends an event that is given up with `error` to the dead letter queue of its function, if it has one, and says whether it
+/// is there.
+pub async fn bury(invoker: &Invoker, event: &QueuedEvent, error: &str) -> Option<Told> {
     let (mut delay, longest) = SETTLE_DELAYS;
     let target = loop {
         match invoker.resolve(&event.scope, &event.function, event.qualifier.as_ref()).await {
@@ -51,10 +61,10 @@ pub async fn bury(invoker: &Invoker, event: &QueuedEvent, error: &str) {
             }
         }
     };
-    if let Some(arn) = target.filter(|arn| is_queue(arn)) {
-        let body = String::from_utf8_lossy(&event.payload).into_owned();
-        post(invoker, &arn, event, body, attributes(event, error)).await;
-    }
+    let arn = target.filter(|arn| is_queue(arn))?;
+    let body = String::from_utf8_lossy(&event.payload).into_owned();
+    let failure = post(invoker, &arn, event, body, attributes(event, error)).await.err();
+    Some(Told { arn, role: DEAD_LETTER_QUEUE.to_owned(), failure })
 }
 
 /// `RequestID`, `ErrorCode` and `ErrorMessage`, as Lambda sets them.
@@ -71,7 +81,7 @@ fn attributes(event: &QueuedEvent, error: &str) -> MessageAttributes {
         message.push(character);
     }
     [
-        ("RequestID", "String", event.request_id.to_string()),
+        (REQUEST_ID, "String", event.request_id.to_string()),
         ("ErrorCode", "Number", "200".to_owned()),
         ("ErrorMessage", "String", message),
     ]
@@ -85,14 +95,14 @@ fn attributes(event: &QueuedEvent, error: &str) -> MessageAttributes {
 }
 
 /// Sends one message, however long storage refuses. A queue that is gone, or does not take it, costs the message, as on
-/// AWS; that is counted and logged.
+/// AWS; that is counted and logged, and why is given back.
 async fn post(
     invoker: &Invoker,
     arn: &str,
     event: &QueuedEvent,
     body: String,
     attributes: MessageAttributes,
-) {
+) -> Result<(), String> {
     let Some(queues) = invoker.queues.get() else {
         return lost(invoker, arn, event, "this server has no queues");
     };
@@ -106,7 +116,7 @@ async fn post(
     let (mut delay, longest) = SETTLE_DELAYS;
     loop {
         match queues.send_to(arn, message.clone()).await {
-            Ok(_) => return,
+            Ok(_) => return Ok(()),
             Err(QueueError::Store(error)) => {
                 warn!(
                     request_id = %event.request_id, function = %event.function, queue = arn, error = %ErrorChain(&error),
@@ -120,10 +130,11 @@ async fn post(
     }
 }
 
-fn lost(invoker: &Invoker, arn: &str, event: &QueuedEvent, why: &str) {
+fn lost(invoker: &Invoker, arn: &str, event: &QueuedEvent, why: &str) -> Result<(), String> {
     invoker.metrics.delivery_failed(&event.scope, &event.function);
     warn!(
         request_id = %event.request_id, function = %event.function, queue = arn, why,
         "failed to tell a queue"
     );
+    Err(why.to_owned())
 }

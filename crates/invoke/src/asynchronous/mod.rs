@@ -2,7 +2,8 @@
 //!
 //! `retry` decides what an attempt means for its event (pure); `attempt` makes one attempt; `worker` claims
 //! events from the store and keeps their leases while they run. `options` is what the function's owner set;
-//! `destination` writes the record of an event that has ended, `letters` sends it to queues.
+//! `destination` writes the record of an event that has ended, `letters` sends it to queues. `redrive` sends what was given up
+//! again, also from the messages of a queue, which `letter` reads (pure).
 //!
 //! ```text
 //!            claim                     success
@@ -14,8 +15,10 @@
 
 pub mod attempt;
 pub mod destination;
+pub mod letter;
 pub mod letters;
 pub mod options;
+pub mod redrive;
 pub mod retry;
 pub mod worker;
 

@@ -166,8 +166,14 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn release(&self, request_id: RequestId, claim: u64, release: Release) -> Result<bool, StoreError> {
-        self.write(|content| {
+    async fn settle(
+        &self,
+        request_id: RequestId,
+        claim: u64,
+        settlement: Settlement,
+    ) -> Result<bool, StoreError> {
+        let Settlement { release, follow_up, .. } = settlement;
+        let held = self.write(|content| {
             let Some(entry) = held(content, request_id, claim) else { return Ok(false) };
             if let Release::Retry { not_before, counted } = release {
                 entry.leased_until = None;
@@ -185,21 +191,37 @@ impl Store for MemoryStore {
                 content.counts.done += 1;
             }
             Ok(true)
-        })
-    }
-
-    async fn release_with(
-        &self,
-        request_id: RequestId,
-        claim: u64,
-        release: Release,
-        follow_up: QueuedEvent,
-    ) -> Result<bool, StoreError> {
-        let held = self.release(request_id, claim, release).await?;
-        if held {
+        })?;
+        if held && let Some(follow_up) = follow_up {
             self.enqueue(follow_up).await?;
         }
         Ok(held)
+    }
+
+    async fn event_story(&self, _scope: &Scope, _request_id: RequestId) -> Result<EventStory, StoreError> {
+        unreachable!()
+    }
+
+    async fn events(
+        &self,
+        _scope: &Scope,
+        _query: EventQuery,
+        _before: Option<i64>,
+        _limit: usize,
+    ) -> Result<Vec<EventRecord>, StoreError> {
+        unreachable!()
+    }
+
+    async fn redrive(&self, _scope: &Scope, _ids: Vec<RequestId>) -> Result<Vec<Redrive>, StoreError> {
+        unreachable!()
+    }
+
+    async fn forget_dead_letters(&self, _before: Timestamp) -> Result<u64, StoreError> {
+        unreachable!()
+    }
+
+    async fn all_event_counts(&self, _scope: &Scope) -> Result<Vec<(FunctionName, EventCounts)>, StoreError> {
+        unreachable!()
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
@@ -407,6 +429,14 @@ impl Ledger for MemoryLedger {
         _scope: &Scope,
         _request_id: RequestId,
     ) -> Result<Option<InvocationReport>, StoreError> {
+        unreachable!()
+    }
+
+    async fn attempts(
+        &self,
+        _scope: &Scope,
+        _request_id: RequestId,
+    ) -> Result<Vec<InvocationReport>, StoreError> {
         unreachable!()
     }
 

@@ -7,6 +7,7 @@ mod executions;
 mod lifecycle;
 mod memory;
 mod provisioned;
+mod redrive;
 mod synchronous;
 mod whole;
 

@@ -196,5 +196,6 @@ fn report(invocation: &Invocation, outcome: Outcome) -> InvocationReport {
         init_us: None,
         start: StartKind::Warm,
         cold_start: None,
+        event_accepted_at: None,
     }
 }

@@ -1,6 +1,7 @@
 //! One command, one file. `run` turns parsed arguments into work and gives the exit status.
 
 mod deploy;
+mod events;
 mod functions;
 mod invocations;
 mod invoke;
@@ -81,6 +82,9 @@ pub fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Delete(flags) => with_client(&global, async |client| functions::delete(client, flags).await),
         Command::Invocations(flags) => {
             with_client(&global, async |client| invocations::run(&global, client, flags).await)
+        }
+        Command::Events(flags) => {
+            with_client(&global, async |client| events::run(&global, client, flags).await)
         }
         Command::Usage(flags) => {
             with_client(&global, async |client| usage::run(&global, client, flags).await)

@@ -63,7 +63,7 @@ pub async fn run(global: &Global, client: &Client, flags: &cli::Usage) -> Result
 }
 
 /// `7d` counted back from now, or midnight UTC of a date, in milliseconds since the epoch.
-fn since_ms(text: &str) -> Result<i64, Failure> {
+pub fn since_ms(text: &str) -> Result<i64, Failure> {
     if let Some(age) = output::parse_age(text) {
         let now = Timestamp::from_system(SystemTime::now()).as_millis();
         return Ok(now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)).max(0));

@@ -129,6 +129,8 @@ pub struct Keep {
     pub ledger_days: u64,
     /// Records of single invocations, number.
     pub ledger_records: u64,
+    /// Events that were given up, and the stories of events, days.
+    pub dead_letter_days: u64,
     /// All stored ZIPs together, MiB.
     pub code_mib: u64,
 }
@@ -223,6 +225,7 @@ impl Default for Config {
                 log_mib: 8_192,
                 ledger_days: 30,
                 ledger_records: 5_000_000,
+                dead_letter_days: 14,
                 code_mib: 76_800,
             },
             queues: Queues { mib: 65_536 },

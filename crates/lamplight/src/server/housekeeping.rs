@@ -1,7 +1,7 @@
-//! What must be done from time to time: old logs, unreferenced code and secrets past their time go, instances of deleted functions stop.
+//! What must be done from time to time: old logs, old dead letters, unreferenced code and secrets past their time go, instances of deleted functions stop.
 
 use lamplight_api::ApiState;
-use lamplight_model::Scope;
+use lamplight_model::{Scope, Timestamp};
 use lamplight_pool::Pool;
 use lamplight_store::{CodeStore, Opened, Store, StoreError};
 use std::collections::BTreeSet;
@@ -19,6 +19,7 @@ pub async fn collect(
     opened: Opened,
     pool: Arc<Pool>,
     clock: lamplight_store::Clock,
+    dead_letters: Duration,
     stop: CancellationToken,
 ) {
     let mut rounds = tokio::time::interval(ROUND);
@@ -33,11 +34,32 @@ pub async fn collect(
             Ok(bytes) => tracing::info!(bytes, "deleted old logs"),
             Err(error) => tracing::warn!(%error, "failed to delete old logs"),
         }
+        forget_dead_letters(&*opened.store, clock(), dead_letters).await;
         match collect_code(&*opened.store, &*opened.code, &pool).await {
             Ok(0) => {}
             Ok(bytes) => tracing::info!(bytes, "deleted unreferenced code"),
             Err(error) => tracing::warn!(%error, "failed to delete unreferenced code"),
         }
+    }
+}
+
+/// Forgets events that were given up longer than `kept` ago.
+async fn forget_dead_letters(store: &dyn Store, now: Timestamp, kept: Duration) {
+    let kept_ms = i64::try_from(kept.as_millis()).unwrap_or(i64::MAX);
+    let before = Timestamp(now.as_millis().saturating_sub(kept_ms));
+    let mut forgotten = 0;
+    loop {
+        match store.forget_dead_letters(before).await {
+            Ok(0) => break,
+            Ok(count) => forgotten += count,
+            Err(error) => {
+                tracing::warn!(%error, "failed to forget old dead letters");
+                break;
+            }
+        }
+    }
+    if forgotten > 0 {
+        tracing::info!(forgotten, "forgot events that were given up long ago");
     }
 }
 

@@ -180,7 +180,8 @@ pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> 
         stop.clone(),
     ));
     tokio::spawn(housekeeping::expect_calls(Arc::clone(&opened.store), Arc::clone(&pool)));
-    tokio::spawn(housekeeping::collect(opened.clone(), Arc::clone(&pool), clock, stop.clone()));
+    let dead_letters = DAY * u32::try_from(config.keep.dead_letter_days).unwrap_or(u32::MAX);
+    tokio::spawn(housekeeping::collect(opened.clone(), Arc::clone(&pool), clock, dead_letters, stop.clone()));
     tokio::spawn(housekeeping::retire_deleted(Arc::clone(&opened.store), Arc::clone(&pool), stop.clone()));
     tokio::spawn(queues.clone().run(stop.clone().cancelled_owned()));
     tokio::spawn(housekeeping::forget_expired(Arc::clone(&state), stop.clone()));

@@ -4,7 +4,7 @@
 //! buffer until it works again; only beyond the hard bound are records lost, and then counted and logged.
 
 use crate::contract::StoreError;
-use crate::ledger::{Ledger, Run, RunQuery, UsageQuery, UsageRow};
+use crate::ledger::{ATTEMPTS_TOLD, Ledger, Run, RunQuery, UsageQuery, UsageRow};
 use crate::lock::DataDirectoryLock;
 use crate::open::{Clock, LedgerBounds};
 use crate::sqlite::connection::{Durability, open_writer};
@@ -156,6 +156,26 @@ impl Ledger for SqliteLedger {
                            WHERE substr(request_id, 1, 8) = substr(?2, 1, 8) AND scope = ?1 AND request_id = ?2
                            ORDER BY id DESC LIMIT 1";
                 Ok(reports(connection, sql, params![scope, request_id.0.as_bytes()])?.pop())
+            })
+            .await
+    }
+
+    async fn attempts(
+        &self,
+        scope: &Scope,
+        request_id: RequestId,
+    ) -> Result<Vec<InvocationReport>, StoreError> {
+        self.settle().await;
+        let scope = scope.key();
+        self.readers
+            .read(move |connection| {
+                let sql = "SELECT report FROM record
+                           WHERE substr(request_id, 1, 8) = substr(?2, 1, 8) AND scope = ?1 AND request_id = ?2
+                           ORDER BY id DESC LIMIT ?3";
+                let most = ATTEMPTS_TOLD as i64;
+                let mut found = reports(connection, sql, params![scope, request_id.0.as_bytes(), most])?;
+                found.reverse();
+                Ok(found)
             })
             .await
     }

@@ -115,6 +115,7 @@ pub fn report(function: &str, arrived_at: i64, status: OutcomeStatus) -> Invocat
         init_us: None,
         start: StartKind::Warm,
         cold_start: None,
+        event_accepted_at: None,
     }
 }
 

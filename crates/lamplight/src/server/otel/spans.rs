@@ -171,6 +171,7 @@ mod tests {
             init_us: None,
             start: if cold_start.is_some() { StartKind::FromNothing } else { StartKind::Warm },
             cold_start,
+            event_accepted_at: None,
         };
         ObservedRun { report, trace_header: trace_header.map(str::to_owned) }
     }

@@ -1,0 +1,306 @@
+//! `events`: where asynchronous events are, what happened to each, and sending those again that were given up.
+
+use crate::cli::{self, Global};
+use crate::client::{Client, segment};
+use crate::commands::functions::{number, text};
+use crate::commands::usage::since_ms;
+use crate::failure::Failure;
+use crate::output;
+use http::Method;
+use lamplight_model::Timestamp;
+use serde_json::{Map, Value, json};
+
+const EVENTS: &str = "/lamplight/v1/events";
+/// Characters of an error shown in a table.
+const ERROR_WIDTH: usize = 60;
+
+/// Does what was asked.
+pub async fn run(global: &Global, client: &Client, command: &cli::Events) -> Result<u8, Failure> {
+    match command {
+        cli::Events::List(flags) => list(global, client, flags).await,
+        cli::Events::Show { request_id } => show(global, client, request_id).await,
+        cli::Events::Counts { name } => counts(global, client, name.as_deref()).await,
+        cli::Events::Redrive(flags) => redrive(global, client, flags).await,
+    }
+}
+
+async fn list(global: &Global, client: &Client, flags: &cli::EventList) -> Result<u8, Failure> {
+    let mut query = vec![format!("Limit={}", flags.limit)];
+    let mut add = |name: &str, value: Option<String>| {
+        query.extend(value.map(|value| format!("{name}={}", segment(&value))));
+    };
+    add("Function", flags.name.clone());
+    add("State", flags.state.clone());
+    add("Condition", flags.condition.clone());
+    add("From", moment(flags.since.as_deref())?.map(|at| at.to_string()));
+    add("Until", moment(flags.until.as_deref())?.map(|at| at.to_string()));
+    let answer = client.json(Method::GET, &format!("{EVENTS}?{}", query.join("&")), None).await?;
+    if global.json {
+        output::json(&answer);
+        return Ok(0);
+    }
+    let rows = array(&answer, "Events");
+    if rows.is_empty() {
+        output::remark("no event waits, runs or was given up");
+        return Ok(0);
+    }
+    let mut table = output::table(&["accepted", "request", "function", "state", "attempts", "why"]);
+    for row in rows {
+        table.add_row([
+            time(row, "AcceptedAt"),
+            text(row, "RequestId"),
+            target(row),
+            text(row, "State"),
+            number(row, "Attempts").to_string(),
+            why(row),
+        ]);
+    }
+    output::print_table(&table);
+    if answer.get("NextMarker").is_some() {
+        output::remark("there are more; --limit, --state, --since and --until choose");
+    }
+    Ok(0)
+}
+
+async fn show(global: &Global, client: &Client, request_id: &str) -> Result<u8, Failure> {
+    let event = client.json(Method::GET, &format!("{EVENTS}/{}", segment(request_id)), None).await?;
+    if global.json {
+        output::json(&event);
+        return Ok(0);
+    }
+    let mut state = text(&event, "State");
+    let why = why(&event);
+    if !why.is_empty() {
+        state.push_str(&format!(": {why}"));
+    }
+    let rows = [
+        ("request", text(&event, "RequestId")),
+        ("function", target(&event)),
+        ("tenant", text(&event, "TenantId")),
+        ("type", text(&event, "Type")),
+        ("accepted", time(&event, "AcceptedAt")),
+        ("state", state),
+        ("payload", text(&event, "Payload")),
+    ];
+    for (key, value) in rows.iter().filter(|(_, value)| !value.is_empty()) {
+        output::line(format!("{key:<10} {value}"));
+    }
+    for told in array(&event, "Told") {
+        output::line(format!("{:<10} {}", "told", told_text(told)));
+    }
+    let mut story: Vec<(u64, [String; 3])> = array(&event, "Steps").iter().map(step).collect();
+    // A run that failed is a step already.
+    story.extend(
+        array(&event, "Runs")
+            .iter()
+            .filter(|run| succeeded(run) || array(&event, "Steps").is_empty())
+            .map(ran),
+    );
+    story.sort_by_key(|(at, _)| *at);
+    if story.is_empty() {
+        return Ok(0);
+    }
+    output::line("");
+    let mut table = output::table(&["at", "what", "how"]);
+    for (_, cells) in story {
+        table.add_row(cells);
+    }
+    output::print_table(&table);
+    Ok(0)
+}
+
+fn succeeded(run: &Value) -> bool {
+    run.pointer("/outcome/status").and_then(Value::as_str) == Some("success")
+}
+
+fn step(step: &Value) -> (u64, [String; 3]) {
+    let mut what = text(step, "What");
+    if let Some(times) = step.get("Times").and_then(Value::as_u64) {
+        what.push_str(&format!(", {times} times"));
+    }
+    let mut how = vec![text(step, "Condition"), error_text(&text(step, "Error"))];
+    how.extend(array(step, "Told").iter().map(told_text));
+    how.retain(|part| !part.is_empty());
+    (number(step, "At"), [time(step, "At"), what, how.join("; ")])
+}
+
+fn ran(run: &Value) -> (u64, [String; 3]) {
+    let ended = number(run, "arrived_at") + (number(run, "queue_us") + number(run, "duration_us")) / 1_000;
+    let status = run.pointer("/outcome/status").and_then(Value::as_str).unwrap_or_default();
+    let at = Timestamp(i64::try_from(ended).unwrap_or_default()).iso_format();
+    let milliseconds = number(run, "duration_us") as f64 / 1_000.0;
+    let how = format!(
+        "version {}, {milliseconds:.2} ms, instance {}",
+        text(run, "version"),
+        text(run, "instance_id")
+    );
+    (ended, [at, status.to_owned(), how])
+}
+
+fn told_text(told: &Value) -> String {
+    let role = if text(told, "Role") == "DeadLetterQueue" { "dead letter queue" } else { "destination" };
+    let arn = text(told, "Arn");
+    match told.get("Failure").and_then(Value::as_str) {
+        None => format!("{role} {arn} has it"),
+        Some(why) => format!("{role} {arn} was not told: {why}"),
+    }
+}
+
+async fn counts(global: &Global, client: &Client, name: Option<&str>) -> Result<u8, Failure> {
+    let query = name.map_or_else(String::new, |name| format!("?Function={}", segment(name)));
+    let answer = client.json(Method::GET, &format!("{EVENTS}/counts{query}"), None).await?;
+    if global.json {
+        output::json(&answer);
+        return Ok(0);
+    }
+    let mut table = output::table(&["function", "accepted", "done", "dead-lettered", "pending"]);
+    let cells = |name: &str, row: &Value| {
+        let mut cells = vec![name.to_owned()];
+        cells.extend(["Accepted", "Done", "DeadLettered", "Pending"].map(|key| number(row, key).to_string()));
+        cells
+    };
+    let rows = array(&answer, "Functions");
+    for row in rows {
+        table.add_row(cells(&text(row, "Function"), row));
+    }
+    if rows.len() != 1 {
+        table.add_row(cells("all", &answer));
+    }
+    output::print_table(&table);
+    Ok(0)
+}
+
+async fn redrive(global: &Global, client: &Client, flags: &cli::Redrive) -> Result<u8, Failure> {
+    let mut request = Map::new();
+    let mut add =
+        |name: &str, value: Option<Value>| request.extend(value.map(|value| (name.to_owned(), value)));
+    add("RequestIds", (!flags.request_ids.is_empty()).then(|| flags.request_ids.clone().into()));
+    add("Function", flags.function.clone().map(Value::from));
+    add("Queue", flags.queue.clone().map(Value::from));
+    add("Condition", flags.condition.clone().map(Value::from));
+    add("From", moment(flags.since.as_deref())?.map(Value::from));
+    add("Until", moment(flags.until.as_deref())?.map(Value::from));
+    add("DryRun", Some(flags.dry_run.into()));
+    let (mut redriven, mut refused): (Vec<Value>, Vec<Value>) = Default::default();
+    loop {
+        let body = Value::from(request.clone());
+        let answer = client.json(Method::POST, &format!("{EVENTS}/redrive"), Some(&body)).await?;
+        let sent = array(&answer, "Redriven");
+        redriven.extend_from_slice(sent);
+        refused.extend_from_slice(array(&answer, "Refused"));
+        if let Some(next) = answer.get("NextMarker") {
+            request.insert("Marker".to_owned(), next.clone());
+        } else if answer.get("More") != Some(&true.into()) || sent.is_empty() || flags.dry_run {
+            // Of a queue: what stays in it would come again and again.
+            break;
+        }
+    }
+    if global.json {
+        output::json(&json!({"Redriven": redriven, "Refused": refused, "DryRun": flags.dry_run}));
+        return Ok(u8::from(!refused.is_empty()));
+    }
+    for row in &redriven {
+        let what = if flags.dry_run { "would be sent to" } else { "sent to" };
+        output::line(format!("{} {what} {}", text(row, "RequestId"), text(row, "Function")));
+    }
+    for row in &refused {
+        let id = match (text(row, "RequestId"), text(row, "MessageId")) {
+            (id, message) if id.is_empty() => format!("message {message}"),
+            (id, _) => id,
+        };
+        output::remark(format!("{id} stays: {}", text(row, "Why")));
+    }
+    if redriven.is_empty() && refused.is_empty() {
+        output::remark("there is nothing to send again");
+    }
+    Ok(u8::from(!refused.is_empty()))
+}
+
+fn array<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn time(row: &Value, key: &str) -> String {
+    row.get(key).and_then(Value::as_i64).map_or_else(String::new, |at| Timestamp(at).iso_format())
+}
+
+/// An age or a date as epoch milliseconds.
+fn moment(text: Option<&str>) -> Result<Option<i64>, Failure> {
+    text.map(since_ms).transpose()
+}
+
+/// `import` or `import:live`.
+fn target(row: &Value) -> String {
+    match row.get("Qualifier").and_then(Value::as_str) {
+        Some(qualifier) => format!("{}:{qualifier}", text(row, "Function")),
+        None => text(row, "Function"),
+    }
+}
+
+/// Why an event is where it is, on one line.
+fn why(row: &Value) -> String {
+    let error = error_text(&text(row, "Error"));
+    let parts = match text(row, "State").as_str() {
+        "waiting" => vec![text(row, "Reason"), format!("until {}", time(row, "WaitsUntil")), error],
+        "running" => {
+            let node = text(row, "Node");
+            let on = if node.is_empty() { String::new() } else { format!("on node {node}") };
+            let since = time(row, "Since");
+            vec![on, if since.is_empty() { since } else { format!("since {since}") }]
+        }
+        "dead-lettered" => vec![text(row, "Condition"), time(row, "DeadAt"), error],
+        _ => vec![time(row, "DoneAt")],
+    };
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+}
+
+/// `ValueError: no`, of an error document; its beginning of anything else.
+fn error_text(document: &str) -> String {
+    let parsed: Value = serde_json::from_str(document).unwrap_or_default();
+    let (kind, message) = (text(&parsed, "errorType"), text(&parsed, "errorMessage"));
+    let whole = match (kind.is_empty(), message.is_empty()) {
+        (true, true) if document == "{}" => String::new(),
+        (true, true) => document.to_owned(),
+        (false, true) => kind,
+        (true, false) => message,
+        (false, false) => format!("{kind}: {message}"),
+    };
+    let line = whole.lines().next().unwrap_or_default();
+    let mut shown: String = line.chars().take(ERROR_WIDTH).collect();
+    if shown.len() < line.len() {
+        shown.push('…');
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_one_line() {
+        let error = r#"{"errorType":"ValueError","errorMessage":"no\nsecond line"}"#;
+        for (row, expected) in [
+            (
+                json!({"State": "waiting", "Reason": "new", "WaitsUntil": 0}),
+                "new, until 1970-01-01T00:00:00.000Z",
+            ),
+            (
+                json!({"State": "waiting", "Reason": "retry after an error", "WaitsUntil": 60_000, "Error": error}),
+                "retry after an error, until 1970-01-01T00:01:00.000Z, ValueError: no",
+            ),
+            (
+                json!({"State": "running", "Node": "local", "Since": 1}),
+                "on node local, since 1970-01-01T00:00:00.001Z",
+            ),
+            (
+                json!({"State": "dead-lettered", "Condition": "EventAgeExceeded", "DeadAt": 0, "Error": "{}"}),
+                "EventAgeExceeded, 1970-01-01T00:00:00.000Z",
+            ),
+            (json!({"State": "done"}), ""),
+        ] {
+            assert_eq!(why(&row), expected);
+        }
+        assert_eq!(error_text(&"x".repeat(100)), format!("{}…", "x".repeat(ERROR_WIDTH)));
+    }
+}
