@@ -8,7 +8,7 @@ use lamplight_api::{ApiConfig, ApiState};
 use lamplight_invoke::lifecycle::converge_functions;
 use lamplight_invoke::workers::fake::{FakeRun, FakeWorkers};
 use lamplight_invoke::{DurableConfiguration, DurableExecutions, Invoker, InvokerConfig};
-use lamplight_listener::ServeLimits;
+use lamplight_listener::{Limits, Listener};
 use lamplight_model::{Invocation, Timestamp};
 use lamplight_services::objects::{Bounds, ObjectStore};
 use lamplight_services::queues::{self, Queues};
@@ -71,7 +71,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("listening on http://{}", listener.local_addr()?);
     let router = lamplight_api::router(state);
     let answer = move |request: http::Request<_>, _| router.clone().answer(request.map(Body::new));
-    lamplight_listener::serve(listener, answer, ServeLimits::public(), std::future::pending()).await;
+    let listener = Listener::plain(listener, Limits::api(), std::time::Duration::ZERO);
+    lamplight_listener::serve(listener, answer, std::future::pending()).await;
     Ok(())
 }
 

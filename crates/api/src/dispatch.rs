@@ -59,7 +59,8 @@ async fn answer(state: &ApiState, caller: Arc<Caller>, request: Request<Body>) -
     let mut response = match guard::check(&parts.headers, &state.config.allowed_hosts.get()) {
         Ok(authority) => {
             let authority = authority.to_owned();
-            let context = Context::new(parts, caller, request_id, authority);
+            let mut context = Context::new(parts, caller, request_id, authority);
+            context.gateway_url = state.config.gateway_url.get();
             tracing::debug!(%request_id, method = %context.method, path = context.path, "request");
             route(state, &context, body).await
         }

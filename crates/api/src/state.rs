@@ -4,7 +4,7 @@ use crate::iam::RoleWrites;
 use crate::s3::S3;
 use hmac::{Hmac, KeyInit as _};
 use lamplight_invoke::{DurableExecutions, Invoker};
-use lamplight_model::{Live, PriceBook, Timestamp};
+use lamplight_model::{GatewayUrl, Live, PriceBook, Timestamp};
 use lamplight_services::metrics::MetricStore;
 use lamplight_services::objects::ObjectStore;
 use lamplight_services::queues::Queues;
@@ -40,6 +40,8 @@ pub struct RuntimeRow {
 pub struct ApiConfig {
     /// Host names (without port) besides loopback that requests may name.
     pub allowed_hosts: Arc<Live<Vec<String>>>,
+    /// How clients see the URLs of functions and APIs.
+    pub gateway_url: Arc<Live<GatewayUrl>>,
     /// Secret for expiring links to code packages. Links of another key are refused.
     pub code_location_key: [u8; 32],
     /// `x86_64` or `arm64`: what this host runs.
@@ -59,6 +61,7 @@ impl Default for ApiConfig {
     fn default() -> Self {
         Self {
             allowed_hosts: Arc::default(),
+            gateway_url: Arc::default(),
             code_location_key: rand::random(),
             architecture: if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" },
             account_concurrency: Arc::new(lamplight_model::limits::ACCOUNT_CONCURRENCY.into()),

@@ -7,7 +7,7 @@ mod support;
 use base64::Engine as _;
 use http::Method;
 use lamplight_invoke::workers::fake::FakeRun;
-use lamplight_listener::ServeLimits;
+use lamplight_listener::Limits;
 use lamplight_model::{Caller, ErrorCode, OutcomeStatus, Scope, ServiceError, Timestamp};
 use serde_json::json;
 use std::sync::Arc;
@@ -429,7 +429,7 @@ async fn shutting_down_finishes_what_is_in_flight_and_drops_what_is_idle() {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let router = lamplight_api::router(Arc::clone(&door.state));
-    let server = tokio::spawn(serve(listener, router, ServeLimits::public(), async move {
+    let server = tokio::spawn(serve(listener, router, Limits::api(), async move {
         let _ = stopped.await;
     }));
     let mut idle = tokio::net::TcpStream::connect(address).await.unwrap();

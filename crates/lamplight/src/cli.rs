@@ -110,6 +110,9 @@ pub struct Serve {
     /// Loopback address and port of the API [default: 127.0.0.1:9000]. Port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<String>,
+    /// Address and port of a listener for function URLs and APIs only, which may be public; without it they share the API's.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub gateway_listen: Option<String>,
     /// Filter of the server's own log, e.g. debug or lamplight_pool=debug,info.
     #[arg(long, value_name = "FILTER")]
     pub log: Option<String>,

@@ -5,85 +5,84 @@
 //! namespace of the instance it came from).
 
 use crate::Peer;
+use crate::bounded::{BoxError, Received};
+use crate::connection::{self, Shared};
+use crate::connections::Connections;
+use crate::limits::Limits;
+use crate::tls::Tls;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use std::convert::Infallible;
+use lamplight_model::Live;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// Bounds of one listener.
-#[derive(Debug, Clone)]
-pub struct ServeLimits {
-    /// Open connections; more wait in the kernel's queue until one closes.
-    pub connections: usize,
-    /// Time for the head of a request, also the longest idle time of a kept connection.
-    pub head_timeout: Duration,
+/// Pause after the kernel refused a connection for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Where connections come in, and on what terms.
+pub struct Listener {
+    /// The socket.
+    pub socket: TcpListener,
+    /// Bounds; what changes holds from then on.
+    pub limits: Arc<Live<Limits>>,
+    /// Without it everything is in clear text.
+    pub tls: Option<Tls>,
     /// After shutdown: time for requests in flight. Zero drops them at once.
     pub grace: Duration,
 }
 
-impl ServeLimits {
-    /// For the public listener.
-    pub fn public() -> Self {
-        Self { connections: 4_096, head_timeout: Duration::from_secs(75), grace: Duration::from_secs(30) }
-    }
-
-    /// For the listener inside an instance.
-    pub fn instance() -> Self {
-        Self { connections: 64, head_timeout: Duration::from_secs(900), grace: Duration::ZERO }
+impl Listener {
+    /// In clear text, with bounds that stay.
+    pub fn plain(socket: TcpListener, limits: Limits, grace: Duration) -> Self {
+        Self { socket, limits: Arc::new(limits.into()), tls: None, grace }
     }
 }
 
-/// Largest request head, bytes: X-Amz-Client-Context is 3,583 bytes, signatures and trace headers a few hundred.
-const HEAD_BYTES: usize = 64 * 1024;
-/// Pause after the kernel refused a connection for want of descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// Serves until `shutdown` resolves, then lets requests in flight finish within the grace. `answer` is called for each
-/// request and cloned for each connection.
+/// Serves until `shutdown` resolves, then lets requests in flight finish within the grace: HTTP/1 answers say that the connection
+/// closes, HTTP/2 connections get GOAWAY. `answer` is called for each request; when its client goes away or the request's time is
+/// over, the future it gave is dropped.
 ///
 /// Dropping the future closes the listener and every connection at once.
-pub async fn serve<Answer, Answered, Sent>(
-    listener: TcpListener,
+pub async fn serve<Answer, Answering, Sent>(
+    listener: Listener,
     answer: Answer,
-    limits: ServeLimits,
     shutdown: impl Future<Output = ()> + Send,
 ) where
-    Answer: Fn(Request<Incoming>, Peer) -> Answered + Clone + Send + 'static,
-    Answered: Future<Output = Response<Sent>> + Send + 'static,
-    Sent: Body<Data = Bytes> + Send + 'static,
-    Sent::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    Answer: Fn(Request<Received>, Peer) -> Answering + Send + Sync + 'static,
+    Answering: Future<Output = Response<Sent>> + Send + 'static,
+    Sent: Body<Data = Bytes> + Send + Unpin + 'static,
+    Sent::Error: Into<BoxError>,
 {
-    let permits = Arc::new(Semaphore::new(limits.connections));
+    let Listener { socket, limits, tls, grace } = listener;
     let stop = CancellationToken::new();
+    let shared = Arc::new(Shared { answer, limits: Arc::clone(&limits), tls, stop: stop.clone() });
+    let open = Arc::new(Connections::default());
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
-        let permit = tokio::select! {
-            permit = permits.clone().acquire_owned() => permit,
+        let accepted = tokio::select! {
+            accepted = async {
+                open.room(|| limits.get().connections).await;
+                socket.accept().await
+            } => accepted,
             () = &mut shutdown => break,
         };
-        let Ok(permit) = permit else { break };
-        let (stream, remote) = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, remote)) => (stream, remote),
-                Err(error) => {
-                    tracing::warn!(%error, "failed to accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            },
-            () = &mut shutdown => break,
+        let (stream, remote) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "failed to accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Some(counted) = open.open(remote.ip(), &limits.get()) else {
+            tracing::debug!(%remote, "refused a connection: its sender has as many as it may");
+            continue;
         };
         // Answers are small and awaited: never wait for more bytes to fill a segment.
         if let Err(error) = stream.set_nodelay(true) {
@@ -97,37 +96,17 @@ pub async fn serve<Answer, Answered, Sent>(
             }
         };
         let peer = Peer { remote, local, tls_version: None };
-        let answer = answer.clone();
-        let service = service_fn(move |request: Request<Incoming>| {
-            let answered = answer(request, peer);
-            async move { Ok::<_, Infallible>(answered.await) }
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.head_timeout)
-            .max_buf_size(HEAD_BYTES)
-            .serve_connection(TokioIo::new(stream), service);
-        let stopping = stop.clone();
+        let shared = Arc::clone(&shared);
         connections.spawn(async move {
-            let _permit = permit;
-            let mut connection = std::pin::pin!(connection);
-            let ended = tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = stopping.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            };
-            if let Err(error) = ended {
-                tracing::debug!(%error, "a connection ended early");
-            }
+            let _counted = counted;
+            connection::run(shared, stream, peer).await;
         });
         while connections.try_join_next().is_some() {}
     }
-    drop(listener);
+    drop(socket);
     stop.cancel();
     let drained = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(limits.grace, drained).await.is_err() {
+    if tokio::time::timeout(grace, drained).await.is_err() {
         tracing::debug!("connections were dropped at the end of the grace");
     }
 }

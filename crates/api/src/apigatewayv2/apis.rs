@@ -3,7 +3,6 @@
 use super::input::{self, new_id, one_of, refuse, required, text};
 use super::{bad_request, created, deleted, integrations, ok, stored};
 use crate::http::{ApiError, Context, Members, Response};
-use crate::lambda::urls::host;
 use crate::state::ApiState;
 use lamplight_model::http_api::{
     ApiSettings, Cors, DEFAULT, Definition, HttpApi, Integration, Route, RouteKey, Stage, Texts,
@@ -117,12 +116,7 @@ pub async fn delete_cors(state: &ApiState, context: &Context, id: &str) -> Resul
 pub fn shown(context: &Context, api: &HttpApi) -> Value {
     let settings = &api.settings;
     let mut shown = json!({
-        "apiEndpoint": format!(
-            "http://{}.execute-api.{}.{}",
-            api.api_id,
-            context.scope.region.as_str(),
-            host(&context.authority)
-        ),
+        "apiEndpoint": context.gateway_url.of_api(&api.api_id, context.scope.region.as_str(), &context.authority),
         "apiId": api.api_id,
         "apiKeySelectionExpression": API_KEY_SELECTION,
         "createdDate": api.created_date.iso_seconds_format(),

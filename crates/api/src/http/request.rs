@@ -5,7 +5,7 @@ use crate::http::signature::{self, CredentialScope};
 use crate::s3::addressing;
 use http::header::AsHeaderName;
 use http::{HeaderMap, Method, request::Parts};
-use lamplight_model::{Action, Caller, Region, RequestId, Scope, identity};
+use lamplight_model::{Action, Caller, GatewayUrl, Region, RequestId, Scope, identity};
 use percent_encoding::percent_decode_str;
 use std::sync::Arc;
 
@@ -30,6 +30,8 @@ pub struct Context {
     pub headers: HeaderMap,
     /// `Host` as the client wrote it, for links to this server.
     pub authority: String,
+    /// How clients see the URLs of functions and APIs: as this request says it, unless it is changed.
+    pub gateway_url: Arc<GatewayUrl>,
 }
 
 impl Context {
@@ -60,6 +62,7 @@ impl Context {
             query,
             headers: parts.headers,
             authority,
+            gateway_url: Arc::default(),
         }
     }
 

@@ -1,9 +1,9 @@
 //! Configuration of function URLs: Create-, Get-, Update-, Delete- and ListFunctionUrlConfigs.
 //!
-//! A URL belongs to a function or an alias. Its id is random and stays; the host beneath it is the one the request came
-//! to, so that the answer can be used from where it was asked.
+//! A URL belongs to a function or an alias. Its id is random and stays; the host beneath it is the operator's, or else the one the
+//! request came to, so that the answer can be used from where it was asked.
 
-use crate::http::{ApiError, Context, Members, Response, guard, reply};
+use crate::http::{ApiError, Context, Members, Response, reply};
 use crate::lambda::functions::page_rows_up_to;
 use crate::lambda::owned;
 use crate::lambda::patterns::URL_QUALIFIER;
@@ -17,7 +17,6 @@ use lamplight_model::function_url::{Cors, FunctionUrl, KIND};
 use lamplight_model::name::function_arn;
 use rand::RngExt as _;
 use serde_json::{Map, Value, json};
-use std::net::IpAddr;
 
 /// Characters of an id: lower-case letters and digits. 32 of them are 165 bits.
 const ID_CHARACTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
@@ -214,9 +213,8 @@ fn shown(
     let qualifier = qualifier.filter(|qualifier| **qualifier != Qualifier::Latest);
     let mut shown = Map::new();
     let mut set = |name: &str, value: Value| shown.insert(name.to_owned(), value);
-    let host = host(&context.authority);
     let region = target.scope.region.as_str();
-    set("FunctionUrl", format!("http://{}.lambda-url.{region}.{host}/", url.id).into());
+    set("FunctionUrl", context.gateway_url.of_function(&url.id, region, &context.authority).into());
     set("FunctionArn", function_arn(&target.scope, &target.name, qualifier).into());
     set("AuthType", url.auth_type.as_str().into());
     if let Some(cors) = &url.cors {
@@ -230,32 +228,9 @@ fn shown(
     shown
 }
 
-/// The host that ids stand beneath: as the request named it, with its port. An address becomes `localhost`, because no
-/// label can stand before it.
-pub(crate) fn host(authority: &str) -> String {
-    let (name, port) = guard::host_and_port(authority).unwrap_or(("localhost", None));
-    let name = if name.parse::<IpAddr>().is_ok() { "localhost" } else { name };
-    match port {
-        Some(port) => format!("{name}:{port}"),
-        None => name.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hosts_of_urls() {
-        for (authority, expected) in [
-            ("127.0.0.1:4566", "localhost:4566"),
-            ("[::1]:4566", "localhost:4566"),
-            ("localhost", "localhost"),
-            ("lamplight.example:80", "lamplight.example:80"),
-        ] {
-            assert_eq!(host(authority), expected);
-        }
-    }
 
     #[test]
     fn ids_are_host_names_and_differ() {

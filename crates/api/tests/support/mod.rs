@@ -14,7 +14,7 @@ use hyper_util::rt::TokioExecutor;
 use lamplight_api::{ApiConfig, ApiState};
 use lamplight_invoke::workers::fake::{FakeRun, FakeWorkers};
 use lamplight_invoke::{DurableConfiguration, DurableExecutions, Invoker, InvokerConfig, converge_functions};
-use lamplight_listener::ServeLimits;
+use lamplight_listener::{Limits, Listener, Received};
 use lamplight_model::{Caller, Invocation, Timestamp};
 use lamplight_services::objects::{Bounds, ObjectStore};
 use lamplight_services::queues::{self, Queues};
@@ -24,6 +24,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Noon of 2026-01-31, where the tests' clock begins.
@@ -33,11 +34,12 @@ pub const NOON: i64 = 1_769_860_800_000;
 pub async fn serve(
     listener: tokio::net::TcpListener,
     router: lamplight_api::FrontDoor,
-    limits: ServeLimits,
+    limits: Limits,
     shutdown: impl Future<Output = ()> + Send,
 ) {
-    let answer = move |request: Request<Incoming>, _| router.clone().answer(request.map(Body::new));
-    lamplight_listener::serve(listener, answer, limits, shutdown).await;
+    let answer = move |request: Request<Received>, _| router.clone().answer(request.map(Body::new));
+    let listener = Listener::plain(listener, limits, Duration::from_secs(30));
+    lamplight_listener::serve(listener, answer, shutdown).await;
 }
 
 /// The server and a client of it.
@@ -154,7 +156,7 @@ impl FrontDoor {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = lamplight_api::function_endpoint(Arc::clone(&state), caller);
-        tokio::spawn(serve(listener, router, ServeLimits::public(), std::future::pending()));
+        tokio::spawn(serve(listener, router, Limits::api(), std::future::pending()));
         let client = Client::builder(TokioExecutor::new()).build_http();
         Self { state, opened, workers, address, now, trouble, client, _directory: directory }
     }
@@ -164,7 +166,7 @@ impl FrontDoor {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let endpoint = lamplight_api::function_endpoint(Arc::clone(&self.state), caller);
-        let limits = ServeLimits::instance();
+        let limits = Limits::instance();
         tokio::spawn(serve(listener, endpoint, limits, std::future::pending()));
         Self { address, ..self }
     }

@@ -100,6 +100,7 @@ pub fn configuration(global: &Global, command: Option<&Command>) -> Result<Confi
     match command {
         Some(Command::Serve(serve)) => {
             add("listen", serve.listen.clone());
+            add("gateway.listen", serve.gateway_listen.clone());
             add("log", serve.log.clone());
             add("log_json", serve.log_json.then(|| "true".to_owned()));
             add("drain_seconds", serve.drain_seconds.clone());

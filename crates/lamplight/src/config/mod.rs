@@ -3,10 +3,12 @@
 //! `serve`, `quickstart` and `runtime` read it. Keys nobody knows are refused, in the file and among the
 //! `LAMPLIGHT_*` variables: a misspelt limit must not be silently without effect.
 
+mod gateway;
 mod layers;
 mod places;
 mod reload;
 
+pub use gateway::Gateway;
 pub use layers::{Layers, load};
 pub use places::{configuration_file, default_data_directory, is_root};
 pub use reload::{changes, take_over};
@@ -50,6 +52,8 @@ pub struct Config {
     pub objects: Objects,
     /// The queues.
     pub queues: Queues,
+    /// Function URLs and APIs.
+    pub gateway: Gateway,
     /// Export to an OpenTelemetry collector.
     pub otel: Otel,
     /// The price book.
@@ -230,6 +234,7 @@ impl Default for Config {
             },
             queues: Queues { mib: 65_536 },
             objects: Objects { mib: 1_048_576, body_mib: 5_120, uploads: 128 },
+            gateway: Gateway::default(),
             otel: Otel::default(),
             prices: PriceBook::default(),
         }
@@ -251,6 +256,7 @@ impl Config {
             ))
             .then("--data-dir /var/lib/lamplight"));
         }
+        self.gateway.check()?;
         let positive =
             [("instances.most", self.instances.most), ("instances.concurrency", self.instances.concurrency)];
         for (key, value) in positive {

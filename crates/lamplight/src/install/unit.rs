@@ -59,8 +59,8 @@ OOMPolicy=continue
 # capability. What is listed is what the building takes: mounts and namespaces, cgroups and loop devices (SYS_ADMIN), links and
 # packet filters (NET_ADMIN), becoming another user and giving up the bounding set (SETUID, SETGID, SETPCAP), files of those
 # users (CHOWN, DAC_OVERRIDE, FOWNER), their namespaces (SYS_PTRACE), their roots (SYS_CHROOT) with /dev/null and the like
-# (MKNOD), ending them (KILL), limits (SYS_RESOURCE).
-CapabilityBoundingSet=CAP_SYS_ADMIN CAP_NET_ADMIN CAP_SETUID CAP_SETGID CAP_SETPCAP CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_KILL CAP_MKNOD CAP_SYS_CHROOT CAP_SYS_PTRACE CAP_SYS_RESOURCE
+# (MKNOD), ending them (KILL), limits (SYS_RESOURCE), and ports below 1024 for the gateway (NET_BIND_SERVICE).
+CapabilityBoundingSet=CAP_SYS_ADMIN CAP_NET_ADMIN CAP_SETUID CAP_SETGID CAP_SETPCAP CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_KILL CAP_MKNOD CAP_SYS_CHROOT CAP_SYS_PTRACE CAP_SYS_RESOURCE CAP_NET_BIND_SERVICE
 NoNewPrivileges=yes
 ProtectSystem=strict
 ReadWritePaths={data}

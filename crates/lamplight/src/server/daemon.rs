@@ -1,11 +1,10 @@
 //! The unprivileged process: opens storage, wires the parts, serves, and drains when it is told to stop.
 
 use super::reload::Reload;
-use super::{notify, telemetry, wiring};
+use super::{Listeners, notify, telemetry, wiring};
 use crate::config::{Config, Reader};
 use lamplight_sandbox::linux::DaemonSockets;
 use std::io::{IsTerminal as _, Write as _};
-use std::net::TcpListener;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -13,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 const SAME_SIGNAL: Duration = Duration::from_millis(500);
 
 /// Runs until SIGTERM, SIGINT or the end of its terminal; SIGHUP else reads the configuration again. Gives the exit status: 0 after a drain, 2 when it could not start.
-pub fn run(config: &Config, again: Reader, listener: TcpListener, sockets: DaemonSockets) -> i32 {
+pub fn run(config: &Config, again: Reader, listeners: Listeners, sockets: DaemonSockets) -> i32 {
     let reload = Reload::new(again, config.clone(), telemetry::start(config));
     // Half of the processors: the other half is for functions, and an event that wakes a task on the thread that got it costs
     // less than one that wakes another thread (measured on two cores: 3.7 futex calls and a seventh of the time per call).
@@ -26,14 +25,15 @@ pub fn run(config: &Config, again: Reader, listener: TcpListener, sockets: Daemo
                 return 2;
             }
         };
-    let status = runtime.block_on(serve(config, reload, listener, sockets));
+    let status = runtime.block_on(serve(config, reload, listeners, sockets));
     // Blocking work of the store is done or abandoned by now; nothing waits for it.
     runtime.shutdown_timeout(Duration::from_secs(1));
     status
 }
 
-async fn serve(config: &Config, mut reload: Reload, listener: TcpListener, sockets: DaemonSockets) -> i32 {
-    let address = listener.local_addr().unwrap_or(config.listen);
+async fn serve(config: &Config, mut reload: Reload, listeners: Listeners, sockets: DaemonSockets) -> i32 {
+    let address = listeners.api.local_addr().unwrap_or(config.listen);
+    let gateway = listeners.gateway.as_ref().and_then(|socket| socket.local_addr().ok());
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => {
@@ -41,7 +41,7 @@ async fn serve(config: &Config, mut reload: Reload, listener: TcpListener, socke
             return 2;
         }
     };
-    let server = match wiring::start(config, listener, sockets) {
+    let server = match wiring::start(config, listeners, sockets) {
         Ok(server) => server,
         Err(failure) => {
             crate::output::remark(failure.text().trim_end());
@@ -50,6 +50,10 @@ async fn serve(config: &Config, mut reload: Reload, listener: TcpListener, socke
     };
     // The line that says "ready": tools wait for it, so it is plain text on standard output.
     let mut output = std::io::stdout().lock();
+    if let Some(gateway) = gateway {
+        let scheme = if config.gateway.is_secured() { "https" } else { "http" };
+        let _ = writeln!(output, "lamplight: function URLs and APIs at {scheme}://{gateway}");
+    }
     let _ = writeln!(output, "lamplight: listening on http://{address}").and_then(|()| output.flush());
     drop(output);
     tracing::info!(%address, data = %config.data_dir.display(), "listening");

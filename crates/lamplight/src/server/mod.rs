@@ -9,6 +9,7 @@ mod byte_code;
 mod daemon;
 mod data_directory;
 mod doors;
+mod gateway;
 mod housekeeping;
 mod notify;
 mod otel;
@@ -27,7 +28,7 @@ use crate::failure::Failure;
 use lamplight_sandbox::linux::{HostConfig, keeper};
 use lamplight_sandbox::network::{EgressConfig, Resolver};
 use std::io::ErrorKind;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -48,7 +49,13 @@ pub fn serve(config: Config, again: Reader) -> Result<u8, Failure> {
     otel::Exporter::check(&config.otel)?;
     doctor::require(&config)?;
     let data = DataDirectory::prepare(&config.data_dir, config.first_uid)?;
-    let listener = bind(&config, data.predecessor_was_killed)?;
+    let sockets = Listeners {
+        api: bind(config.listen, data.predecessor_was_killed)?,
+        gateway: match config.gateway.address()? {
+            Some(address) => Some(bind(address, data.predecessor_was_killed)?),
+            None => None,
+        },
+    };
     let runtimes = find_runtimes(&runtimes_file(&config.data_dir))?;
     let published = publish(&config.data_dir, &runtimes)?;
     remove_unused_byte_code(&config.data_dir, &published);
@@ -64,7 +71,7 @@ pub fn serve(config: Config, again: Reader) -> Result<u8, Failure> {
         templates: config.instances.templates,
         egress: egress(&config, &data.cgroup_name)?,
     };
-    let status = keeper::run(host, |sockets| daemon::run(&config, again, listener, sockets));
+    let status = keeper::run(host, |sandboxes| daemon::run(&config, again, sockets, sandboxes));
     drop(data);
     let status = status.map_err(|error| {
         Failure::usage("failed to build the wall").because(error).then("sudo lamplight doctor")
@@ -95,9 +102,16 @@ pub fn require_root(command: &str) -> Result<(), Failure> {
     )))
 }
 
-/// Opens the port while that may still need privileges. A predecessor that was killed may hold it a moment longer.
-fn bind(config: &Config, wait: bool) -> Result<TcpListener, Failure> {
-    let address = config.listen;
+/// The ports of one server.
+pub struct Listeners {
+    /// The API's, on a loopback address.
+    pub api: TcpListener,
+    /// The gateway's own, when it has one.
+    pub gateway: Option<TcpListener>,
+}
+
+/// Opens a port while that may still need privileges. A predecessor that was killed may hold it a moment longer.
+fn bind(address: SocketAddr, wait: bool) -> Result<TcpListener, Failure> {
     let started = Instant::now();
     let listener = loop {
         match TcpListener::bind(address) {
@@ -114,6 +128,9 @@ fn bind(config: &Config, wait: bool) -> Result<TcpListener, Failure> {
     listener.map_err(|error| {
         let failure = Failure::usage(format!("failed to listen on {address}")).because(&error);
         match error.kind() {
+            ErrorKind::PermissionDenied => failure.then(
+                "ports below 1024 take CAP_NET_BIND_SERVICE: the unit of `lamplight install` has it, older ones get it by installing again",
+            ),
             ErrorKind::AddrInUse => failure
                 .then("see who has it:   ss -ltnp")
                 .then("or take another:  lamplight serve --listen 127.0.0.1:0   (0 is any free port)"),

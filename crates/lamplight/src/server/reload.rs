@@ -38,10 +38,10 @@ impl Reload {
         super::telemetry::check(&read)?;
         let changes = changes(&self.current, &read)?;
         let next = take_over(&self.current, &changes)?;
+        server.apply(&next)?;
         if next.log != self.current.log {
             (self.filter)(&next.log)?;
         }
-        server.apply(&next);
         self.current = next;
         for change in &changes {
             let (key, from, to) = (&change.key, &change.from, &change.to);

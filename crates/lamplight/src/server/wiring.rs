@@ -1,6 +1,8 @@
 //! Puts the parts together: store, sandboxes, pool, funnel, front door. No rule of the product is here.
 
+use super::Listeners;
 use super::doors::Doors;
+use super::gateway::{self, OwnListener};
 use super::housekeeping;
 use super::otel::{ExportedLogs, Exporter, Exporting};
 use super::runtimes::RuntimeTable;
@@ -13,15 +15,14 @@ use lamplight_invoke::{
     AdmissionLimits, DurableConfiguration, DurableExecutions, Invoker, InvokerConfig, NodeWorkers,
     converge_functions,
 };
-use lamplight_listener::ServeLimits;
-use lamplight_model::{Live, PriceBook};
+use lamplight_listener::{Limits, Listener, Received};
+use lamplight_model::{GatewayUrl, Live, PriceBook};
 use lamplight_pool::{PlatformEndpoint, Pool, PoolConfig, StreamLimits};
 use lamplight_sandbox::linux::{DaemonSockets, LinuxBackend, Readiness};
 use lamplight_services::metrics::MetricStore;
 use lamplight_services::objects::{self, ObjectStore};
 use lamplight_services::queues::{self, Queues};
 use lamplight_store::{Opened, Options, StoreError, system_clock};
-use std::net::TcpListener;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -43,6 +44,8 @@ pub struct Server {
     queues: Queues,
     durable: Arc<DurableExecutions>,
     front_door: JoinHandle<()>,
+    gateway: Option<OwnListener>,
+    gateway_port: Option<u16>,
     live: LiveSettings,
     exporting: Option<Exporting>,
     stop: CancellationToken,
@@ -51,12 +54,14 @@ pub struct Server {
 /// Settings of the front door that `Server::apply` changes.
 struct LiveSettings {
     hosts: Arc<Live<Vec<String>>>,
+    gateway_hosts: Arc<Live<Vec<String>>>,
+    gateway_url: Arc<Live<GatewayUrl>>,
     concurrency: Arc<Live<usize>>,
     prices: Arc<Live<PriceBook>>,
 }
 
 /// Opens and starts everything. Must be called within a tokio runtime.
-pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> Result<Server, Failure> {
+pub fn start(config: &Config, listeners: Listeners, sockets: DaemonSockets) -> Result<Server, Failure> {
     let clock = system_clock();
     let mut opened =
         lamplight_store::open(store_options(config)).map_err(|error| store_failure(config, &error))?;
@@ -115,8 +120,11 @@ pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> 
         Arc::clone(&invoker),
         Arc::clone(&clock),
     );
+    let gateway_port = listeners.gateway.as_ref().and_then(|socket| Some(socket.local_addr().ok()?.port()));
     let live = LiveSettings {
         hosts: Arc::new(config.hosts.clone().into()),
+        gateway_hosts: Arc::new(gateway::hosts(config)?.into()),
+        gateway_url: Arc::new(config.gateway.url(gateway_port)?.into()),
         concurrency: Arc::new(config.instances.concurrency.into()),
         prices: Arc::new(config.prices.clone().into()),
     };
@@ -132,6 +140,7 @@ pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> 
         metrics,
         ApiConfig {
             allowed_hosts: Arc::clone(&live.hosts),
+            gateway_url: Arc::clone(&live.gateway_url),
             account_concurrency: Arc::clone(&live.concurrency),
             price_book: Arc::clone(&live.prices),
             runtimes: {
@@ -150,12 +159,17 @@ pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> 
     let gateway = Gateway::new(GatewayParts {
         store: Arc::clone(&opened.store),
         invoker: Arc::clone(&invoker),
-        config: GatewayConfig { hosts: Arc::clone(&live.hosts) },
+        config: GatewayConfig { hosts: Arc::clone(&live.gateway_hosts) },
         clock: Arc::clone(&clock),
     });
-    let listener = tokio::net::TcpListener::from_std(listener)
+    let listener = tokio::net::TcpListener::from_std(listeners.api)
         .map_err(|error| Failure::usage("failed to listen").because(error))?;
     let stop = CancellationToken::new();
+    // Before anything is begun: a certificate may be wrong.
+    let own = match listeners.gateway {
+        Some(socket) => Some(OwnListener::start(config, socket, gateway.clone(), Arc::clone(&clock), &stop)?),
+        None => None,
+    };
     let exporting = exporter.map(|exporter| exporter.start(&invoker, Arc::clone(&clock)));
     invoker.send_letters_to(queues.clone());
     invoker.start();
@@ -185,19 +199,37 @@ pub fn start(config: &Config, listener: TcpListener, sockets: DaemonSockets) -> 
     tokio::spawn(housekeeping::retire_deleted(Arc::clone(&opened.store), Arc::clone(&pool), stop.clone()));
     tokio::spawn(queues.clone().run(stop.clone().cancelled_owned()));
     tokio::spawn(housekeeping::forget_expired(Arc::clone(&state), stop.clone()));
-    let closing = stop.clone();
-    let limits = ServeLimits { grace: Duration::from_secs(config.drain_seconds), ..ServeLimits::public() };
-    let doors = Doors { gateway, api: lamplight_api::router(state) };
-    let front_door = tokio::spawn(async move {
-        let answer = move |request, peer| doors.clone().answer(request, peer);
-        lamplight_listener::serve(listener, answer, limits, closing.cancelled_owned()).await;
-    });
-    Ok(Server { opened, pool, invoker, queues, durable, front_door, live, exporting, stop })
+    let doors = Doors { gateway: own.is_none().then_some(gateway), api: lamplight_api::router(state) };
+    let listener = Listener::plain(listener, Limits::api(), Duration::from_secs(config.drain_seconds));
+    let answer = move |request, peer| doors.clone().answer(request, peer);
+    let front_door =
+        tokio::spawn(lamplight_listener::serve(listener, answer, stop.clone().cancelled_owned()));
+    Ok(Server {
+        opened,
+        pool,
+        invoker,
+        queues,
+        durable,
+        front_door,
+        gateway: own,
+        gateway_port,
+        live,
+        exporting,
+        stop,
+    })
 }
 
 impl Server {
-    /// Takes the settings over that can change while the server runs (`config::reload`).
-    pub fn apply(&self, config: &Config) {
+    /// Takes the settings over that can change while the server runs (`config::reload`), and reads certificates again. Fails
+    /// before anything is changed.
+    pub fn apply(&self, config: &Config) -> Result<(), Failure> {
+        let gateway_url = config.gateway.url(self.gateway_port)?;
+        let gateway_hosts = gateway::hosts(config)?;
+        if let Some(gateway) = &self.gateway {
+            gateway.apply(config, gateway.prepare(config)?);
+        }
+        self.live.gateway_url.set(gateway_url);
+        self.live.gateway_hosts.set(gateway_hosts);
         self.live.hosts.set(config.hosts.clone());
         self.live.concurrency.set(config.instances.concurrency);
         self.live.prices.set(config.prices.clone());
@@ -207,6 +239,7 @@ impl Server {
         });
         let pool = pool_config(config);
         self.pool.set_bounds(pool.keep_alive, pool.starts_of_a_function);
+        Ok(())
     }
 
     /// Takes no new calls, lets those in flight finish for `patience`, stops all instances, makes everything
@@ -219,7 +252,13 @@ impl Server {
         let finished = invoked && executed;
         self.pool.drain(deadline).await;
         // Answers of finished runs are still on their way to their callers.
-        if tokio::time::timeout_at(deadline, self.front_door).await.is_err() {
+        let answered = async {
+            let _ = self.front_door.await;
+            if let Some(gateway) = self.gateway {
+                let _ = gateway.serving.await;
+            }
+        };
+        if tokio::time::timeout_at(deadline, answered).await.is_err() {
             tracing::warn!("connections were still open at the end of the drain");
         }
         if let Some(exporting) = self.exporting {
@@ -242,10 +281,11 @@ fn platform_endpoint(api: Arc<OnceLock<Weak<ApiState>>>) -> PlatformEndpoint {
             match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => {
                     let door = lamplight_api::function_endpoint(state, caller);
-                    let answer =
-                        move |request: http::Request<_>, _| door.clone().answer(request.map(Body::new));
-                    let (limits, forever) = (ServeLimits::instance(), std::future::pending());
-                    lamplight_listener::serve(listener, answer, limits, forever).await;
+                    let answer = move |request: http::Request<Received>, _| {
+                        door.clone().answer(request.map(Body::new))
+                    };
+                    let listener = Listener::plain(listener, Limits::instance(), Duration::ZERO);
+                    lamplight_listener::serve(listener, answer, std::future::pending()).await;
                 }
                 Err(error) => tracing::warn!(%error, "failed to serve the platform's API to an instance"),
             }

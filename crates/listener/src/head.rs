@@ -1,0 +1,100 @@
+//! What is wrong with a request's head, and one form for the heads of HTTP/1.1 and HTTP/2.
+
+use crate::limits::Limits;
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, StatusCode, Uri, header};
+
+/// Gives a head with path and query only, its host in `Host`, or the status it is refused with; `body_bytes` is what it says about
+/// its body at least.
+///
+/// The host of a request is told once: by `Host`, or by the target (HTTP/2, or the absolute form for proxies). Two different ones
+/// are how one request is taken for another's (RFC 9112, 3.2; RFC 9113, 8.3.1).
+pub(crate) fn check(mut parts: Parts, limits: &Limits, body_bytes: u64) -> Result<Parts, StatusCode> {
+    if parts.headers.len() > limits.headers {
+        return Err(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    }
+    if limits.body_bytes.is_some_and(|most| body_bytes > most) {
+        return Err(StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(StatusCode::BAD_REQUEST);
+    }
+    let Some(authority) = parts.uri.authority().map(http::uri::Authority::as_str) else {
+        return Ok(parts);
+    };
+    match host {
+        Some(host) if !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) => {
+            return Err(StatusCode::BAD_REQUEST);
+        }
+        Some(_) => {}
+        None => match HeaderValue::from_str(authority) {
+            Ok(host) => {
+                parts.headers.insert(header::HOST, host);
+            }
+            Err(_) => return Err(StatusCode::BAD_REQUEST),
+        },
+    }
+    // CONNECT names a host and no path, and is nothing we do; it stays as it is and is not found.
+    if let Some(path) = parts.uri.path_and_query() {
+        parts.uri = without_authority(path.clone());
+    }
+    Ok(parts)
+}
+
+fn without_authority(path: PathAndQuery) -> Uri {
+    let mut parts = http::uri::Parts::default();
+    parts.path_and_query = Some(path);
+    // A path alone is always a target.
+    Uri::from_parts(parts).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    fn check_head(target: &str, hosts: &[&str]) -> Result<(String, String), u16> {
+        let mut request = Request::get(target);
+        for host in hosts {
+            request = request.header("host", *host);
+        }
+        match check(request.body(()).unwrap().into_parts().0, &Limits::api(), 0) {
+            Ok(parts) => {
+                let host = parts.headers.get("host").map_or("", |host| host.to_str().unwrap());
+                Ok((parts.uri.to_string(), host.to_owned()))
+            }
+            Err(status) => Err(status.as_u16()),
+        }
+    }
+
+    #[test]
+    fn the_host_is_told_once() {
+        let good = |target: &str, host: &str| Ok((target.to_owned(), host.to_owned()));
+        assert_eq!(check_head("/a%20b?c=%2F", &["x.example"]), good("/a%20b?c=%2F", "x.example"));
+        assert_eq!(check_head("http://x.example:80/a?b", &[]), good("/a?b", "x.example:80"));
+        assert_eq!(check_head("http://x.example/a", &["X.example"]), good("/a", "X.example"));
+        assert_eq!(check_head("http://x.example/a", &["y.example"]), Err(400));
+        assert_eq!(check_head("/", &["x.example", "x.example"]), Err(400));
+        assert_eq!(check_head("/", &[]), good("/", ""));
+    }
+
+    #[test]
+    fn bounds_of_heads_and_bodies() {
+        let limits = Limits { headers: 2, body_bytes: Some(10), ..Limits::api() };
+        let parts = |headers: usize| {
+            let mut request = Request::get("/");
+            for number in 0..headers {
+                request = request.header("x-number", number);
+            }
+            request.body(()).unwrap().into_parts().0
+        };
+        let status = |headers, bytes| match check(parts(headers), &limits, bytes) {
+            Ok(_) => 200,
+            Err(status) => status.as_u16(),
+        };
+        assert_eq!([status(2, 10), status(3, 10), status(2, 11)], [200, 431, 413]);
+    }
+}
