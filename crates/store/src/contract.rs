@@ -7,6 +7,7 @@ use lamplight_model::function::FunctionMarks;
 use lamplight_model::{
     Alias, FunctionName, FunctionVersion, Qualifier, RequestId, Scope, TenantId, Timestamp, VersionNumber,
 };
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,6 +100,33 @@ pub struct ClaimedEvent {
     pub event: QueuedEvent,
     /// Fencing number of this claim: settling with an older one is refused.
     pub claim: u64,
+}
+
+/// How much one claim may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimBounds {
+    /// Events in all.
+    pub events: usize,
+    /// Events of one function that `of_function` does not name.
+    pub of_one_function: usize,
+    /// Events of these functions; those with 0 are passed over, whatever waits for them.
+    pub of_function: HashMap<(Scope, FunctionName), usize>,
+}
+
+impl ClaimBounds {
+    /// So many, of whichever functions.
+    pub fn events(events: usize) -> Self {
+        Self { events, of_one_function: usize::MAX, of_function: HashMap::new() }
+    }
+
+    /// What may be taken of one function.
+    pub fn of(&self, scope: &Scope, function: &FunctionName) -> usize {
+        if self.of_function.is_empty() {
+            return self.of_one_function;
+        }
+        let key = (scope.clone(), function.clone());
+        self.of_function.get(&key).copied().unwrap_or(self.of_one_function)
+    }
 }
 
 /// How a claim ends.
@@ -284,15 +312,31 @@ pub trait Store: Send + Sync + 'static {
 
     /// Appends an event; durable when it returns.
     async fn enqueue(&self, event: QueuedEvent) -> Result<(), StoreError>;
-    /// Claims up to `limit` due events for `owner` until `now + lease`, fair between functions.
-    /// Events whose lease ran out are due again; that costs them no retry.
+    /// Claims due events for `owner` until `now + lease`, within `bounds` and fair between functions: who was served longest
+    /// ago comes first. Events whose lease ran out are due again; that costs them no retry.
+    ///
+    /// `now` is the caller's: a process whose clock is ahead by more than a lease takes over what still runs elsewhere. The
+    /// event then runs twice and is settled once.
+    async fn claim_within(
+        &self,
+        owner: &str,
+        now: Timestamp,
+        lease: Duration,
+        bounds: &ClaimBounds,
+    ) -> Result<Vec<ClaimedEvent>, StoreError>;
+    /// As `claim_within`, up to `limit` events of whichever functions.
     async fn claim(
         &self,
         owner: &str,
         now: Timestamp,
         lease: Duration,
         limit: usize,
-    ) -> Result<Vec<ClaimedEvent>, StoreError>;
+    ) -> Result<Vec<ClaimedEvent>, StoreError> {
+        self.claim_within(owner, now, lease, &ClaimBounds::events(limit)).await
+    }
+    /// Gives back, at no cost to the events, all claims of owners whose name begins with `node` and a slash, and whose lease
+    /// ends within `lease` of `now`. For a node that starts again: nothing it had claimed before runs any more. Gives back how many.
+    async fn give_back_claims(&self, node: &str, now: Timestamp, lease: Duration) -> Result<u64, StoreError>;
     /// Extends a claim. `false` when it was lost.
     async fn extend(&self, request_id: RequestId, claim: u64, until: Timestamp) -> Result<bool, StoreError>;
     /// Ends a claim, writes down what the attempt was, and appends the event that follows from it: all in one transaction.
@@ -333,8 +377,13 @@ pub trait Store: Send + Sync + 'static {
     async fn redrive(&self, scope: &Scope, request_ids: Vec<RequestId>) -> Result<Vec<Redrive>, StoreError>;
     /// Forgets dead letters and steps of stories from before `before`, a bounded number. Gives back how many letters went.
     async fn forget_dead_letters(&self, before: Timestamp) -> Result<u64, StoreError>;
-    /// When the next event is due, to sleep until then: an unclaimed one, or a claimed one whose lease ends.
-    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
+    /// When the next event that `bounds` let pass is due, to sleep until then: an unclaimed one, or a claimed one whose lease
+    /// ends.
+    async fn next_due_within(&self, bounds: &ClaimBounds) -> Result<Option<Timestamp>, StoreError>;
+    /// When the next event of any function is due.
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.next_due_within(&ClaimBounds::events(usize::MAX)).await
+    }
     /// Dead letters of one function, newest first. The newest `DEAD_LETTERS_KEPT` of a function are kept.
     async fn dead_letters(
         &self,

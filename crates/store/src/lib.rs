@@ -23,8 +23,8 @@ mod sqlite;
 
 pub use code::CodeStore;
 pub use contract::{
-    ClaimedEvent, CodeUsage, DeadLetter, Document, EventCounts, Expect, QueuedEvent, Release, Store,
-    StoreError,
+    ClaimBounds, ClaimedEvent, CodeUsage, DeadLetter, Document, EventCounts, Expect, QueuedEvent, Release,
+    Store, StoreError,
 };
 pub use database::{DataDirectory, Database};
 pub use events::{

@@ -579,6 +579,67 @@ async fn claims_take_turns_between_functions() {
 }
 
 #[tokio::test]
+async fn a_claim_keeps_its_bounds_and_passes_over_who_has_none() {
+    let (_directory, opened) = engine();
+    let store = &opened.store;
+    for number in 0..6 {
+        for function in ["busy", "blocked", "new"] {
+            store.enqueue(event(function, number)).await.unwrap();
+        }
+    }
+    let of = |events, of_one_function, named: &[(&str, usize)]| ClaimBounds {
+        events,
+        of_one_function,
+        of_function: named.iter().map(|(function, room)| ((scope(), name(function)), *room)).collect(),
+    };
+    let claim = async |bounds: &ClaimBounds| {
+        let claimed = store.claim_within("me", Timestamp(10), LEASE, bounds).await.unwrap();
+        let mut functions: Vec<_> =
+            claimed.iter().map(|claimed| claimed.event.function.as_str().to_owned()).collect();
+        functions.sort();
+        functions.join(" ")
+    };
+    let bounds = of(9, 3, &[("blocked", 0), ("busy", 1)]);
+    assert_eq!(claim(&bounds).await, "busy new new new");
+    assert_eq!(claim(&of(9, 0, &[("busy", 2)])).await, "busy busy");
+    assert_eq!(claim(&of(1, 9, &[("blocked", 0)])).await, "new", "who was served longest ago");
+    assert_eq!(claim(&of(0, 9, &[])).await, "");
+    // What may not be claimed is nothing to wake up for: next is the end of a lease of another.
+    let due = store.next_due_within(&of(9, 9, &[("blocked", 0), ("new", 0)])).await.unwrap();
+    assert_eq!(due, Some(Timestamp(3)));
+    let due = store.next_due_within(&of(9, 0, &[("new", 1)])).await.unwrap();
+    assert_eq!(due, Some(Timestamp(4)));
+    assert_eq!(store.next_due_within(&of(9, 0, &[])).await.unwrap(), None);
+    assert_eq!(claim(&of(9, 9, &[])).await, "blocked blocked blocked blocked busy busy busy new new");
+    check_counts(store, "blocked", (6, 0, 0, 6)).await;
+}
+
+#[tokio::test]
+async fn a_node_that_starts_again_gives_back_its_own_claims_only() {
+    let (_directory, opened) = engine();
+    let store = &opened.store;
+    for _ in 0..4 {
+        store.enqueue(event("hello", 5)).await.unwrap();
+    }
+    let now = Timestamp(1_000);
+    let mine = store.claim("node/1", now, LEASE, 2).await.unwrap();
+    let others = store.claim("node2/1", now, LEASE, 1).await.unwrap().remove(0);
+    assert_eq!(store.give_back_claims("nobody", now, LEASE).await.unwrap(), 0);
+    assert_eq!(store.give_back_claims("node", Timestamp(1_500), LEASE).await.unwrap(), 2);
+    assert_eq!(store.give_back_claims("node", Timestamp(1_500), LEASE).await.unwrap(), 0);
+    assert_eq!(store.next_due().await.unwrap(), Some(Timestamp(5)));
+    let again = store.claim("node/2", Timestamp(1_500), LEASE, 9).await.unwrap();
+    assert_eq!(again.len(), 3);
+    for claimed in &mine {
+        assert!(!store.release(claimed.event.request_id, claimed.claim, Release::Done).await.unwrap());
+        let again = again.iter().find(|again| again.event.request_id == claimed.event.request_id).unwrap();
+        assert_eq!((again.event.attempts, again.claim), (0, claimed.claim + 1));
+    }
+    assert!(store.release(others.event.request_id, others.claim, Release::Done).await.unwrap());
+    check_counts(store, "hello", (4, 1, 0, 3)).await;
+}
+
+#[tokio::test]
 async fn a_function_created_again_never_sees_the_events_of_its_predecessor() {
     let (_directory, opened) = engine();
     let store = opened.store;

@@ -3,6 +3,7 @@
 use crate::asynchronous::destination::{self, Response};
 use crate::asynchronous::letters;
 use crate::asynchronous::options::{self, EventInvokeOptions, FunctionDestination};
+use crate::asynchronous::pace::Ending;
 use crate::asynchronous::retry::{self, Attempt, Standing};
 use crate::invoker::{ErrorChain, Invoker, Origin, service_error};
 use crate::request::{InvokeRequest, Running};
@@ -21,8 +22,8 @@ pub const ERROR_DOCUMENT_BYTES: usize = 64 * 1_024;
 pub(crate) const SETTLE_DELAYS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 
 /// Runs the event and settles its claim. Ends early only by being dropped: the lease then runs out and the
-/// event is due again without having used up a retry.
-pub async fn make(invoker: Arc<Invoker>, claimed: ClaimedEvent) {
+/// event is due again without having used up a retry. Gives back what it means for the function's other events.
+pub async fn make(invoker: Arc<Invoker>, claimed: ClaimedEvent) -> Ending {
     let ClaimedEvent { event, claim } = claimed;
     let default = invoker.config.asynchronous.retry;
     let began_at = (invoker.clock)();
@@ -35,7 +36,9 @@ pub async fn make(invoker: Arc<Invoker>, claimed: ClaimedEvent) {
         ),
     };
     let policy = options.policy(default);
+    let mut ending = Ending::Went;
     let (release, note, response) = if let Some(attempt) = unread {
+        ending = Ending::Refused;
         let note = note(began_at, &attempt);
         (retry::decide(&policy, standing, attempt, (invoker.clock)()), note, None)
     } else if retry::too_old(&policy, standing, (invoker.clock)()) {
@@ -43,7 +46,10 @@ pub async fn make(invoker: Arc<Invoker>, claimed: ClaimedEvent) {
         (Release::DeadLetter { condition: retry::EVENT_AGE_EXCEEDED.to_owned(), error }, None, None)
     } else {
         let keeps_answer = options.on_success.is_some() || options.on_failure.is_some();
-        let (attempt, response) = run(&invoker, &event, keeps_answer).await;
+        let (attempt, response, began) = run(&invoker, &event, keeps_answer).await;
+        if matches!(attempt, Attempt::NotRun(_)) {
+            ending = if began { Ending::Broke } else { Ending::Refused };
+        }
         let note = note(began_at, &attempt);
         (retry::decide(&policy, standing, attempt, (invoker.clock)()), note, response)
     };
@@ -71,6 +77,7 @@ pub async fn make(invoker: Arc<Invoker>, claimed: ClaimedEvent) {
         Some(note) => Some(AttemptNote { told, ..note }),
     };
     settle(&invoker, &event, claim, Settlement { release, attempt, follow_up }).await;
+    ending
 }
 
 /// What the store is to remember of an attempt; nothing of one that succeeded.
@@ -84,8 +91,13 @@ fn note(began_at: Timestamp, attempt: &Attempt) -> Option<AttemptNote> {
     Some(AttemptNote { began_at, error, told: Vec::new() })
 }
 
-/// Runs the event once and waits until the instance is free again. The response is there when the function ran.
-async fn run(invoker: &Arc<Invoker>, event: &QueuedEvent, keeps_answer: bool) -> (Attempt, Option<Response>) {
+/// Runs the event once and waits until the instance is free again. The response is there when the function ran; last comes
+/// whether the run was admitted and began.
+async fn run(
+    invoker: &Arc<Invoker>,
+    event: &QueuedEvent,
+    keeps_answer: bool,
+) -> (Attempt, Option<Response>, bool) {
     let request = InvokeRequest {
         scope: event.scope.clone(),
         name: event.function.clone(),
@@ -100,12 +112,12 @@ async fn run(invoker: &Arc<Invoker>, event: &QueuedEvent, keeps_answer: bool) ->
     };
     match start_durable(invoker, &request).await {
         Ok(false) => {}
-        Ok(true) => return (Attempt::Success, None),
-        Err(error) => return (refused(&error), None),
+        Ok(true) => return (Attempt::Success, None, true),
+        Err(error) => return (refused(&error), None, false),
     }
     let (executed_version, mut answer) = match invoker.run(request, Origin::Queue).await {
         Ok(Running { executed_version, answer }) => (executed_version, answer.detach()),
-        Err(error) => return (refused(&error), None),
+        Err(error) => return (refused(&error), None, false),
     };
     // One byte more than any record holds says that it is too large.
     let kept = if keeps_answer { ASYNC_PAYLOAD_BYTES + 1 } else { 0 };
@@ -119,8 +131,8 @@ async fn run(invoker: &Arc<Invoker>, event: &QueuedEvent, keeps_answer: bool) ->
     let _ = answer.finished.await;
     let ended = match ended {
         Ok(Ok(ended)) => ended,
-        Ok(Err(error)) => return (refused(&error), None),
-        Err(_) => return (refused(&ServiceError::internal("The invocation was lost.")), None),
+        Ok(Err(error)) => return (refused(&error), None, true),
+        Err(_) => return (refused(&ServiceError::internal("The invocation was lost.")), None, true),
     };
     let is_error = ended.outcome.is_function_error();
     let (attempt, payload) = if is_error {
@@ -131,7 +143,7 @@ async fn run(invoker: &Arc<Invoker>, event: &QueuedEvent, keeps_answer: bool) ->
         (Attempt::Success, body.into())
     };
     let payload = Some(payload).filter(|payload| keeps_answer && payload.len() <= ASYNC_PAYLOAD_BYTES);
-    (attempt, Some(Response { executed_version, is_error, payload }))
+    (attempt, Some(Response { executed_version, is_error, payload }), true)
 }
 
 /// Starts an execution when the event is for a durable function: its result is not the event's. The event's own id names

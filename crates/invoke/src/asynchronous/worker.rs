@@ -3,10 +3,12 @@
 //! One task per node. It sleeps until the next event is due, a lease wants extending, or someone wakes it: the
 //! store's watch after a change, `Wakeup::wake`, or a finished attempt that made room.
 
+use crate::asynchronous::AsynchronousConfig;
 use crate::asynchronous::attempt;
+use crate::asynchronous::pace::{Ending, FunctionKey, Paces};
 use crate::invoker::{ErrorChain, Invoker};
 use lamplight_model::{RequestId, Timestamp};
-use lamplight_store::{ClaimedEvent, Release, StoreError};
+use lamplight_store::{ClaimBounds, ClaimedEvent, Release, StoreError};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,10 +16,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
-/// Most events taken from the store in one transaction.
-pub const CLAIM_BATCH: usize = 32;
 /// Longest sleep: a wall clock that was set back delays nothing for longer.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// Pause after storage refused to be read or claimed from.
@@ -86,14 +86,16 @@ impl Wakeup {
 
 struct Held {
     request_id: RequestId,
+    function: FunctionKey,
     claim: u64,
     extend_at: Timestamp,
 }
 
 impl Held {
     fn new(claimed: &ClaimedEvent, now: Timestamp, lease: Duration) -> Self {
+        let function = (claimed.event.scope.clone(), claimed.event.function.clone());
         let request_id = claimed.event.request_id;
-        Self { request_id, claim: claimed.claim, extend_at: now.plus(lease / 2) }
+        Self { request_id, function, claim: claimed.claim, extend_at: now.plus(lease / 2) }
     }
 }
 
@@ -102,20 +104,23 @@ pub struct QueueWorker {
     invoker: Arc<Invoker>,
     owner: String,
     stop: CancellationToken,
-    attempts: JoinSet<()>,
+    attempts: JoinSet<Ending>,
     /// By task, because a task that panics cannot say which event it had.
     held: HashMap<Id, Held>,
+    paces: Paces,
 }
 
 impl QueueWorker {
     /// A worker whose claims are owned by the configured node and this start of it.
     pub fn new(invoker: Arc<Invoker>, stop: CancellationToken) -> Self {
         let owner = format!("{}/{}", invoker.config.asynchronous.node, uuid::Uuid::new_v4());
-        Self { invoker, owner, stop, attempts: JoinSet::new(), held: HashMap::new() }
+        let paces = Paces::new(invoker.config.asynchronous.parallelism);
+        Self { invoker, owner, stop, attempts: JoinSet::new(), held: HashMap::new(), paces }
     }
 
     /// Works until `stop`; then gives unfinished events back at no cost to them.
     pub async fn run(mut self) {
+        self.take_back().await;
         let mut changes = self.invoker.store.watch();
         let mut store_is_open = true;
         loop {
@@ -152,42 +157,52 @@ impl QueueWorker {
         next.map_or(LONGEST_SLEEP, |next| until(now, next).min(LONGEST_SLEEP))
     }
 
-    fn room(&self) -> usize {
-        if self.invoker.queue.has_stopped_claiming() {
-            return 0;
+    /// Whatever this node had claimed in an earlier life does not run any more: it need not wait for its lease to end.
+    async fn take_back(&self) {
+        let AsynchronousConfig { node, lease, .. } = &self.invoker.config.asynchronous;
+        match self.invoker.store.give_back_claims(node, (self.invoker.clock)(), *lease).await {
+            Ok(0) => {}
+            Ok(events) => info!(events, "events that ran when this node ended are due again"),
+            // Their leases run out by themselves.
+            Err(error) => {
+                warn!(error = %ErrorChain(&error), "failed to look for events that ran when this node ended");
+            }
         }
-        self.invoker.config.asynchronous.parallelism.max(1).saturating_sub(self.held.len())
+    }
+
+    fn room(&self) -> usize {
+        if self.invoker.queue.has_stopped_claiming() { 0 } else { self.paces.free() }
     }
 
     /// Claims and starts due events while there is room. Gives back when the next one is due, `None` when the
     /// queue is empty or there is no room for more.
     async fn claim_due(&mut self) -> Result<Option<Timestamp>, StoreError> {
         loop {
-            let room = self.room();
-            if room == 0 {
+            if self.room() == 0 {
                 return Ok(None);
             }
+            let bounds = self.paces.bounds((self.invoker.clock)());
             // A read first: most wake-ups are for changes that leave nothing to claim.
-            let next_due = self.invoker.store.next_due().await?;
+            let next_due = self.invoker.store.next_due_within(&bounds).await?;
             let now = (self.invoker.clock)();
             match next_due {
                 Some(due) if due <= now => {}
-                later => return Ok(later),
+                later => return Ok(later.into_iter().chain(self.paces.next_unblocked(now)).min()),
             }
             self.invoker.queue.claiming(true);
-            let claimed = self.claim_and_begin(now, room.min(CLAIM_BATCH)).await;
+            let claimed = self.claim_and_begin(now, &bounds).await;
             self.invoker.queue.claiming(false);
             if claimed? == 0 {
-                // Due by `next_due`, yet not for us: another node was faster. Look again soon, not at once.
+                // Due by `next_due_within`, yet not for us: another node was faster. Look again soon, not at once.
                 return Ok(Some(now.plus(PAUSE_AFTER_FAILURE)));
             }
         }
     }
 
     /// Gives back how many events were claimed.
-    async fn claim_and_begin(&mut self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+    async fn claim_and_begin(&mut self, now: Timestamp, bounds: &ClaimBounds) -> Result<usize, StoreError> {
         let lease = self.invoker.config.asynchronous.lease;
-        let claimed = self.invoker.store.claim(&self.owner, now, lease, limit).await?;
+        let claimed = self.invoker.store.claim_within(&self.owner, now, lease, bounds).await?;
         let count = claimed.len();
         for event in claimed {
             if self.room() > 0 {
@@ -203,21 +218,27 @@ impl QueueWorker {
 
     fn begin(&mut self, claimed: ClaimedEvent, now: Timestamp) {
         let held = Held::new(&claimed, now, self.invoker.config.asynchronous.lease);
+        self.paces.began(held.function.clone());
         let task = self.attempts.spawn(attempt::make(Arc::clone(&self.invoker), claimed));
         self.held.insert(task.id(), held);
         self.publish_in_flight();
     }
 
-    async fn ended(&mut self, ended: Result<(Id, ()), JoinError>) {
+    async fn ended(&mut self, ended: Result<(Id, Ending), JoinError>) {
         let task = match &ended {
-            Ok((task, ())) => *task,
+            Ok((task, _)) => *task,
             Err(error) => error.id(),
         };
         let Some(held) = self.held.remove(&task) else { return };
-        if let Err(panic) = ended {
-            error!(request_id = %held.request_id, error = %panic, "an attempt at an event broke off");
-            self.give_back_one(&held, PAUSE_AFTER_FAILURE).await;
-        }
+        let ending = match ended {
+            Ok((_, ending)) => ending,
+            Err(panic) => {
+                error!(request_id = %held.request_id, error = %panic, "an attempt at an event broke off");
+                self.give_back_one(&held, PAUSE_AFTER_FAILURE).await;
+                Ending::Refused
+            }
+        };
+        self.paces.ended(&held.function, ending, (self.invoker.clock)());
         self.publish_in_flight();
     }
 

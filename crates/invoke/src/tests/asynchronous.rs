@@ -200,25 +200,86 @@ fn gated() -> (Arc<Semaphore>, Arc<FakeWorkers>) {
 }
 
 #[tokio::test]
-async fn so_many_run_at_once_and_the_rest_waits() {
+async fn so_many_run_at_once_and_a_place_stays_free_for_another_function() {
     let (gate, workers) = gated();
-    let parallelism = 3;
-    let asynchronous = AsynchronousConfig { parallelism, ..AsynchronousConfig::default() };
+    let asynchronous = AsynchronousConfig { parallelism: 4, ..AsynchronousConfig::default() };
     let funnel = Funnel::with(workers, InvokerConfig { asynchronous, ..InvokerConfig::default() });
     funnel.create(function("hello")).await;
+    funnel.create(function("other")).await;
     for _ in 0..10 {
         funnel.invoker.enqueue(request("hello", None, "{}")).await.unwrap();
     }
     funnel.invoker.start();
-    funnel.workers.wait_until_begun(parallelism).await;
-    assert_eq!(funnel.invoker.metrics().asynchronous_in_flight, parallelism);
-    assert_eq!(funnel.invoker.metrics().concurrent, parallelism);
+    funnel.workers.wait_until_begun(3).await;
+    let_everything_run().await;
+    assert_eq!(funnel.invoker.metrics().asynchronous_in_flight, 3);
+    assert_eq!(funnel.invoker.metrics().concurrent, 3);
     gate.add_permits(1);
-    funnel.workers.wait_until_begun(parallelism + 1).await;
-    assert_eq!(funnel.invoker.metrics().asynchronous_in_flight, parallelism);
-    gate.add_permits(9);
-    funnel.until(|store| store.counts() == counts(10, 10, 0, 0)).await;
-    assert_eq!(funnel.workers.begun().len(), 10);
+    funnel.workers.wait_until_begun(4).await;
+    let_everything_run().await;
+    assert_eq!(funnel.invoker.metrics().asynchronous_in_flight, 3);
+    funnel.invoker.enqueue(request("other", None, "{}")).await.unwrap();
+    funnel.workers.wait_until_begun(5).await;
+    assert!(funnel.workers.begun()[4].invoked_arn.ends_with("function:other"));
+    assert_eq!(funnel.invoker.metrics().asynchronous_in_flight, 4);
+    gate.add_permits(10);
+    funnel.until(|store| store.counts() == counts(11, 11, 0, 0)).await;
+    assert_eq!(funnel.workers.begun().len(), 11);
+}
+
+#[tokio::test]
+async fn a_refused_function_tries_one_event_at_a_time_and_delays_nobody_else() {
+    const EVENTS: usize = 1_000;
+    let free = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let workers = {
+        let free = Arc::clone(&free);
+        FakeWorkers::new(move |invocation| {
+            if invocation.invoked_arn.ends_with("function:hello") && !free.load(Ordering::SeqCst) {
+                return FakeRun::Refuse(ServiceError::throttled("ConcurrentInvocationLimitExceeded"));
+            }
+            FakeRun::Return(invocation.payload.clone())
+        })
+    };
+    let funnel = Funnel::new(workers);
+    funnel.create(function("hello")).await;
+    funnel.create(function("other")).await;
+    for _ in 0..EVENTS {
+        funnel.invoker.enqueue(request("hello", None, "{}")).await.unwrap();
+    }
+    funnel.invoker.start();
+    let mut others = 0;
+    let begun = |funnel: &Funnel| funnel.workers.begun().len();
+    let mut tried = Vec::new();
+    for second in 0..=32 {
+        funnel.advance(Duration::from_secs(u64::from(second > 0)));
+        // Its event runs in the very second in which it comes.
+        funnel.invoker.enqueue(request("other", None, "{}")).await.unwrap();
+        others += 1;
+        funnel.until(|store| store.counts().done == others).await;
+        // Every claim of the second has come back: a claim that follows would follow from one of these.
+        while funnel.invoker.metrics().asynchronous_in_flight > 0 {
+            tokio::task::yield_now().await;
+        }
+        let_everything_run().await;
+        tried.push(begun(&funnel) - usize::try_from(others).unwrap());
+    }
+    // At first as many as one function may hold. Then one after 1, 2, 4, 8, 16, 32 seconds.
+    let first = tried[0];
+    assert!(first <= 48, "{first}");
+    let after = |seconds: usize| tried[seconds] - first;
+    assert_eq!(
+        [0, 1, 2, 3, 4, 7, 8, 15, 16, 31, 32].map(after),
+        [0, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6],
+        "{tried:?}"
+    );
+    // When there is room again, the next try opens the way for all that wait.
+    free.store(true, Ordering::SeqCst);
+    for _ in 0..9 {
+        funnel.advance(Duration::from_secs(16));
+        let_everything_run().await;
+    }
+    funnel.until(|store| store.counts().pending == 0).await;
+    assert_eq!(funnel.store.counts().done, EVENTS as u64 + others);
 }
 
 #[tokio::test]
@@ -239,17 +300,36 @@ async fn the_lease_of_a_long_run_is_extended() {
 }
 
 #[tokio::test]
-async fn a_crashed_nodes_event_is_run_again_by_the_next_without_using_a_retry() {
+async fn a_crashed_nodes_event_is_run_again_by_another_when_its_lease_ends_without_using_a_retry() {
     let (_gate, workers) = gated();
     let (crashed, request_id) = with_one_event(workers).await;
     crashed.workers.wait_until_begun(1).await;
     // The first node is never heard of again.
-    let next = Funnel::on(Arc::clone(&crashed.store), FakeWorkers::echo(), InvokerConfig::default());
-    next.advance(AsynchronousConfig::default().lease);
+    let asynchronous = AsynchronousConfig { node: "other".to_owned(), ..AsynchronousConfig::default() };
+    let lease = asynchronous.lease;
+    let config = InvokerConfig { asynchronous, ..InvokerConfig::default() };
+    let next = Funnel::on(Arc::clone(&crashed.store), FakeWorkers::echo(), config);
+    next.advance(lease - Duration::from_millis(1));
     next.invoker.start();
+    let_everything_run().await;
+    assert!(next.workers.begun().is_empty(), "taken before the lease ended");
+    next.advance(Duration::from_millis(1));
     next.until(|store| store.counts() == counts(1, 1, 0, 0)).await;
     let begun = next.workers.begun();
     assert_eq!((begun.len(), begun[0].request_id), (1, request_id));
+}
+
+#[tokio::test]
+async fn a_node_that_starts_again_takes_up_at_once_what_it_had_claimed() {
+    let (_gate, workers) = gated();
+    let (crashed, request_id) = with_one_event(workers).await;
+    crashed.workers.wait_until_begun(1).await;
+    let next = Funnel::on(Arc::clone(&crashed.store), FakeWorkers::echo(), InvokerConfig::default());
+    next.invoker.start();
+    next.until(|store| store.counts() == counts(1, 1, 0, 0)).await;
+    assert_eq!(next.workers.begun()[0].request_id, request_id);
+    // What is left of the first life settles nothing.
+    assert!(!crashed.store.release(request_id, 1, Release::Done).await.unwrap());
 }
 
 #[tokio::test]

@@ -22,6 +22,9 @@ struct Entry {
     claim: u64,
     /// End of the lease while claimed.
     leased_until: Option<Timestamp>,
+    owner: String,
+    /// Events are taken in the order they came, as from the real queue.
+    number: u64,
 }
 
 #[derive(Default)]
@@ -133,28 +136,53 @@ impl Store for MemoryStore {
         self.write(|content| {
             content.counts.accepted += 1;
             content.counts.pending += 1;
-            content.events.insert(event.request_id, Entry { event, claim: 0, leased_until: None });
+            let number = content.counts.accepted;
+            content.events.insert(
+                event.request_id,
+                Entry { event, claim: 0, leased_until: None, owner: String::new(), number },
+            );
             Ok(())
         })
     }
 
-    async fn claim(
+    async fn claim_within(
         &self,
-        _owner: &str,
+        owner: &str,
         now: Timestamp,
         lease: Duration,
-        limit: usize,
+        bounds: &ClaimBounds,
     ) -> Result<Vec<ClaimedEvent>, StoreError> {
         self.write(|content| {
-            let due = content.events.values_mut().filter(|entry| due(entry) <= now);
-            Ok(due
-                .take(limit)
-                .map(|entry| {
+            let mut entries: Vec<_> = content.events.values_mut().filter(|entry| due(entry) <= now).collect();
+            entries.sort_by_key(|entry| entry.number);
+            let mut taken: HashMap<(Scope, FunctionName), usize> = HashMap::new();
+            let mut claimed = Vec::new();
+            for entry in entries {
+                let key = (entry.event.scope.clone(), entry.event.function.clone());
+                let room = bounds.of(&key.0, &key.1);
+                let of_function = taken.entry(key).or_default();
+                if *of_function < room && claimed.len() < bounds.events {
+                    *of_function += 1;
                     entry.claim += 1;
                     entry.leased_until = Some(now.plus(lease));
-                    ClaimedEvent { event: entry.event.clone(), claim: entry.claim }
-                })
-                .collect())
+                    entry.owner = owner.to_owned();
+                    claimed.push(ClaimedEvent { event: entry.event.clone(), claim: entry.claim });
+                }
+            }
+            Ok(claimed)
+        })
+    }
+
+    async fn give_back_claims(&self, node: &str, now: Timestamp, lease: Duration) -> Result<u64, StoreError> {
+        self.write(|content| {
+            let mut given_back = 0;
+            for entry in content.events.values_mut() {
+                let is_of_node = entry.owner.strip_prefix(node).is_some_and(|rest| rest.starts_with('/'));
+                if is_of_node && entry.leased_until.is_some_and(|until| until <= now.plus(lease)) {
+                    (entry.leased_until, given_back) = (None, given_back + 1);
+                }
+            }
+            Ok(given_back)
         })
     }
 
@@ -224,8 +252,11 @@ impl Store for MemoryStore {
         unreachable!()
     }
 
-    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        Ok(self.content.lock().unwrap().events.values().map(due).min())
+    async fn next_due_within(&self, bounds: &ClaimBounds) -> Result<Option<Timestamp>, StoreError> {
+        let content = self.content.lock().unwrap();
+        let passing =
+            content.events.values().filter(|entry| bounds.of(&entry.event.scope, &entry.event.function) > 0);
+        Ok(passing.map(due).min())
     }
 
     fn watch(&self) -> watch::Receiver<u64> {

@@ -8,6 +8,8 @@ mod cache;
 pub(crate) mod connection;
 mod documents;
 mod functions;
+#[cfg(test)]
+mod plans;
 mod queue;
 pub(crate) mod readers;
 mod record;
@@ -374,15 +376,24 @@ impl Store for SqliteStore {
         self.writer.write(move |connection| queue::enqueue(connection, &event), |()| {}).await
     }
 
-    async fn claim(
+    async fn claim_within(
         &self,
         owner: &str,
         now: Timestamp,
         lease: Duration,
-        limit: usize,
+        bounds: &ClaimBounds,
     ) -> Result<Vec<ClaimedEvent>, StoreError> {
-        let owner = owner.to_owned();
-        self.writer.write(move |connection| queue::claim(connection, &owner, now, lease, limit), |_| {}).await
+        let (owner, bounds) = (owner.to_owned(), bounds.clone());
+        self.writer
+            .write(move |connection| queue::claim(connection, &owner, now, lease, &bounds), |_| {})
+            .await
+    }
+
+    async fn give_back_claims(&self, node: &str, now: Timestamp, lease: Duration) -> Result<u64, StoreError> {
+        let node = node.to_owned();
+        self.writer
+            .write(move |connection| queue::give_back_claims(connection, &node, now, lease), |_| {})
+            .await
     }
 
     async fn extend(&self, request_id: RequestId, claim: u64, until: Timestamp) -> Result<bool, StoreError> {
@@ -433,8 +444,9 @@ impl Store for SqliteStore {
         self.writer.write(move |connection| story::forget(connection, before), |_| {}).await
     }
 
-    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.readers.read(queue::next_due).await
+    async fn next_due_within(&self, bounds: &ClaimBounds) -> Result<Option<Timestamp>, StoreError> {
+        let bounds = bounds.clone();
+        self.readers.read(move |connection| queue::next_due(connection, &bounds)).await
     }
 
     async fn dead_letters(

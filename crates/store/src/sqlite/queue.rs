@@ -9,7 +9,7 @@
 //! one comparison. Every function has its own queue row with the smallest due of its events: finding work looks at
 //! functions, not at events, and a million events of one do not slow the others.
 
-use crate::contract::{ClaimedEvent, DeadLetter, EventCounts, QueuedEvent, Release, StoreError};
+use crate::contract::{ClaimBounds, ClaimedEvent, DeadLetter, EventCounts, QueuedEvent, Release, StoreError};
 use crate::events::Settlement;
 use crate::sqlite::story;
 use lamplight_model::{AccountId, FunctionName, Qualifier, Region, RequestId, Scope, TenantId, Timestamp};
@@ -24,7 +24,7 @@ pub(crate) const DEAD_LETTERS_KEPT: i64 = 100_000;
 /// Events of deleted functions that one claim turns into dead letters: bounds the transaction.
 const CLOSED_PER_CLAIM: i64 = 1_000;
 /// Functions one claim looks at.
-const QUEUES_PER_CLAIM: i64 = 1_000;
+const QUEUES_PER_CLAIM: usize = 1_000;
 
 pub(super) fn failed(doing: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError {
     move |error| StoreError::sqlite(doing, error)
@@ -106,6 +106,8 @@ struct DueQueue {
     id: i64,
     scope: Scope,
     function: FunctionName,
+    /// So many may still be taken from it.
+    room: usize,
 }
 
 pub(super) fn claim(
@@ -113,20 +115,21 @@ pub(super) fn claim(
     owner: &str,
     now: Timestamp,
     lease: Duration,
-    limit: usize,
+    bounds: &ClaimBounds,
 ) -> Result<Vec<ClaimedEvent>, StoreError> {
     bury_closed(connection, now)?;
-    let mut queues = due_queues(connection, now)?;
+    let mut queues = due_queues(connection, now, bounds)?;
     // A lease of no length would be due again within this very claim.
     let until = now.plus(lease.max(Duration::from_millis(1)));
     let mut claimed = Vec::new();
     // In turns: whoever was served longest ago first, an equal share to each, what is left over again.
-    while claimed.len() < limit
-        && let Some(queue) = queues.pop_front()
+    while claimed.len() < bounds.events
+        && let Some(mut queue) = queues.pop_front()
     {
-        let share = ((limit - claimed.len()) / (queues.len() + 1)).max(1);
+        let share = ((bounds.events - claimed.len()) / (queues.len() + 1)).max(1).min(queue.room);
         let taken = claim_of_queue(connection, &queue, owner, now, until, share)?;
-        let may_have_more = taken.len() == share;
+        queue.room -= taken.len();
+        let may_have_more = taken.len() == share && queue.room > 0;
         claimed.extend(taken);
         if may_have_more {
             queues.push_back(queue);
@@ -135,21 +138,38 @@ pub(super) fn claim(
     Ok(claimed)
 }
 
-fn due_queues(connection: &Connection, now: Timestamp) -> Result<VecDeque<DueQueue>, StoreError> {
+/// Text of the look for functions with something due.
+pub(super) const DUE_QUEUES: &str = "SELECT id, scope, function FROM event_queue
+     WHERE next_due <= ? AND closed = 0 ORDER BY served, id";
+
+fn due_queues(
+    connection: &Connection,
+    now: Timestamp,
+    bounds: &ClaimBounds,
+) -> Result<VecDeque<DueQueue>, StoreError> {
     let doing = "failed to look for due events";
-    let mut statement = connection
-        .prepare_cached(
-            "SELECT id, scope, function FROM event_queue
-             WHERE next_due <= ? AND closed = 0 ORDER BY served, id LIMIT ?",
-        )
-        .map_err(failed(doing))?;
-    let mut rows = statement.query(params![now.0, QUEUES_PER_CLAIM]).map_err(failed(doing))?;
+    let mut statement = connection.prepare_cached(DUE_QUEUES).map_err(failed(doing))?;
+    let mut rows = statement.query(params![now.0]).map_err(failed(doing))?;
     let mut queues = VecDeque::new();
-    while let Some(row) = rows.next().map_err(failed(doing))? {
-        queues.push_back(DueQueue { id: get(row, 0)?, scope: scope(row, 1)?, function: name(row, 2)? });
+    while queues.len() < QUEUES_PER_CLAIM
+        && let Some(row) = rows.next().map_err(failed(doing))?
+    {
+        let (scope, function) = (scope(row, 1)?, name(row, 2)?);
+        let room = bounds.of(&scope, &function);
+        // Those that may not be served must not take the places of those that may.
+        if room > 0 {
+            queues.push_back(DueQueue { id: get(row, 0)?, scope, function, room });
+        }
     }
     Ok(queues)
 }
+
+/// Text of the look for the due events of one function.
+pub(super) const DUE_EVENTS: &str =
+    "SELECT request_id, attempts, not_before, accepted_at, qualifier, client_context, trace_header,
+            payload, tenant_id, event.id, event.claim + 1
+     FROM event JOIN event_payload ON event_payload.event = event.id
+     WHERE queue = ? AND due <= ? ORDER BY due, event.id LIMIT ?";
 
 fn claim_of_queue(
     connection: &Connection,
@@ -162,14 +182,7 @@ fn claim_of_queue(
     let doing = "failed to claim events";
     let mut found = Vec::new();
     {
-        let mut statement = connection
-            .prepare_cached(
-                "SELECT request_id, attempts, not_before, accepted_at, qualifier, client_context, trace_header,
-                        payload, tenant_id, event.id, event.claim + 1
-                 FROM event JOIN event_payload ON event_payload.event = event.id
-                 WHERE queue = ? AND due <= ? ORDER BY due, event.id LIMIT ?",
-            )
-            .map_err(failed(doing))?;
+        let mut statement = connection.prepare_cached(DUE_EVENTS).map_err(failed(doing))?;
         let mut rows = statement.query(params![queue.id, now.0, limit as i64]).map_err(failed(doing))?;
         while let Some(row) = rows.next().map_err(failed(doing))? {
             let event = event(row, queue.scope.clone(), queue.function.clone())?;
@@ -388,13 +401,56 @@ fn bury_closed(connection: &Connection, now: Timestamp) -> Result<(), StoreError
     Ok(())
 }
 
-pub(super) fn next_due(connection: &Connection) -> Result<Option<Timestamp>, StoreError> {
-    connection
-        .prepare_cached("SELECT min(next_due) FROM event_queue WHERE next_due IS NOT NULL")
-        .and_then(|mut statement| statement.query_row(params![], |row| row.get::<_, Option<i64>>(0)))
-        .map(|due| due.map(Timestamp))
-        .map_err(failed("failed to look for the next due event"))
+/// Text of the look for when queues are due.
+pub(super) const NEXT_DUE: &str =
+    "SELECT next_due, scope, function FROM event_queue WHERE next_due IS NOT NULL ORDER BY next_due";
+
+pub(super) fn next_due(
+    connection: &Connection,
+    bounds: &ClaimBounds,
+) -> Result<Option<Timestamp>, StoreError> {
+    let doing = "failed to look for the next due event";
+    let mut statement = connection.prepare_cached(NEXT_DUE).map_err(failed(doing))?;
+    let mut rows = statement.query(params![]).map_err(failed(doing))?;
+    while let Some(row) = rows.next().map_err(failed(doing))? {
+        if bounds.of(&scope(row, 1)?, &name(row, 2)?) > 0 {
+            return Ok(Some(Timestamp(get(row, 0)?)));
+        }
+    }
+    Ok(None)
 }
+
+/// Gives back the claims of a node's earlier lives. A claimed event is due at the end of its lease, so those are found among
+/// what is due within a lease, and not among all that waits.
+pub(super) fn give_back_claims(
+    connection: &Connection,
+    node: &str,
+    now: Timestamp,
+    lease: Duration,
+) -> Result<u64, StoreError> {
+    let doing = "failed to give claims back";
+    let queues: Vec<i64> = {
+        let mut statement = connection
+            .prepare_cached("SELECT id FROM event_queue WHERE next_due IS NOT NULL")
+            .map_err(failed(doing))?;
+        let rows = statement.query_map(params![], |row| row.get(0)).map_err(failed(doing))?;
+        rows.collect::<Result<_, _>>().map_err(failed(doing))?
+    };
+    let (prefix, until) = (format!("{node}/"), now.plus(lease));
+    let mut given_back = 0;
+    for queue in queues {
+        let changed = run(connection, doing, GIVE_BACK, params![queue, now.0, until.0, prefix])?;
+        if changed > 0 {
+            refresh_due(connection, queue)?;
+        }
+        given_back += changed as u64;
+    }
+    Ok(given_back)
+}
+
+/// Text of the return of one function's claims.
+pub(super) const GIVE_BACK: &str = "UPDATE event SET due = not_before, claimed = 0, owner = NULL
+     WHERE queue = ?1 AND due > ?2 AND due <= ?3 AND claimed = 1 AND substr(owner, 1, length(?4)) = ?4";
 
 pub(super) fn counts(
     connection: &Connection,

@@ -1,0 +1,108 @@
+//! What the queue's statements cost does not depend on how much waits: their plans, and the steps they take.
+
+use super::connection::{Durability, open_writer};
+use super::queue::{self, DUE_EVENTS, DUE_QUEUES, GIVE_BACK, NEXT_DUE};
+use super::schema::{METADATA, migrate};
+use crate::contract::{ClaimBounds, QueuedEvent, Release};
+use lamplight_model::{FunctionName, RequestId, Scope, Timestamp};
+use rusqlite::{Connection, StatementStatus, params};
+use std::time::Duration;
+
+const LEASE: Duration = Duration::from_secs(20);
+const NOW: Timestamp = Timestamp(1_000_000);
+
+fn database() -> (tempfile::TempDir, Connection) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut connection = open_writer(&directory.path().join("metadata.sqlite"), Durability::Normal).unwrap();
+    migrate(&mut connection, "metadata.sqlite", METADATA).unwrap();
+    (directory, connection)
+}
+
+fn enqueue(connection: &Connection, function: &str, events: usize) {
+    connection.execute_batch("BEGIN").unwrap();
+    for number in 0..events {
+        let at = Timestamp(number as i64);
+        let event = QueuedEvent {
+            request_id: RequestId(uuid::Uuid::new_v4()),
+            scope: Scope::default(),
+            function: FunctionName::parse(function).unwrap(),
+            qualifier: None,
+            payload: "{}".into(),
+            client_context: None,
+            trace_header: None,
+            tenant_id: None,
+            accepted_at: at,
+            attempts: 0,
+            not_before: at,
+        };
+        queue::enqueue(connection, &event).unwrap();
+    }
+    connection.execute_batch("COMMIT").unwrap();
+}
+
+fn plan(connection: &Connection, statement: &str) -> String {
+    let mut explained = connection.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).unwrap();
+    let unbound = explained.parameter_count();
+    let parameters = vec![rusqlite::types::Value::Integer(1); unbound];
+    let rows =
+        explained.query_map(rusqlite::params_from_iter(parameters), |row| row.get::<_, String>(3)).unwrap();
+    rows.map(|row| row.unwrap()).collect::<Vec<_>>().join("; ")
+}
+
+#[test]
+fn no_statement_of_a_claim_reads_a_whole_table() {
+    let (_directory, connection) = database();
+    for statement in [DUE_QUEUES, DUE_EVENTS, NEXT_DUE, GIVE_BACK] {
+        let plan = plan(&connection, statement);
+        let walks_events = plan.contains("SCAN event ")
+            || plan.ends_with("SCAN event")
+            || plan.contains("SCAN event_payload");
+        assert!(!walks_events, "{statement}: {plan}");
+        for step in plan.split("; ").filter(|step| step.starts_with("SCAN")) {
+            assert!(step.contains("USING"), "{statement}: {step}");
+        }
+    }
+    assert!(plan(&connection, DUE_EVENTS).contains("event_due (queue=? AND due<?)"));
+    assert!(
+        !plan(&connection, DUE_EVENTS).contains("TEMP B-TREE"),
+        "the oldest come first without sorting all"
+    );
+    assert!(plan(&connection, GIVE_BACK).contains("event_due (queue=? AND due>? AND due<?)"));
+}
+
+/// Steps of SQLite's machine that a statement takes until it has given its rows.
+fn steps(connection: &Connection, statement: &str, parameters: &[&dyn rusqlite::ToSql]) -> i32 {
+    let mut statement = connection.prepare(statement).unwrap();
+    {
+        let mut rows = statement.query(parameters).unwrap();
+        while rows.next().unwrap().is_some() {}
+    }
+    statement.get_status(StatementStatus::VmStep)
+}
+
+#[test]
+fn a_claim_takes_as_many_steps_with_a_large_backlog_as_with_a_small_one() {
+    let measure = |backlog: usize| {
+        let (_directory, connection) = database();
+        enqueue(&connection, "a", backlog);
+        enqueue(&connection, "b", 1);
+        let looked = [
+            steps(&connection, DUE_QUEUES, params![NOW.0]),
+            steps(&connection, DUE_EVENTS, params![1, NOW.0, 32]),
+            steps(&connection, NEXT_DUE, params![]),
+            steps(&connection, GIVE_BACK, params![1, NOW.0, NOW.0 + 20_000, "node/"]),
+        ];
+        let claimed = queue::claim(&connection, "node/1", NOW, LEASE, &ClaimBounds::events(32)).unwrap();
+        assert_eq!(claimed.len(), 32);
+        assert!(claimed.iter().any(|claimed| claimed.event.function.as_str() == "b"), "b is among the first");
+        for claimed in &claimed {
+            let id = claimed.event.request_id;
+            assert!(queue::settle(&connection, id, claimed.claim, &Release::Done.into(), NOW).unwrap());
+        }
+        looked
+    };
+    let (small, large) = (measure(100), measure(20_000));
+    for (small, large) in small.into_iter().zip(large) {
+        assert!(large <= small + small / 4 + 10, "{large} steps instead of {small}");
+    }
+}
