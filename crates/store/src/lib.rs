@@ -20,6 +20,7 @@ pub mod sealed_documents;
 mod secret;
 mod snapshot;
 mod sqlite;
+mod turnstile;
 
 pub use code::CodeStore;
 pub use contract::{
@@ -34,5 +35,5 @@ pub use events::{
 pub use executions::{ExecutionKey, Executions};
 pub use ledger::{Ledger, Run, RunQuery, UsageQuery, UsageRow};
 pub use logs::{LogEvent, LogGroupInfo, LogGroupSettings, LogQuery, LogStreamInfo, Logs};
-pub use open::{Clock, LedgerBounds, LogBounds, Opened, Options, open, system_clock};
+pub use open::{Clock, LedgerBounds, LogBounds, Opened, Options, open, open_shared, system_clock};
 pub use snapshot::snapshot;

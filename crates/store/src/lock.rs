@@ -1,4 +1,5 @@
-//! One server per data directory, by `flock` on the file `lock`: the kernel frees it however we end.
+//! One server per data directory, or some processes that share its store: by `flock` on the file `lock`. The kernel frees it
+//! however we end.
 
 use crate::contract::StoreError;
 use rustix::fs::{FlockOperation, flock};
@@ -17,9 +18,22 @@ pub(crate) struct DataDirectoryLock {
 impl DataDirectoryLock {
     /// Takes the lock or says `Locked` with the process id of whoever has it.
     pub(crate) fn take(data_directory: &Path) -> Result<Self, StoreError> {
+        let mut file = Self::lock(data_directory, FlockOperation::NonBlockingLockExclusive)?;
+        // A full disk must not keep a server from starting to read: without the number the message is vaguer.
+        let _ = file.set_len(0);
+        let _ = writeln!(file, "{}", std::process::id());
+        Ok(Self { _file: file })
+    }
+
+    /// Takes the lock together with others who take it so, and without those who do not. They leave no process id.
+    pub(crate) fn share(data_directory: &Path) -> Result<Self, StoreError> {
+        Ok(Self { _file: Self::lock(data_directory, FlockOperation::NonBlockingLockShared)? })
+    }
+
+    fn lock(data_directory: &Path, operation: FlockOperation) -> Result<File, StoreError> {
         let path = data_directory.join("lock");
         let doing = || format!("failed to lock {}", path.display());
-        let mut file = OpenOptions::new()
+        let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
@@ -27,8 +41,8 @@ impl DataDirectoryLock {
             .mode(0o600)
             .open(&path)
             .map_err(|error| StoreError::io(doing(), error))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
+        match flock(&file, operation) {
+            Ok(()) => Ok(file),
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 let mut holder = String::new();
                 // The process id is only for the message; a lock without one still holds.
@@ -37,17 +51,13 @@ impl DataDirectoryLock {
                     "" => "another process".to_owned(),
                     pid => format!("process {pid}"),
                 };
-                return Err(StoreError::Locked(format!(
+                Err(StoreError::Locked(format!(
                     "data directory {} is in use by {holder}; stop it or choose another with --data-dir",
                     data_directory.display()
-                )));
+                )))
             }
-            Err(error) => return Err(StoreError::io(doing(), error.into())),
+            Err(error) => Err(StoreError::io(doing(), error.into())),
         }
-        // A full disk must not keep a server from starting to read: without the number the message is vaguer.
-        let _ = file.set_len(0);
-        let _ = writeln!(file, "{}", std::process::id());
-        Ok(Self { _file: file })
     }
 }
 

@@ -8,9 +8,11 @@ use crate::contract::StoreError;
 use crate::database::DataDirectory;
 use crate::executions::Executions;
 use crate::ledger::sqlite::SqliteLedger;
+use crate::lock::DataDirectoryLock;
 use crate::logs::segments::SegmentLogs;
 use crate::secret::Key;
 use crate::sqlite::SqliteStore;
+use crate::turnstile::Turnstile;
 use crate::{CodeStore, Ledger, Logs, Store};
 use lamplight_model::Timestamp;
 use std::os::unix::fs::DirBuilderExt;
@@ -154,6 +156,25 @@ pub fn open(options: Options) -> Result<Opened, StoreError> {
         logs: Arc::new(logs),
         executions: Arc::new(executions),
     })
+}
+
+/// Opens metadata and queue alone, beside other processes that open them so. A server (`open`) keeps these out, and they keep it
+/// out: code, logs and ledger belong to one process.
+///
+/// Changes of all of them are seen at once by reads, and within 20 ms by `watch`. They write in turns. Each needs a name of its own
+/// in the owners of its claims, and all count on the same clock: one that is ahead by a lease takes over what still runs.
+/// Fails as `open` does.
+pub fn open_shared(options: &Options) -> Result<Arc<dyn Store>, StoreError> {
+    let directory = &options.data_directory;
+    make_directory(directory)?;
+    let lock = Arc::new(DataDirectoryLock::share(directory)?);
+    let turnstile = Turnstile::open(directory)?;
+    let key = {
+        let _turn = turnstile.pass()?;
+        Arc::new(Key::read_or_create(&directory.join("key"))?)
+    };
+    let path = directory.join("metadata.sqlite");
+    Ok(Arc::new(SqliteStore::open_shared(&path, key, lock, options.clock.clone(), turnstile)?))
 }
 
 /// Creates `path` and its parents with mode 0700 where absent.

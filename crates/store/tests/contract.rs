@@ -1,4 +1,6 @@
 //! What every storage engine must do. A second engine adds its `open` to `engines` and passes the same cases.
+//!
+//! All cases run a second time on a store that they share with another process, which writes all the time.
 
 #![allow(clippy::unwrap_used)] // A helper that fails is a failed test.
 
@@ -9,16 +11,94 @@ use lamplight_model::function::FunctionState;
 use lamplight_model::*;
 use lamplight_store::function_documents::Owner;
 use lamplight_store::*;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 const LEASE: Duration = Duration::from_secs(60);
 
-/// A fresh store; the directory lives as long as the test.
-fn engine() -> (tempfile::TempDir, Opened) {
+/// Set where the store is to be shared.
+const SHARED: &str = "LAMPLIGHT_STORE_CONTRACT_SHARED";
+/// Where the neighbour writes, when this program is it.
+const NEIGHBOUR: &str = "LAMPLIGHT_STORE_CONTRACT_NEIGHBOUR";
+
+/// A directory and who else writes in it; both live as long as the test.
+struct Fresh {
+    neighbour: Option<Child>,
+    store: std::path::PathBuf,
+    // Dropped after the neighbour has ended.
+    _directory: tempfile::TempDir,
+}
+
+impl Fresh {
+    /// Where metadata and queue are.
+    fn path(&self) -> &std::path::Path {
+        &self.store
+    }
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        if let Some(neighbour) = &mut self.neighbour {
+            neighbour.kill().unwrap();
+            neighbour.wait().unwrap();
+        }
+    }
+}
+
+/// A fresh store.
+fn engine() -> (Fresh, Opened) {
     let directory = tempfile::tempdir().unwrap();
-    let opened = open(Options::new(directory.path())).unwrap();
-    (directory, opened)
+    let mut opened = open(Options::new(directory.path())).unwrap();
+    let (mut neighbour, mut store) = (None, directory.path().to_owned());
+    if std::env::var_os(SHARED).is_some() {
+        let shared = directory.path().join("shared");
+        opened.store = open_shared(&Options::new(&shared)).unwrap();
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["neighbour", "--exact", "--nocapture"])
+            .env(NEIGHBOUR, &shared)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().contains("@writing")), "the neighbour ended");
+        (neighbour, store) = (Some(child), shared);
+    }
+    (Fresh { neighbour, store, _directory: directory }, opened)
+}
+
+/// Not a test by itself: another process on the same store, which has nothing to do with the functions of the cases.
+#[tokio::test]
+async fn neighbour() {
+    let Some(directory) = std::env::var_os(NEIGHBOUR) else { return };
+    let store = open_shared(&Options::new(&directory)).unwrap();
+    for number in 0_u64.. {
+        let document = Document { key: "key".to_owned(), value: number.into() };
+        store.put_document(&other_scope(), "noise", document, Expect::Anything).await.unwrap();
+        assert_eq!(store.get_document(&other_scope(), "noise", "key").await.unwrap().unwrap().value, number);
+        if number == 0 {
+            println!("@writing");
+        }
+    }
+}
+
+#[test]
+fn all_cases_hold_on_a_store_that_another_process_writes_too() {
+    if std::env::var_os(SHARED).is_some() {
+        return;
+    }
+    let output = Command::new(std::env::current_exe().unwrap())
+        // The neighbour's changes wake watchers, too, and it keeps servers out.
+        .args(["--skip", "a_change_wakes_the_watcher_and_an_empty_claim_does_not"])
+        .args(["--skip", "everything_is_there_after_opening_again"])
+        .env(SHARED, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    let passed = said.lines().filter(|line| line.ends_with("... ok")).count();
+    assert!(passed > 20, "only {passed} cases ran: {said}");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Versions and aliases read lately, so that resolving an invocation does not read the file.
 //!
-//! Exact, because every write of this data directory goes through one writer: a write forgets what it touched
+//! Exact, because every write of this data directory goes through one writer (in a store that processes share they stay empty): a write forgets what it touched
 //! before its caller is answered, and a read that began before that write does not fill the cache after it.
 
 use lamplight_model::{FunctionName, Scope};

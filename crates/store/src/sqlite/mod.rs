@@ -15,6 +15,7 @@ pub(crate) mod readers;
 mod record;
 pub(crate) mod schema;
 mod story;
+mod watcher;
 pub(crate) mod writer;
 
 use crate::contract::*;
@@ -23,6 +24,7 @@ use crate::lock::DataDirectoryLock;
 use crate::open::Clock;
 use crate::sealed_documents;
 use crate::secret::Key;
+use crate::turnstile::Turnstile;
 use async_trait::async_trait;
 use cache::Cache;
 use lamplight_model::function::FunctionMarks;
@@ -35,10 +37,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
+use watcher::Watcher;
 use writer::Writer;
 
 /// Metadata and queue in `metadata.sqlite`.
 pub(crate) struct SqliteStore {
+    /// There while other processes write the same file: then nothing read is believed a second time.
+    watcher: Option<Watcher>,
     readers: Readers,
     writer: Writer,
     key: Arc<Key>,
@@ -60,10 +65,41 @@ impl SqliteStore {
     ) -> Result<Self, StoreError> {
         let mut connection = connection::open_writer(path, connection::Durability::Full)?;
         schema::migrate(&mut connection, &path.display().to_string(), schema::METADATA)?;
+        Self::start(path, connection, key, lock, clock, None)
+    }
+
+    /// As `open`, beside other processes that open it so. `turnstile` is that of the data directory.
+    pub(crate) fn open_shared(
+        path: &Path,
+        key: Arc<Key>,
+        lock: Arc<DataDirectoryLock>,
+        clock: Clock,
+        turnstile: Turnstile,
+    ) -> Result<Self, StoreError> {
+        let connection = {
+            // Two that open a new file at once would both create its tables.
+            let _turn = turnstile.pass()?;
+            let mut connection = connection::open_writer(path, connection::Durability::Full)?;
+            schema::migrate(&mut connection, &path.display().to_string(), schema::METADATA)?;
+            connection
+        };
+        Self::start(path, connection, key, lock, clock, Some(turnstile))
+    }
+
+    fn start(
+        path: &Path,
+        connection: rusqlite::Connection,
+        key: Arc<Key>,
+        lock: Arc<DataDirectoryLock>,
+        clock: Clock,
+        turnstile: Option<Turnstile>,
+    ) -> Result<Self, StoreError> {
         let (sender, changes) = watch::channel(0);
+        let watcher = turnstile.as_ref().map(|_| Watcher::start(path, sender.clone())).transpose()?;
         Ok(Self {
             readers: Readers::new(path),
-            writer: Writer::start(connection, lock, sender)?,
+            writer: Writer::start_shared(connection, lock, sender, turnstile)?,
+            watcher,
             key,
             cache: Arc::default(),
             aliases: Arc::default(),
@@ -120,7 +156,9 @@ impl Store for SqliteStore {
             .readers
             .read(move |connection| functions::get(connection, &scope, &name, version, &key))
             .await?;
-        self.cache.fill(generation, cache_key, found.clone());
+        if self.watcher.is_none() {
+            self.cache.fill(generation, cache_key, found.clone());
+        }
         Ok(found)
     }
 
@@ -238,7 +276,9 @@ impl Store for SqliteStore {
         let (scope, function) = (scope.clone(), function.clone());
         let found =
             self.readers.read(move |connection| aliases::get(connection, &scope, &function, &name)).await?;
-        self.aliases.fill(generation, key, found.clone());
+        if self.watcher.is_none() {
+            self.aliases.fill(generation, key, found.clone());
+        }
         Ok(found)
     }
 

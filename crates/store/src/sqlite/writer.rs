@@ -9,6 +9,7 @@
 
 use crate::contract::StoreError;
 use crate::lock::DataDirectoryLock;
+use crate::turnstile::Turnstile;
 use rusqlite::Connection;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -17,6 +18,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 const WAITING_JOBS: usize = 4_096;
 /// Jobs of one transaction: bounds how long the first of them waits for its answer.
 const BATCH_JOBS: usize = 512;
+
+/// Tries to begin a transaction, each for as long as the connection waits (five seconds), while somebody else keeps the file
+/// locked: a backup, or another process of a shared store.
+const BEGIN_TRIES: usize = 6;
 
 /// Told whether the commit succeeded; gives back what sends the caller its answer.
 type Answer = Box<dyn FnOnce(Result<(), &StoreError>) -> Reply + Send>;
@@ -39,11 +44,21 @@ impl Writer {
         lock: Arc<DataDirectoryLock>,
         changes: watch::Sender<u64>,
     ) -> Result<Self, StoreError> {
+        Self::start_shared(connection, lock, changes, None)
+    }
+
+    /// As `start`; with a turnstile, each transaction waits for this process's turn.
+    pub(crate) fn start_shared(
+        connection: Connection,
+        lock: Arc<DataDirectoryLock>,
+        changes: watch::Sender<u64>,
+        turnstile: Option<Turnstile>,
+    ) -> Result<Self, StoreError> {
         let (jobs, queue) = mpsc::channel(WAITING_JOBS);
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || {
-                run(connection, queue, &changes);
+                run(connection, queue, &changes, turnstile.as_ref());
                 drop(lock);
             })
             .map_err(|error| StoreError::io("failed to start the store's writer", error))?;
@@ -99,11 +114,16 @@ impl Drop for Writer {
     }
 }
 
-fn run(connection: Connection, mut queue: mpsc::Receiver<Job>, changes: &watch::Sender<u64>) {
+fn run(
+    connection: Connection,
+    mut queue: mpsc::Receiver<Job>,
+    changes: &watch::Sender<u64>,
+    turnstile: Option<&Turnstile>,
+) {
     let mut batch = Vec::with_capacity(BATCH_JOBS);
     while queue.blocking_recv_many(&mut batch, BATCH_JOBS) > 0 {
         let mut answers = Vec::with_capacity(batch.len());
-        let outcome = run_batch(&connection, &mut batch, &mut answers);
+        let outcome = run_batch(&connection, turnstile, &mut batch, &mut answers);
         if let Err(error) = &outcome {
             tracing::warn!(%error, callers = answers.len(), "store transaction failed");
         }
@@ -127,11 +147,17 @@ fn run(connection: Connection, mut queue: mpsc::Receiver<Job>, changes: &watch::
 /// Runs all jobs and commits. `Ok` says whether anything changed; after an `Err` nothing of the batch was kept.
 fn run_batch(
     connection: &Connection,
+    turnstile: Option<&Turnstile>,
     batch: &mut Vec<Job>,
     answers: &mut Vec<Answer>,
 ) -> Result<bool, StoreError> {
     let before = connection.total_changes();
-    let mut failure = execute(connection, "BEGIN IMMEDIATE").err();
+    // Held until the transaction has ended.
+    let turn = turnstile.map(Turnstile::pass).transpose();
+    let mut failure = match &turn {
+        Ok(_) => begin(connection).err(),
+        Err(error) => Some(error.repeat()),
+    };
     for job in batch.drain(..) {
         if failure.is_none() {
             failure = execute(connection, "SAVEPOINT job").err();
@@ -166,6 +192,20 @@ fn run_batch(
             Err(error)
         }
     }
+}
+
+fn begin(connection: &Connection) -> Result<(), StoreError> {
+    let statement = "BEGIN IMMEDIATE";
+    for _ in 1..BEGIN_TRIES {
+        match connection.execute_batch(statement) {
+            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {
+                tracing::warn!("the store waits for somebody else who keeps its file locked");
+            }
+            _ if !connection.is_autocommit() => return Ok(()),
+            other => return other.map_err(|error| StoreError::sqlite("failed to begin", error)),
+        }
+    }
+    execute(connection, statement)
 }
 
 fn execute(connection: &Connection, statement: &str) -> Result<(), StoreError> {
