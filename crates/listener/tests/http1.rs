@@ -1,5 +1,7 @@
 //! What clients of HTTP/1.1 may send, how long they may take, and how they are told goodbye.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use lamplight_listener::Limits;

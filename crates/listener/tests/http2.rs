@@ -1,5 +1,7 @@
 //! HTTP/2 in clear text, with frames that only an attacker sends.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use bytes::Bytes;

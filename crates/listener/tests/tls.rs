@@ -1,5 +1,7 @@
 //! TLS as clients see it: versions, protocols, names, and certificates that change under load.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use lamplight_listener::Limits;
@@ -73,7 +75,9 @@ async fn versions_and_protocols() {
         assert!(answer.ends_with(&format!("GET /x a {version} ")), "{answer}");
     }
     let stream =
-        connect(&server, &connector(&[root.clone()], &["h2", "http/1.1"], true), "a.example").await.unwrap();
+        connect(&server, &connector(std::slice::from_ref(&root), &["h2", "http/1.1"], true), "a.example")
+            .await
+            .unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(b"h2".as_slice()));
     let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(connection);
