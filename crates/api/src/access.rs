@@ -47,3 +47,22 @@ async fn policies(
         _ => Ok(Vec::new()),
     }
 }
+
+/// Whether the policies of a role allow `action` (`service:Operation`) to `resource`; `None` when there is no such role here.
+pub async fn role_allows(
+    state: &ApiState,
+    context: &Context,
+    scope: &Scope,
+    role_arn: &str,
+    action: &str,
+    resource: &str,
+) -> Result<Option<bool>, ApiError> {
+    let name = role_arn.rsplit('/').next().unwrap_or_default();
+    let role = iam::find_role(state, context, name).await?;
+    let Some(role) = role.filter(|role| role.arn(scope.account.as_str()) == role_arn) else {
+        return Ok(None);
+    };
+    let documents = iam::policy_documents(state, context, &role).await?;
+    let decision = policy::evaluate(documents.iter().map(String::as_str), action, resource);
+    Ok(Some(decision == Decision::Allowed))
+}

@@ -96,6 +96,7 @@ impl ApiError {
                 | "SnapStartException"
                 | "DurableExecutionAlreadyStartedException"
                 | "CallbackTimeoutException"
+                | "ResourceInUseException"
         )
     }
 }

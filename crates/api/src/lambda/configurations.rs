@@ -128,8 +128,9 @@ pub async fn serve(
         "GetFunctionRecursionConfig" => runtime_management::get_recursion(state, context, label).await,
 
         "CreateEventSourceMapping" => event_sources::create(state, context, body).await,
-        "GetEventSourceMapping" | "DeleteEventSourceMapping" => event_sources::absent(label),
-        "UpdateEventSourceMapping" => event_sources::update(label, body),
+        "GetEventSourceMapping" => event_sources::get(state, context, label).await,
+        "DeleteEventSourceMapping" => event_sources::delete(state, context, label).await,
+        "UpdateEventSourceMapping" => event_sources::update(state, context, label, body).await,
         "ListEventSourceMappings" => event_sources::list(state, context).await,
 
         "ListCapacityProviders" => capacity::list(context),

@@ -1,12 +1,12 @@
-//! Tags of functions and of code-signing configurations, and the two that Lamplight itself reads: `lamplight:egress` and
-//! `lamplight:max-concurrency`.
+//! Tags of functions, code-signing configurations and event source mappings, and the two that Lamplight itself reads:
+//! `lamplight:egress` and `lamplight:max-concurrency`.
 
 use crate::http::request::decode_segment;
 use crate::http::{ApiError, Context, Members, Response, reply};
 use crate::lambda::patterns as pattern;
 use crate::lambda::reference::Target;
 use crate::lambda::validation::{TAG_PATTERN, Violations, is_tag_text};
-use crate::lambda::{code_signing, owned};
+use crate::lambda::{code_signing, event_sources, owned};
 use crate::state::ApiState;
 use bytes::Bytes;
 use http::StatusCode;
@@ -104,6 +104,8 @@ pub fn check_runtime(max_concurrency: Option<u16>, runtime: &str) -> Result<(), 
 enum Resource {
     Function(Target),
     CodeSigningConfig(String),
+    /// By its id.
+    EventSourceMapping(String),
 }
 
 /// ListTags.
@@ -111,6 +113,7 @@ pub async fn list(state: &ApiState, context: &Context, label: &str) -> Result<Re
     let tags = match resource(context, label, Violations::default())? {
         Resource::Function(function) => function.load(state).await?.tags.clone(),
         Resource::CodeSigningConfig(arn) => code_signing::load(state, context, &arn).await?.tags,
+        Resource::EventSourceMapping(id) => event_sources::tags(state, &context.scope, &id).await?,
     };
     Ok(reply::json(StatusCode::OK, &json!({"Tags": tags})))
 }
@@ -156,6 +159,12 @@ fn resource(context: &Context, label: &str, mut violations: Violations) -> Resul
     if arn.contains(":code-signing-config:") {
         return Ok(Resource::CodeSigningConfig(arn));
     }
+    if let Some((start, id)) = arn.split_once(":event-source-mapping:") {
+        if format!("{start}:") != context.scope.arn("lambda", "") {
+            return Err(owned::absent());
+        }
+        return Ok(Resource::EventSourceMapping(id.to_owned()));
+    }
     if !arn.contains(":function:") {
         return Err(owned::absent());
     }
@@ -192,6 +201,13 @@ async fn change(
             change(&mut config.tags);
             check_keys(&config.tags)?;
             code_signing::store(state, context, &config).await?;
+        }
+        Resource::EventSourceMapping(id) => {
+            event_sources::change_tags(state, &context.scope, id, |tags| {
+                change(tags);
+                check_keys(tags)
+            })
+            .await?;
         }
     }
     Ok(reply::empty(StatusCode::NO_CONTENT))

@@ -1,6 +1,6 @@
 //! Batches: up to ten entries, each of which succeeds or fails for itself.
 
-use super::messages::{Hashes, new_message};
+use super::messages::{Hashes, new_message, traced};
 use super::{Request, error};
 use crate::http::{ApiError, Members};
 use lamplight_services::queues::{MESSAGE_BYTES, NewMessage, QueueError};
@@ -82,7 +82,7 @@ impl Outcome {
 
 /// SendMessageBatch.
 pub async fn send(request: &Request<'_>) -> Result<Value, ApiError> {
-    let address = request.queue()?;
+    let address = request.queue().await?;
     let entries = entries(request)?;
     let mut outcome = Outcome::default();
     let (mut ids, mut messages) = (Vec::new(), Vec::new());
@@ -119,6 +119,7 @@ pub async fn send(request: &Request<'_>) -> Result<Value, ApiError> {
         ));
     }
     let hashes: Vec<Hashes> = messages.iter().map(Hashes::of).collect();
+    let messages = messages.into_iter().map(|message| traced(request, message)).collect();
     let results = request.state.queues.send(&address, messages).await?;
     for ((id, hashes), result) in ids.into_iter().zip(hashes).zip(results) {
         match result {
@@ -131,7 +132,7 @@ pub async fn send(request: &Request<'_>) -> Result<Value, ApiError> {
 
 /// DeleteMessageBatch.
 pub async fn delete(request: &Request<'_>) -> Result<Value, ApiError> {
-    let address = request.queue()?;
+    let address = request.queue().await?;
     let entries = entries(request)?;
     let mut outcome = Outcome::default();
     let (mut ids, mut handles) = (Vec::new(), Vec::new());
@@ -151,7 +152,7 @@ pub async fn delete(request: &Request<'_>) -> Result<Value, ApiError> {
 
 /// ChangeMessageVisibilityBatch.
 pub async fn change_visibility(request: &Request<'_>) -> Result<Value, ApiError> {
-    let address = request.queue()?;
+    let address = request.queue().await?;
     let entries = entries(request)?;
     let mut outcome = Outcome::default();
     let (mut ids, mut changes) = (Vec::new(), Vec::new());

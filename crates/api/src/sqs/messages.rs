@@ -12,12 +12,17 @@ use serde_json::{Map, Value, json};
 
 /// The system attribute that a sender may set.
 const TRACE: &str = "AWSTraceHeader";
+/// The header of a request by which its trace goes on.
+const TRACE_HEADER: &str = "x-amzn-trace-id";
+/// Characters of a trace header that is kept.
+const TRACE_LENGTH: usize = 1_024;
 
 /// SendMessage.
 pub async fn send(request: &Request<'_>) -> Result<Value, ApiError> {
-    let address = request.queue()?;
+    let address = request.queue().await?;
     let message = new_message(request, request.members)?;
     let hashes = Hashes::of(&message);
+    let message = traced(request, message);
     let sent = request.state.queues.send(&address, vec![message]).await?;
     match sent.into_iter().next() {
         Some(sent) => Ok(hashes.with(&sent?).into()),
@@ -51,6 +56,16 @@ pub fn new_message(request: &Request<'_>, members: &Members<'_>) -> Result<NewMe
         deduplication_id: members.string("MessageDeduplicationId")?,
         sender: request.sender(),
     })
+}
+
+/// The message with the trace of the request that sends it, where the message says none: SQS keeps that as `AWSTraceHeader`,
+/// and so a function that is invoked for it goes on with the trace.
+///
+/// Source: X-Ray developer guide, "Amazon SQS and AWS X-Ray".
+pub fn traced(request: &Request<'_>, message: NewMessage) -> NewMessage {
+    let of_request = || request.context.header(TRACE_HEADER).filter(|trace| trace.len() <= TRACE_LENGTH);
+    let trace = message.trace.or_else(|| of_request().map(str::to_owned));
+    NewMessage { trace, ..message }
 }
 
 fn attributes(members: &Members<'_>, name: &str) -> Result<MessageAttributes, ApiError> {
@@ -117,7 +132,7 @@ impl Hashes {
 
 /// ReceiveMessage.
 pub async fn receive(request: &Request<'_>) -> Result<Value, ApiError> {
-    let address = request.queue()?;
+    let address = request.queue().await?;
     let members = request.members;
     let mut system = members.strings("AttributeNames")?.unwrap_or_default();
     system.extend(members.strings("MessageSystemAttributeNames")?.unwrap_or_default());
@@ -213,7 +228,7 @@ fn is_wanted(name: &str, wanted: &[String]) -> bool {
 
 /// DeleteMessage.
 pub async fn delete(request: &Request<'_>) -> Result<Value, ApiError> {
-    let address = request.queue()?;
+    let address = request.queue().await?;
     let handle = request.required("ReceiptHandle")?;
     for result in request.state.queues.delete(&address, vec![handle]).await? {
         result?;
@@ -223,7 +238,7 @@ pub async fn delete(request: &Request<'_>) -> Result<Value, ApiError> {
 
 /// ChangeMessageVisibility.
 pub async fn change_visibility(request: &Request<'_>) -> Result<Value, ApiError> {
-    let address = request.queue()?;
+    let address = request.queue().await?;
     let handle = request.required("ReceiptHandle")?;
     let timeout =
         request.members.integer("VisibilityTimeout")?.ok_or_else(|| error::missing("VisibilityTimeout"))?;

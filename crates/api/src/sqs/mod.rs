@@ -12,6 +12,7 @@ mod query;
 mod queues;
 mod tasks;
 
+use crate::access;
 use crate::http::{ApiError, Context, Members, Response};
 use crate::state::ApiState;
 use ::http::Method;
@@ -113,7 +114,7 @@ impl Request<'_> {
     /// The queue that `QueueUrl` means, or the path the request was sent to; the caller may do this to it.
     ///
     /// Fails with `AccessDeniedException`, `MissingRequiredParameterException`, `InvalidAddress`.
-    fn queue(&self) -> Result<QueueAddress, ApiError> {
+    async fn queue(&self) -> Result<QueueAddress, ApiError> {
         let url = self.members.string("QueueUrl")?;
         let name = match &url {
             Some(url) => name_of_url(url),
@@ -124,7 +125,7 @@ impl Request<'_> {
         let resource = address.as_ref().map_or_else(|| "*".to_owned(), |(_, address)| address.arn());
         // Batches are allowed by the permission of their one-message forms.
         let action = self.operation.strip_suffix("Batch").unwrap_or(self.operation);
-        self.context.authorize("sqs", action, &resource)?;
+        self.authorize(action, &resource).await?;
         match (address, url) {
             (Some((true, address)), _) => Ok(address),
             // Queues of other accounts are not told apart from those that do not exist.
@@ -135,6 +136,13 @@ impl Request<'_> {
             )),
             (None, None) => Err(error::missing("QueueUrl")),
         }
+    }
+
+    /// Lets the caller do this to a queue: a function what the policies of its role allow.
+    ///
+    /// Fails with `AccessDeniedException`.
+    async fn authorize(&self, action: &str, resource: &str) -> Result<(), ApiError> {
+        access::authorize(self.state, self.context, "sqs", action, resource).await
     }
 
     /// The queue of this name in the caller's scope.

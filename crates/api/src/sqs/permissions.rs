@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// AddPermission.
 pub async fn add(request: &Request<'_>) -> Result<Value, ApiError> {
-    let address = request.queue()?;
+    let address = request.queue().await?;
     let label = request.required("Label")?;
     let accounts = request.members.strings("AWSAccountIds")?.unwrap_or_default();
     let actions = request.members.strings("Actions")?.unwrap_or_default();
@@ -16,7 +16,7 @@ pub async fn add(request: &Request<'_>) -> Result<Value, ApiError> {
 
 /// RemovePermission.
 pub async fn remove(request: &Request<'_>) -> Result<Value, ApiError> {
-    let address = request.queue()?;
+    let address = request.queue().await?;
     request.state.queues.remove_permission(&address, request.required("Label")?).await?;
     Ok(Value::Null)
 }

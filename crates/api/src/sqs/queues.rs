@@ -12,7 +12,7 @@ const PAGE: usize = 1_000;
 pub async fn create(request: &Request<'_>) -> Result<Value, ApiError> {
     let name = request.members.string("QueueName")?.unwrap_or_default();
     let address = request.address(&name);
-    request.context.authorize("sqs", "CreateQueue", &address.arn())?;
+    request.authorize("CreateQueue", &address.arn()).await?;
     if name.is_empty() {
         return Err(error::missing("QueueName"));
     }
@@ -24,7 +24,7 @@ pub async fn create(request: &Request<'_>) -> Result<Value, ApiError> {
 
 /// DeleteQueue.
 pub async fn delete(request: &Request<'_>) -> Result<Value, ApiError> {
-    request.state.queues.delete_queue(&request.queue()?).await?;
+    request.state.queues.delete_queue(&request.queue().await?).await?;
     Ok(Value::Null)
 }
 
@@ -32,7 +32,7 @@ pub async fn delete(request: &Request<'_>) -> Result<Value, ApiError> {
 pub async fn get_url(request: &Request<'_>) -> Result<Value, ApiError> {
     let name = request.members.string("QueueName")?.unwrap_or_default();
     let address = request.address(&name);
-    request.context.authorize("sqs", "GetQueueUrl", &address.arn())?;
+    request.authorize("GetQueueUrl", &address.arn()).await?;
     if name.is_empty() {
         return Err(error::missing("QueueName"));
     }
@@ -46,7 +46,7 @@ pub async fn get_url(request: &Request<'_>) -> Result<Value, ApiError> {
 
 /// ListQueues.
 pub async fn list(request: &Request<'_>) -> Result<Value, ApiError> {
-    request.context.authorize("sqs", "ListQueues", "*")?;
+    request.authorize("ListQueues", "*").await?;
     let prefix = request.members.string("QueueNamePrefix")?.unwrap_or_default();
     let (limit, after) = page_of(request, "sqs-queues")?;
     let queues = &request.state.queues;
@@ -62,7 +62,7 @@ pub async fn list(request: &Request<'_>) -> Result<Value, ApiError> {
 
 /// ListDeadLetterSourceQueues.
 pub async fn list_sources(request: &Request<'_>) -> Result<Value, ApiError> {
-    let address = request.queue()?;
+    let address = request.queue().await?;
     let (limit, after) = page_of(request, "sqs-sources")?;
     let queues = &request.state.queues;
     let names = queues.dead_letter_sources(&address, &after, limit.unwrap_or(PAGE) + 1).await?;
@@ -111,7 +111,7 @@ fn cut(
 
 /// GetQueueAttributes.
 pub async fn get_attributes(request: &Request<'_>) -> Result<Value, ApiError> {
-    let address = request.queue()?;
+    let address = request.queue().await?;
     let description = request.state.queues.describe(&address).await?;
     let wanted = request.members.strings("AttributeNames")?.unwrap_or_default();
     if wanted.is_empty() {
@@ -171,7 +171,7 @@ const NAMES: &[&str] = &[
 
 /// SetQueueAttributes.
 pub async fn set_attributes(request: &Request<'_>) -> Result<Value, ApiError> {
-    let address = request.queue()?;
+    let address = request.queue().await?;
     let attributes = request.members.string_map("Attributes")?.ok_or_else(|| error::missing("Attributes"))?;
     request.state.queues.set_attributes(&address, attributes).await?;
     Ok(Value::Null)
@@ -179,13 +179,13 @@ pub async fn set_attributes(request: &Request<'_>) -> Result<Value, ApiError> {
 
 /// PurgeQueue.
 pub async fn purge(request: &Request<'_>) -> Result<Value, ApiError> {
-    request.state.queues.purge(&request.queue()?).await?;
+    request.state.queues.purge(&request.queue().await?).await?;
     Ok(Value::Null)
 }
 
 /// TagQueue.
 pub async fn tag(request: &Request<'_>) -> Result<Value, ApiError> {
-    let address = request.queue()?;
+    let address = request.queue().await?;
     let tags = request.members.string_map("Tags")?.filter(|tags| !tags.is_empty());
     let tags = tags.ok_or_else(|| error::missing("Tags"))?;
     request.state.queues.tag(&address, tags, Vec::new()).await?;
@@ -194,7 +194,7 @@ pub async fn tag(request: &Request<'_>) -> Result<Value, ApiError> {
 
 /// UntagQueue.
 pub async fn untag(request: &Request<'_>) -> Result<Value, ApiError> {
-    let address = request.queue()?;
+    let address = request.queue().await?;
     let keys = request.members.strings("TagKeys")?.filter(|keys| !keys.is_empty());
     let keys = keys.ok_or_else(|| error::missing("TagKeys"))?;
     request.state.queues.tag(&address, Default::default(), keys).await?;
@@ -203,6 +203,6 @@ pub async fn untag(request: &Request<'_>) -> Result<Value, ApiError> {
 
 /// ListQueueTags.
 pub async fn list_tags(request: &Request<'_>) -> Result<Value, ApiError> {
-    let tags = request.state.queues.describe(&request.queue()?).await?.tags;
+    let tags = request.state.queues.describe(&request.queue().await?).await?.tags;
     Ok(if tags.is_empty() { json!({}) } else { json!({"Tags": tags}) })
 }

@@ -10,7 +10,7 @@ const LISTED: u64 = 10;
 
 /// StartMessageMoveTask.
 pub async fn start(request: &Request<'_>) -> Result<Value, ApiError> {
-    let source = source(request)?;
+    let source = source(request).await?;
     let destination = request.members.string("DestinationArn")?;
     let rate = request.members.integer("MaxNumberOfMessagesPerSecond")?;
     let handle = request.state.queues.start_move(&source, destination, rate).await?;
@@ -19,7 +19,7 @@ pub async fn start(request: &Request<'_>) -> Result<Value, ApiError> {
 
 /// ListMessageMoveTasks.
 pub async fn list(request: &Request<'_>) -> Result<Value, ApiError> {
-    let source = source(request)?;
+    let source = source(request).await?;
     let limit = match request.members.integer("MaxResults")? {
         None => 1,
         Some(given) => {
@@ -63,15 +63,15 @@ fn print(task: &MoveTask) -> Value {
 /// CancelMessageMoveTask.
 pub async fn cancel(request: &Request<'_>) -> Result<Value, ApiError> {
     let handle = request.members.string("TaskHandle")?;
-    request.context.authorize("sqs", "CancelMessageMoveTask", "*")?;
+    request.authorize("CancelMessageMoveTask", "*").await?;
     let handle = handle.ok_or_else(|| error::missing("TaskHandle"))?;
     let moved = request.state.queues.cancel_move(&handle).await?;
     Ok(json!({"ApproximateNumberOfMessagesMoved": moved}))
 }
 
 /// The queue that is emptied; the caller may do this to it.
-fn source(request: &Request<'_>) -> Result<String, ApiError> {
+async fn source(request: &Request<'_>) -> Result<String, ApiError> {
     let source = request.members.string("SourceArn")?;
-    request.context.authorize("sqs", request.operation, source.as_deref().unwrap_or("*"))?;
+    request.authorize(request.operation, source.as_deref().unwrap_or("*")).await?;
     source.ok_or_else(|| error::missing("SourceArn"))
 }

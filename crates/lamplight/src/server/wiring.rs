@@ -8,9 +8,14 @@ use super::otel::{ExportedLogs, Exporter, Exporting};
 use super::runtimes::RuntimeTable;
 use crate::config::Config;
 use crate::failure::Failure;
+<<<<<<< HEAD
 use axum::body::Body;
 use lamplight_api::{ApiConfig, ApiState};
 use lamplight_gateway::{Gateway, GatewayConfig, GatewayParts};
+=======
+use lamplight_api::{ApiConfig, ApiState, ServeLimits};
+use lamplight_event_sources::EventSources;
+>>>>>>> 3b38332 (Poll queues for functions: event source mappings of SQS)
 use lamplight_invoke::{
     AdmissionLimits, DurableConfiguration, DurableExecutions, Invoker, InvokerConfig, NodeWorkers,
     converge_functions,
@@ -42,6 +47,7 @@ pub struct Server {
     pool: Arc<Pool>,
     invoker: Arc<Invoker>,
     queues: Queues,
+    event_sources: EventSources,
     durable: Arc<DurableExecutions>,
     front_door: JoinHandle<()>,
     gateway: Option<OwnListener>,
@@ -128,6 +134,14 @@ pub fn start(config: &Config, listeners: Listeners, sockets: DaemonSockets) -> R
         concurrency: Arc::new(config.instances.concurrency.into()),
         prices: Arc::new(config.prices.clone().into()),
     };
+    let event_source_parts = lamplight_event_sources::Parts {
+        store: Arc::clone(&opened.store),
+        queues: queues.clone(),
+        metrics: metrics.clone(),
+        invoker: Arc::clone(&invoker),
+        clock: Arc::clone(&clock),
+        node: InvokerConfig::default().asynchronous.node,
+    };
     let state = ApiState::new(
         Arc::clone(&opened.store),
         Arc::clone(&opened.code),
@@ -174,6 +188,7 @@ pub fn start(config: &Config, listeners: Listeners, sockets: DaemonSockets) -> R
     invoker.send_letters_to(queues.clone());
     invoker.start();
     durable.run();
+    let event_sources = EventSources::start(event_source_parts);
     tokio::spawn(converge_functions(
         Arc::clone(&opened.store),
         Arc::clone(&opened.code),
@@ -199,6 +214,7 @@ pub fn start(config: &Config, listeners: Listeners, sockets: DaemonSockets) -> R
     tokio::spawn(housekeeping::retire_deleted(Arc::clone(&opened.store), Arc::clone(&pool), stop.clone()));
     tokio::spawn(queues.clone().run(stop.clone().cancelled_owned()));
     tokio::spawn(housekeeping::forget_expired(Arc::clone(&state), stop.clone()));
+<<<<<<< HEAD
     let doors = Doors { gateway: own.is_none().then_some(gateway), api: lamplight_api::router(state) };
     let listener = Listener::plain(listener, Limits::api(), Duration::from_secs(config.drain_seconds));
     let answer = move |request, peer| doors.clone().answer(request, peer);
@@ -217,6 +233,14 @@ pub fn start(config: &Config, listeners: Listeners, sockets: DaemonSockets) -> R
         exporting,
         stop,
     })
+=======
+    let closing = stop.clone();
+    let limits = ServeLimits { grace: Duration::from_secs(config.drain_seconds), ..ServeLimits::public() };
+    let front_door = tokio::spawn(async move {
+        lamplight_api::serve(listener, lamplight_api::router(state), limits, closing.cancelled_owned()).await;
+    });
+    Ok(Server { opened, pool, invoker, queues, event_sources, durable, front_door, live, exporting, stop })
+>>>>>>> 3b38332 (Poll queues for functions: event source mappings of SQS)
 }
 
 impl Server {
@@ -247,9 +271,16 @@ impl Server {
     pub async fn drain(self, patience: Duration) -> bool {
         let deadline = tokio::time::Instant::now() + patience;
         self.stop.cancel();
-        self.queues.stop_waiting();
-        let (invoked, executed) = tokio::join!(self.invoker.drain(patience), self.durable.drain(patience));
-        let finished = invoked && executed;
+        // Also those of pollers, which are told to stop by then.
+        let (polled, invoked, executed) = tokio::join!(
+            self.event_sources.drain(patience),
+            async {
+                self.queues.stop_waiting();
+                self.invoker.drain(patience).await
+            },
+            self.durable.drain(patience)
+        );
+        let finished = polled && invoked && executed;
         self.pool.drain(deadline).await;
         // Answers of finished runs are still on their way to their callers.
         let answered = async {

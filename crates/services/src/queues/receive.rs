@@ -66,6 +66,17 @@ impl Queues {
         address: &QueueAddress,
         receive: Receive,
     ) -> Result<Vec<ReceivedMessage>, QueueError> {
+        self.receive_until(address, receive, std::future::pending()).await
+    }
+
+    /// As `receive`; the wait ends early, with nothing, when `enough` does. To drop this future instead may leave messages
+    /// received that nobody has seen, until their visibility timeout ends.
+    pub async fn receive_until(
+        &self,
+        address: &QueueAddress,
+        receive: Receive,
+        enough: impl Future<Output = ()>,
+    ) -> Result<Vec<ReceivedMessage>, QueueError> {
         let within = |value: Option<i64>, name: &str, least: u64, most: u64| match value {
             None => Ok(None),
             Some(given) => match u64::try_from(given) {
@@ -92,6 +103,7 @@ impl Queues {
         let began = self.now();
         let mut changes = self.waiting.subscribe(address);
         let mut ended = self.waiting.ended();
+        let mut enough = std::pin::pin!(enough);
         loop {
             changes.borrow_and_update();
             let look = self.look(address, request.clone()).await?;
@@ -109,6 +121,7 @@ impl Queues {
             tokio::select! {
                 _ = changes.changed() => {}
                 _ = ended.changed() => {}
+                () = &mut enough => return Ok(Vec::new()),
                 () = tokio::time::sleep(pause) => {}
             }
         }

@@ -1,20 +1,10 @@
-//! Event source mappings: Create-, Get-, List-, Update- and DeleteEventSourceMapping.
-//!
-//! No source is served yet: a mapping that is right in every way is refused by the name of its source, and so none is
-//! ever stored. The shapes are checked first, then the rules of the kind of source, as AWS does.
+//! What requests about event source mappings may hold: the shapes of the model first, then the rules of the kind of source,
+//! as AWS does.
 
-use crate::http::request::decode_segment;
-use crate::http::{ApiError, Context, Members, Response, reply};
-use crate::lambda::functions::page_rows;
-use crate::lambda::owned;
+use crate::http::{ApiError, Members};
 use crate::lambda::patterns as pattern;
-use crate::lambda::reference::Target;
-use crate::lambda::tags;
 use crate::lambda::validation::{self as shape, Violations};
-use crate::state::ApiState;
-use bytes::Bytes;
-use http::StatusCode;
-use serde_json::{Value, json};
+use lamplight_model::{EventPattern, EventSourceMapping};
 
 /// Most filters of one mapping. Source: Lambda developer guide, "Event filtering".
 const FILTERS: usize = 5;
@@ -25,7 +15,7 @@ const FIFO_BATCH: i64 = 10;
 
 /// Kinds of sources that AWS polls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
+pub enum Source {
     Queue { fifo: bool },
     Kinesis,
     DynamoDb,
@@ -37,7 +27,7 @@ enum Source {
 
 impl Source {
     /// From the ARN, or from the block of a self-managed one. `None` for what AWS does not poll.
-    fn of(arn: Option<&str>, self_managed: bool) -> Option<Self> {
+    pub fn of(arn: Option<&str>, self_managed: bool) -> Option<Self> {
         let Some(arn) = arn else { return self_managed.then_some(Self::SelfManagedKafka) };
         match arn.split(':').nth(2)? {
             "sqs" => Some(Self::Queue { fifo: arn.ends_with(".fifo") }),
@@ -50,7 +40,8 @@ impl Source {
         }
     }
 
-    fn name(self) -> &'static str {
+    /// As it is called in refusals.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Queue { .. } => "Amazon SQS queues",
             Self::Kinesis => "Amazon Kinesis streams",
@@ -62,6 +53,11 @@ impl Source {
         }
     }
 
+    /// Whether records stay where they are when they were read, so that they may be read again.
+    fn is_log(self) -> bool {
+        matches!(self, Self::Kinesis | Self::DynamoDb | Self::Kafka | Self::SelfManagedKafka)
+    }
+
     /// Whether a place to start reading from must be given.
     fn is_stream(self) -> bool {
         matches!(
@@ -71,77 +67,8 @@ impl Source {
     }
 }
 
-/// CreateEventSourceMapping.
-pub async fn create(state: &ApiState, context: &Context, body: &Bytes) -> Result<Response, ApiError> {
-    let members = Members::parse(body)?;
-    let mut violations = Violations::default();
-    let (function, arn) = (members.string("FunctionName")?, members.string("EventSourceArn")?);
-    if function.is_none() {
-        violations.missing("functionName");
-    }
-    if let Some(arn) = &arn {
-        violations.fits(arn, "eventSourceArn", &pattern::SOURCE_ARN);
-    }
-    note_violations(&members, &mut violations)?;
-    let tags = members.string_map("Tags")?.unwrap_or_default();
-    tags::note_violations(&tags, &mut violations);
-    violations.finish()?;
-    let Some(source) = Source::of(arn.as_deref(), members.has("SelfManagedEventSource")) else {
-        return Err(ApiError::invalid_parameter("Unrecognized event source."));
-    };
-    check_source(source, &members)?;
-    check_filters(&members)?;
-    tags::check_keys(&tags)?;
-    let target = Target::parse(context, &function.unwrap_or_default(), None)?;
-    if owned::find(state, &target).await?.is_none() {
-        return Err(ApiError::invalid_parameter("Function does not exist"));
-    }
-    Err(ApiError::invalid_parameter(format!(
-        "Lamplight does not support {} as event sources yet.",
-        source.name()
-    )))
-}
-
-/// GetEventSourceMapping, DeleteEventSourceMapping.
-pub fn absent(label: &str) -> Result<Response, ApiError> {
-    check_id(label, Violations::default())?;
-    Err(owned::absent())
-}
-
-/// UpdateEventSourceMapping.
-pub fn update(label: &str, body: &Bytes) -> Result<Response, ApiError> {
-    let members = Members::parse(body)?;
-    let mut violations = Violations::default();
-    note_violations(&members, &mut violations)?;
-    check_id(label, violations)?;
-    Err(owned::absent())
-}
-
-/// ListEventSourceMappings.
-pub async fn list(state: &ApiState, context: &Context) -> Result<Response, ApiError> {
-    let mut violations = Violations::default();
-    page_rows(context, &mut violations);
-    if let Some(arn) = context.parameter("EventSourceArn") {
-        violations.fits(arn, "eventSourceArn", &pattern::SOURCE_ARN);
-    }
-    violations.finish()?;
-    if let Some(function) = context.parameter("FunctionName") {
-        owned::existing(state, &Target::parse(context, function, None)?).await?;
-    }
-    Ok(reply::json(StatusCode::OK, &json!({ "EventSourceMappings": [] })))
-}
-
-fn check_id(label: &str, mut violations: Violations) -> Result<(), ApiError> {
-    let id = decode_segment(label).unwrap_or_else(|| label.to_owned());
-    violations.length(&id, "uUID", 36);
-    if id.chars().count() < 36 {
-        violations.add(&id, "uUID", "Member must have length greater than or equal to 36");
-    }
-    violations.finish()
-}
-
 /// What breaks the shapes of the model, in the members that create and update have in common.
-fn note_violations(members: &Members<'_>, violations: &mut Violations) -> Result<(), ApiError> {
+pub fn note_violations(members: &Members<'_>, violations: &mut Violations) -> Result<(), ApiError> {
     for (member, path, least, most) in [
         ("BatchSize", "batchSize", 1, 10_000),
         ("MaximumBatchingWindowInSeconds", "maximumBatchingWindowInSeconds", 0, 300),
@@ -259,7 +186,7 @@ fn note_destinations(members: &Members<'_>, violations: &mut Violations) -> Resu
 
 /// The rules of one kind of source. Source: API reference, "CreateEventSourceMapping"; the texts of the first and the
 /// batch window are AWS's, the others are not published.
-fn check_source(source: Source, members: &Members<'_>) -> Result<(), ApiError> {
+pub fn check_source(source: Source, members: &Members<'_>) -> Result<(), ApiError> {
     let position = members.string("StartingPosition")?;
     if source.is_stream() && position.is_none() {
         return Err(ApiError::invalid_parameter(
@@ -270,11 +197,12 @@ fn check_source(source: Source, members: &Members<'_>) -> Result<(), ApiError> {
     if let Source::Queue { fifo } = source {
         check_queue(fifo, members, position.is_some())?;
     }
-    let refused = |what: &str| {
-        Err(ApiError::invalid_parameter(format!("{what} is not supported for {}.", source.name())))
-    };
     match position.as_deref() {
-        Some("AT_TIMESTAMP") if source == Source::DynamoDb => return refused("AT_TIMESTAMP"),
+        Some("AT_TIMESTAMP") if source == Source::DynamoDb => {
+            return Err(ApiError::invalid_parameter(
+                "AT_TIMESTAMP is not supported for Amazon DynamoDB streams.",
+            ));
+        }
         Some("AT_TIMESTAMP") if !members.has("StartingPositionTimestamp") => {
             return Err(ApiError::invalid_parameter(
                 "StartingPositionTimestamp is required when StartingPosition is AT_TIMESTAMP.",
@@ -282,11 +210,26 @@ fn check_source(source: Source, members: &Members<'_>) -> Result<(), ApiError> {
         }
         _ => {}
     }
+    check_members(source, members)
+}
+
+/// No member of another kind of source.
+fn check_members(source: Source, members: &Members<'_>) -> Result<(), ApiError> {
     let is_kafka = matches!(source, Source::Kafka | Source::SelfManagedKafka);
     for (member, is_allowed) in [
         ("ParallelizationFactor", matches!(source, Source::Kinesis | Source::DynamoDb)),
         ("TumblingWindowInSeconds", matches!(source, Source::Kinesis | Source::DynamoDb)),
+        ("BisectBatchOnFunctionError", source.is_log()),
+        ("MaximumRecordAgeInSeconds", source.is_log()),
+        ("MaximumRetryAttempts", source.is_log()),
+        ("DestinationConfig", source.is_log()),
+        (
+            "SourceAccessConfigurations",
+            !matches!(source, Source::Queue { .. } | Source::Kinesis | Source::DynamoDb),
+        ),
         ("ScalingConfig", matches!(source, Source::Queue { .. })),
+        ("ProvisionedPollerConfig", is_kafka || matches!(source, Source::Queue { .. })),
+        ("LoggingConfig", is_kafka),
         ("Topics", is_kafka),
         ("Queues", source == Source::MessageBroker),
         ("AmazonManagedKafkaEventSourceConfig", source == Source::Kafka),
@@ -294,19 +237,96 @@ fn check_source(source: Source, members: &Members<'_>) -> Result<(), ApiError> {
         ("DocumentDBEventSourceConfig", source == Source::DocumentDb),
     ] {
         if members.has(member) && !is_allowed {
-            return refused(member);
+            return Err(ApiError::invalid_parameter(format!(
+                "Unsupported {member} parameter for given event source mapping type."
+            )));
         }
     }
     Ok(())
 }
 
 fn check_queue(fifo: bool, members: &Members<'_>, has_position: bool) -> Result<(), ApiError> {
+    if has_position {
+        return Err(ApiError::invalid_parameter("StartingPosition is not valid for SQS event sources."));
+    }
     let batch = members.integer("BatchSize")?.unwrap_or(BATCH_WITHOUT_WINDOW);
     let window = members.integer("MaximumBatchingWindowInSeconds")?.unwrap_or(0);
-    let refused = |text: &str| Err(ApiError::invalid_parameter(text));
-    if has_position {
-        return refused("StartingPosition is not valid for Amazon SQS event sources.");
+    check_batch(fifo, batch, window)?;
+    let pollers = members.object("ProvisionedPollerConfig")?;
+    let concurrency = members.object("ScalingConfig")?.map(|block| block.integer("MaximumConcurrency"));
+    let concurrency = concurrency.transpose()?.flatten();
+    let metrics = members.object("MetricsConfig")?.map(|block| block.strings("Metrics"));
+    check_metrics(&metrics.transpose()?.flatten().unwrap_or_default())?;
+    match pollers {
+        Some(pollers) => {
+            if pollers.has("PollerGroupName") {
+                return Err(ApiError::invalid_parameter(
+                    "Unsupported PollerGroupName parameter for given event source mapping type.",
+                ));
+            }
+            check_pollers(
+                pollers.integer("MinimumPollers")?,
+                pollers.integer("MaximumPollers")?,
+                concurrency.is_some(),
+            )
+        }
+        None => Ok(()),
     }
+}
+
+/// Bounds of provisioned pollers of a queue. Source: API reference, `ProvisionedPollerConfig`; the texts are not published.
+pub fn check_pollers(
+    minimum: Option<i64>,
+    maximum: Option<i64>,
+    has_concurrency: bool,
+) -> Result<(), ApiError> {
+    let refused = |text: &str| Err(ApiError::invalid_parameter(text));
+    if has_concurrency {
+        return refused("ProvisionedPollerConfig and MaximumConcurrency cannot be used together.");
+    }
+    if minimum.is_some_and(|count| count < 2) || maximum.is_some_and(|count| count < 2) {
+        return refused("MinimumPollers and MaximumPollers of an Amazon SQS event source are 2 at least.");
+    }
+    if minimum.unwrap_or(2) > maximum.unwrap_or(200) {
+        return refused("MinimumPollers must not be greater than MaximumPollers.");
+    }
+    Ok(())
+}
+
+/// Whether a mapping of this source may be what a request makes of it. Source: as `check_source`.
+pub fn check_change(
+    source: Source,
+    members: &Members<'_>,
+    changed: &EventSourceMapping,
+) -> Result<(), ApiError> {
+    check_members(source, members)?;
+    let Source::Queue { fifo } = source else { return Ok(()) };
+    let (batch, window) = (changed.batch_size, changed.maximum_batching_window_in_seconds);
+    check_batch(fifo, batch.into(), window.into())?;
+    check_metrics(changed.metrics.as_deref().unwrap_or_default())?;
+    match &changed.provisioned_pollers {
+        Some(pollers) => check_pollers(
+            pollers.minimum_pollers.map(i64::from),
+            pollers.maximum_pollers.map(i64::from),
+            changed.maximum_concurrency.is_some(),
+        ),
+        None => Ok(()),
+    }
+}
+
+/// The texts are not published.
+fn check_metrics(metrics: &[String]) -> Result<(), ApiError> {
+    if metrics.iter().any(|metric| metric != "EventCount") {
+        return Err(ApiError::invalid_parameter(
+            "Amazon SQS event sources have the metrics EventCount only.",
+        ));
+    }
+    Ok(())
+}
+
+/// Size and window (seconds) of the batches of a queue.
+pub fn check_batch(fifo: bool, batch: i64, window: i64) -> Result<(), ApiError> {
+    let refused = |text: &str| Err(ApiError::invalid_parameter(text));
     if fifo && batch > FIFO_BATCH {
         return refused("BatchSize of an event source mapping of a FIFO queue is 10 at most.");
     }
@@ -322,7 +342,7 @@ fn check_queue(fifo: bool, members: &Members<'_>, has_position: bool) -> Result<
 }
 
 /// Filters are JSON objects whose leaves are lists of rules.
-fn check_filters(members: &Members<'_>) -> Result<(), ApiError> {
+pub fn check_filters(members: &Members<'_>) -> Result<(), ApiError> {
     let filters = filters(members)?;
     if filters.len() > FILTERS {
         return Err(ApiError::invalid_parameter(format!(
@@ -331,33 +351,25 @@ fn check_filters(members: &Members<'_>) -> Result<(), ApiError> {
     }
     for filter in &filters {
         let text = filter.string("Pattern")?.unwrap_or_default();
-        let pattern: Result<Value, _> = serde_json::from_str(&text);
-        if !pattern.is_ok_and(|pattern| pattern.is_object() && is_filter(&pattern)) {
+        if EventPattern::parse(&text).is_err() {
             return Err(ApiError::invalid_parameter("Invalid filter pattern definition."));
         }
     }
     Ok(())
 }
 
-fn filters<'a>(members: &Members<'a>) -> Result<Vec<Members<'a>>, ApiError> {
+/// `FilterCriteria.Filters`; none when it is absent.
+pub fn filters<'a>(members: &Members<'a>) -> Result<Vec<Members<'a>>, ApiError> {
     match members.object("FilterCriteria")? {
         Some(block) => Ok(block.objects("Filters")?.unwrap_or_default()),
         None => Ok(Vec::new()),
     }
 }
 
-/// Depth is bounded by the parser that made the value.
-fn is_filter(pattern: &Value) -> bool {
-    match pattern {
-        Value::Object(fields) => !fields.is_empty() && fields.values().all(is_filter),
-        Value::Array(rules) => !rules.is_empty(),
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     const QUEUE: &str = "arn:aws:sqs:us-east-1:000000000000:q";
 
@@ -386,9 +398,25 @@ mod tests {
         check(
             QUEUE,
             r#"{"ParallelizationFactor":2}"#,
-            Err("ParallelizationFactor is not supported for Amazon SQS"),
+            Err("Unsupported ParallelizationFactor parameter for given event source mapping type."),
         );
         check(&format!("{QUEUE}.fifo"), r#"{"BatchSize":11}"#, Err("FIFO"));
+        for member in [r#""MaximumRetryAttempts":1"#, r#""DestinationConfig":{}"#, r#""LoggingConfig":{}"#] {
+            check(QUEUE, &format!("{{{member}}}"), Err("parameter for given event source mapping type."));
+        }
+        check(QUEUE, r#"{"ProvisionedPollerConfig":{"MinimumPollers":2,"MaximumPollers":3}}"#, Ok(()));
+        check(QUEUE, r#"{"ProvisionedPollerConfig":{"MinimumPollers":1}}"#, Err("2 at least"));
+        check(
+            QUEUE,
+            r#"{"ProvisionedPollerConfig":{"MinimumPollers":4,"MaximumPollers":3}}"#,
+            Err("greater"),
+        );
+        check(
+            QUEUE,
+            r#"{"ProvisionedPollerConfig":{},"ScalingConfig":{"MaximumConcurrency":2}}"#,
+            Err("together"),
+        );
+        check(QUEUE, r#"{"MetricsConfig":{"Metrics":["KafkaMetrics"]}}"#, Err("EventCount only"));
         let stream = "arn:aws:kinesis:us-east-1:000000000000:stream/s";
         check(stream, "{}", Err("Value null at 'startingPosition'"));
         check(stream, r#"{"StartingPosition":"LATEST","ParallelizationFactor":2}"#, Ok(()));

@@ -1,0 +1,82 @@
+//! Which records a mapping wants. Each is looked at by itself; one that fits a pattern is wanted.
+//!
+//! Source: Lambda developer guide, "Event filtering", with the tables on plain texts and JSON: a pattern that asks for
+//! members of the data drops data that is no JSON, and one that asks for a text drops data that is.
+
+use crate::source::Record;
+use lamplight_model::EventPattern;
+use lamplight_model::event_pattern::PatternError;
+use serde_json::Value;
+
+/// The filters of a mapping.
+#[derive(Debug)]
+pub struct Filters {
+    patterns: Vec<EventPattern>,
+    data_member: &'static str,
+}
+
+impl Filters {
+    /// Reads the patterns. Fails for what is none, which the front door has refused.
+    pub fn new(texts: &[String], data_member: &'static str) -> Result<Self, PatternError> {
+        let patterns = texts.iter().map(|text| EventPattern::parse(text)).collect::<Result<_, _>>()?;
+        Ok(Self { patterns, data_member })
+    }
+
+    /// Whether a function gets this record.
+    pub fn want(&self, record: &Record) -> bool {
+        if self.patterns.is_empty() {
+            return true;
+        }
+        let mut seen = record.event.clone();
+        let mut is_json = false;
+        if let Some(data) = seen.get_mut(self.data_member)
+            && let Some(parsed) = data.as_str().and_then(parsed)
+        {
+            *data = parsed;
+            is_json = true;
+        }
+        self.patterns
+            .iter()
+            .any(|pattern| (is_json || !pattern.wants_object(self.data_member)) && pattern.matches(&seen))
+    }
+}
+
+/// JSON with members; numbers and quoted texts are taken as the plain texts they are written as.
+fn parsed(text: &str) -> Option<Value> {
+    serde_json::from_str::<Value>(text).ok().filter(|value| value.is_object() || value.is_array())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn check(pattern: Value, body: &str, expected: bool) {
+        let filters =
+            Filters::new(&[json!({"x": ["never"]}).to_string(), pattern.to_string()], "body").unwrap();
+        let event = json!({"body": body, "messageAttributes": {"kind": {"stringValue": "order"}}});
+        let record = Record { id: "1".to_owned(), receipt: "r".to_owned(), group: None, trace: None, event };
+        assert_eq!(filters.want(&record), expected, "{pattern} {body}");
+    }
+
+    #[test]
+    fn data_is_json_or_text() {
+        check(json!({"body": {"a": ["b"]}}), r#"{"a": "b"}"#, true);
+        check(json!({"body": {"a": ["b"]}}), r#"{"a": "c"}"#, false);
+        check(json!({"body": {"a": ["b"]}}), r#"[{"a": "b"}]"#, true);
+        check(json!({"body": {"a": [{"numeric": [">", 100]}]}}), "this is a test string", false);
+        check(json!({"body": {"a": [{"exists": false}]}}), "text", false);
+        check(json!({"body": ["text"]}), "text", true);
+        check(json!({"body": [{"prefix": "te"}]}), "text", true);
+        check(json!({"body": ["7"]}), "7", true);
+        check(json!({"body": ["text"]}), r#"{"a": "text"}"#, false);
+    }
+
+    #[test]
+    fn other_members_are_seen_with_any_data() {
+        for body in ["text", "{}"] {
+            check(json!({"messageAttributes": {"kind": {"stringValue": ["order"]}}}), body, true);
+            check(json!({"messageAttributes": {"kind": {"stringValue": ["offer"]}}}), body, false);
+        }
+    }
+}

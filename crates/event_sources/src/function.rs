@@ -1,0 +1,75 @@
+//! What a batch is given to: a function, through the funnel. Tests give batches to a closure.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use lamplight_invoke::{InvokeRequest, Invoker};
+use lamplight_model::limits::SYNC_PAYLOAD_BYTES;
+use lamplight_model::{ErrorCode, FunctionReference, RequestId, Scope, ServiceError};
+use std::sync::Arc;
+
+/// How a call ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answered {
+    /// The function answered this.
+    Success(Bytes),
+    /// The function failed.
+    FunctionError,
+}
+
+/// Takes events.
+#[async_trait]
+pub trait Function: Send + Sync + 'static {
+    /// Whether a call would find something to run. Fails as `Invoker::dry_run` does.
+    async fn ready(&self) -> Result<(), ServiceError>;
+    /// Runs the function and waits for its answer. Fails as `Invoker::invoke` does.
+    async fn call(&self, event: Bytes, trace: Option<String>) -> Result<Answered, ServiceError>;
+}
+
+/// A function of this node. What the ARN means (an alias, the newest code) is looked up at every call.
+pub struct InvokedFunction {
+    invoker: Arc<Invoker>,
+    scope: Scope,
+    reference: FunctionReference,
+}
+
+impl InvokedFunction {
+    /// The function of this ARN. `None` for what is none.
+    pub fn new(invoker: Arc<Invoker>, scope: &Scope, arn: &str) -> Option<Self> {
+        Some(Self { invoker, scope: scope.clone(), reference: FunctionReference::parse(arn)? })
+    }
+
+    fn request(&self, event: Bytes, trace: Option<String>) -> InvokeRequest {
+        let (name, qualifier) = (self.reference.name.clone(), self.reference.qualifier.clone());
+        let id = RequestId(uuid::Uuid::new_v4());
+        let request = InvokeRequest::new(self.scope.clone(), name, qualifier, id, event);
+        InvokeRequest { trace_header: trace, ..request }
+    }
+}
+
+#[async_trait]
+impl Function for InvokedFunction {
+    async fn ready(&self) -> Result<(), ServiceError> {
+        let request = self.request(Bytes::new(), None);
+        let version = self.invoker.resolve(&request.scope, &request.name, request.qualifier.as_ref()).await?;
+        if version.durable.is_some() {
+            return Err(ServiceError::new(
+                ErrorCode::InvalidParameterValueException,
+                "durable functions are not supported as targets of event source mappings",
+            ));
+        }
+        self.invoker.dry_run(&request).await
+    }
+
+    async fn call(&self, event: Bytes, trace: Option<String>) -> Result<Answered, ServiceError> {
+        let running = self.invoker.invoke(self.request(event, trace)).await?;
+        let collected = running.answer.collect(SYNC_PAYLOAD_BYTES).await?;
+        let answered = if collected.outcome.is_function_error() {
+            Answered::FunctionError
+        } else {
+            Answered::Success(collected.body.clone())
+        };
+        // The instance is free again before the next batch is looked for.
+        collected.finished().await;
+        Ok(answered)
+    }
+}

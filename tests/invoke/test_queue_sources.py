@@ -1,0 +1,368 @@
+"""Queues as event sources: what functions get, what becomes of messages, and that nothing is lost."""
+
+from __future__ import annotations
+
+import base64
+import collections
+import hashlib
+import itertools
+import json
+import time
+
+import pytest
+
+from support.host import eventually
+
+ACCESS_POINT = "fsap-00000000000queue"
+FILE_SYSTEM = [{"Arn": f"arn:aws:elasticfilesystem:us-east-1:000000000000:access-point/{ACCESS_POINT}", "LocalMountPath": "/mnt/out"}]
+# Writes down each event it gets, in the order of their coming, then does what the messages say.
+RECORDER = """
+    import json, os, time, uuid
+    NAME = os.environ["AWS_LAMBDA_FUNCTION_NAME"]
+    def note(kind, content):
+        path = f"/mnt/out/{NAME}.{time.monotonic_ns():020}.{uuid.uuid4().hex}.{kind}"
+        with open(path + ".part", "w") as file:
+            json.dump(content, file)
+        os.rename(path + ".part", path)
+    def handler(event, context):
+        note("event", {"event": event, "arn": context.invoked_function_arn, "trace": os.environ.get("_X_AMZN_TRACE_ID")})
+        failed = []
+        for record in event["Records"]:
+            body = record["body"]
+            if body.startswith("sleep "):
+                time.sleep(float(body.split()[1]))
+            if body == "raise" or body == "raise once" and record["attributes"]["ApproximateReceiveCount"] == "1":
+                raise ValueError(body)
+            if body.startswith("fail always") or body.startswith("fail once") and record["attributes"]["ApproximateReceiveCount"] == "1":
+                failed.append({"itemIdentifier": record["messageId"]})
+        note("end", {})
+        return {"batchItemFailures": failed}
+"""
+numbers = itertools.count(1)
+
+
+class Sources:
+    """Queues, functions and mappings of one test, on one server."""
+
+    def __init__(self, server, deploy=None):
+        self.server, self.deploy = server, deploy
+        self.client, self.sqs = server.client(), server.client("sqs")
+        self.urls, self.mappings = [], []
+
+    def queue(self, *, fifo=False, **attributes) -> str:
+        if fifo:
+            attributes = {"FifoQueue": "true", "ContentBasedDeduplication": "true", **attributes}
+        attributes.setdefault("VisibilityTimeout", "5")
+        self.urls.append(self.sqs.create_queue(QueueName=f"source-{next(numbers)}" + (".fifo" if fifo else ""), Attributes=attributes)["QueueUrl"])
+        return self.urls[-1]
+
+    def recorder(self, **configuration):
+        return self.deploy({"app.py": RECORDER}, FileSystemConfigs=FILE_SYSTEM, **({"Timeout": 5} | configuration))
+
+    def map(self, function: str, url: str, **given) -> str:
+        uuid = self.client.create_event_source_mapping(FunctionName=function, EventSourceArn=arn(url), **given)["UUID"]
+        self.mappings.append(uuid)
+        return self.rest(uuid)
+
+    def rest(self, uuid: str) -> str:
+        eventually(lambda: self.client.get_event_source_mapping(UUID=uuid)["State"] in ("Enabled", "Disabled"), "the end of a transition")
+        return uuid
+
+    def change(self, uuid: str, **given) -> None:
+        self.client.update_event_source_mapping(UUID=uuid, **given)
+        self.rest(uuid)
+
+    def send(self, url: str, *bodies: str, **given) -> list[str]:
+        return [self.sqs.send_message(QueueUrl=url, MessageBody=body, **given)["MessageId"] for body in bodies]
+
+    def notes(self, function: str, kind: str = "event") -> list[dict]:
+        directory = self.server.data_directory / "file-systems" / ACCESS_POINT
+        return [json.loads(path.read_text()) for path in sorted(directory.glob(f"{function}.*.{kind}"))] if directory.exists() else []
+
+    def events(self, function: str) -> list[dict]:
+        return [note["event"] for note in self.notes(function)]
+
+    def bodies(self, function: str) -> list[str]:
+        return [record["body"] for event in self.events(function) for record in event["Records"]]
+
+    def count(self, url: str) -> tuple[int, int]:
+        """Visible, and in flight."""
+        attributes = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        return int(attributes["ApproximateNumberOfMessages"]), int(attributes["ApproximateNumberOfMessagesNotVisible"])
+
+    def until_empty(self, url: str, seconds: float = 30.0) -> None:
+        eventually(lambda: self.count(url) == (0, 0), f"{url} is empty", seconds)
+
+    def until(self, function: str, events: int, seconds: float = 30.0) -> list[dict]:
+        return eventually(lambda: len(found := self.events(function)) >= events and found, f"{events} events of {function}", seconds)
+
+    def clean(self) -> None:
+        for uuid in self.mappings:
+            try:
+                self.rest(uuid)
+                self.client.delete_event_source_mapping(UUID=uuid)
+            except self.client.exceptions.ResourceNotFoundException:
+                pass
+        for url in self.urls:
+            try:
+                self.sqs.delete_queue(QueueUrl=url)
+            except self.sqs.exceptions.QueueDoesNotExist:
+                pass
+
+
+def arn(url: str) -> str:
+    return f"arn:aws:sqs:us-east-1:000000000000:{url.rsplit('/', 1)[1]}"
+
+
+@pytest.fixture
+def sources(server, deploy):
+    made = Sources(server, deploy)
+    yield made
+    made.clean()
+
+
+@pytest.mark.covers("invocation:SQS event")
+def test_the_event_of_a_message(sources):
+    url, name = sources.queue(), sources.recorder().name
+    sources.map(name, url)
+    attributes = {
+        "kind": {"DataType": "String", "StringValue": "order"},
+        "price": {"DataType": "Number", "StringValue": "7.5"},
+        "picture": {"DataType": "Binary.png", "BinaryValue": b"\x00\xff"},
+    }
+    trace = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
+    sent = sources.sqs.send_message(
+        QueueUrl=url, MessageBody="Grüße, Œuvre", MessageAttributes=attributes,
+        MessageSystemAttributes={"AWSTraceHeader": {"DataType": "String", "StringValue": trace}},
+    )
+    note = eventually(lambda: sources.notes(name), "an event")[0]
+    [record] = note["event"]["Records"]
+    # Members and their order are those of the developer guide's example.
+    assert list(record) == ["messageId", "receiptHandle", "body", "attributes", "messageAttributes", "md5OfMessageAttributes", "md5OfBody", "eventSource", "eventSourceARN", "awsRegion"]
+    assert record["messageId"] == sent["MessageId"] and record["body"] == "Grüße, Œuvre"
+    assert record["md5OfBody"] == sent["MD5OfMessageBody"] == hashlib.md5("Grüße, Œuvre".encode()).hexdigest()
+    assert record["md5OfMessageAttributes"] == sent["MD5OfMessageAttributes"]
+    assert (record["eventSource"], record["eventSourceARN"], record["awsRegion"]) == ("aws:sqs", arn(url), "us-east-1")
+    empty = {"stringListValues": [], "binaryListValues": []}
+    assert record["messageAttributes"] == {
+        "kind": {"stringValue": "order", "dataType": "String"} | empty,
+        "price": {"stringValue": "7.5", "dataType": "Number"} | empty,
+        "picture": {"binaryValue": base64.b64encode(b"\x00\xff").decode(), "dataType": "Binary.png"} | empty,
+    }
+    system = record["attributes"]
+    assert set(system) == {"ApproximateReceiveCount", "AWSTraceHeader", "SentTimestamp", "SenderId", "ApproximateFirstReceiveTimestamp"}
+    assert system["ApproximateReceiveCount"] == "1" and system["AWSTraceHeader"] == trace
+    assert abs(int(system["SentTimestamp"]) / 1000 - time.time()) < 60
+    assert note["trace"].startswith("Root=1-5759e988-bd862e3fe1be46a994272793;")
+    sources.until_empty(url)
+
+
+@pytest.mark.covers("invocation:SQS event")
+def test_the_event_of_a_fifo_message(sources):
+    url, name = sources.queue(fifo=True), sources.recorder().name
+    sources.map(name, url)
+    sent = sources.sqs.send_message(QueueUrl=url, MessageBody="first", MessageGroupId="g", MessageDeduplicationId="d")
+    [record] = sources.until(name, 1)[0]["Records"]
+    system = record["attributes"]
+    assert (system["MessageGroupId"], system["MessageDeduplicationId"], system["SequenceNumber"]) == ("g", "d", sent["SequenceNumber"])
+    assert "md5OfMessageAttributes" not in record and record["messageAttributes"] == {}
+    sources.until_empty(url)
+
+
+@pytest.mark.covers("invocation:SQS batches")
+def test_batches_by_size_and_window(sources):
+    url, name = sources.queue(), sources.recorder().name
+    for number in range(0, 40, 10):
+        sources.sqs.send_message_batch(QueueUrl=url, Entries=[{"Id": str(n), "MessageBody": str(n)} for n in range(number, number + 10)])
+    uuid = sources.map(name, url, BatchSize=25, MaximumBatchingWindowInSeconds=3)
+    began = time.monotonic()
+    sources.until_empty(url)
+    assert [len(event["Records"]) for event in sources.events(name)] == [25, 15]
+    assert time.monotonic() - began > 2, "the second batch was not full: it waited for its window"
+    assert sorted(map(int, sources.bodies(name))) == list(range(40))
+    sources.change(uuid, BatchSize=4, MaximumBatchingWindowInSeconds=0)
+    sources.sqs.send_message_batch(QueueUrl=url, Entries=[{"Id": str(n), "MessageBody": str(n)} for n in range(40, 50)])
+    sources.until_empty(url)
+    later = [event for event in sources.events(name) if int(event["Records"][0]["body"]) >= 40]
+    assert all(len(event["Records"]) <= 4 for event in later) and sum(len(event["Records"]) for event in later) == 10
+
+
+@pytest.mark.covers("invocation:SQS batches")
+def test_an_event_has_six_megabytes_at_most(sources):
+    url, name = sources.queue(VisibilityTimeout="60"), sources.recorder(MemorySize=512, Timeout=30).name
+    bodies = {f"{number}" + "x" * 1_000_000 for number in range(8)}
+    sources.send(url, *bodies)
+    sources.map(name, url)
+    sources.until_empty(url, 60)
+    events = sources.events(name)
+    assert set(sources.bodies(name)) == bodies and len(sources.bodies(name)) == 8
+    assert max(len(json.dumps(event, separators=(",", ":"))) for event in events) <= 6_291_556 and len(events) > 1
+
+
+@pytest.mark.covers("invocation:SQS filters")
+def test_filters_drop_what_does_not_fit(sources):
+    url, name = sources.queue(), sources.recorder().name
+    patterns = [{"body": {"kind": ["order"], "price": [{"numeric": [">", 100]}]}}, {"body": [{"prefix": "plain"}]}]
+    sources.map(name, url, FilterCriteria={"Filters": [{"Pattern": json.dumps(pattern)} for pattern in patterns]})
+    wanted = [json.dumps({"kind": "order", "price": 101}), "plain text"]
+    sources.send(url, json.dumps({"kind": "order", "price": 100}), "text", wanted[0], json.dumps({"kind": "offer"}), wanted[1], '"plain"')
+    sources.until_empty(url)
+    assert sorted(sources.bodies(name)) == sorted(wanted)
+
+
+@pytest.mark.covers("invocation:SQS failures")
+def test_a_failed_batch_comes_again_when_its_visibility_ends(sources):
+    url, name = sources.queue(VisibilityTimeout="2"), sources.recorder(Timeout=2).name
+    sources.map(name, url)
+    began = time.monotonic()
+    sources.send(url, "raise once")
+    first, second = (event["Records"][0] for event in sources.until(name, 2))
+    assert time.monotonic() - began >= 2
+    assert first["messageId"] == second["messageId"] and first["receiptHandle"] != second["receiptHandle"]
+    assert second["attributes"]["ApproximateReceiveCount"] == "2"
+    sources.until_empty(url)
+
+
+@pytest.mark.covers("invocation:SQS failures")
+def test_a_poison_message_ends_in_the_dead_letter_queue(sources):
+    dead = sources.queue()
+    url = sources.queue(VisibilityTimeout="1", RedrivePolicy=json.dumps({"deadLetterTargetArn": arn(dead), "maxReceiveCount": 2}))
+    name = sources.recorder(Timeout=1).name
+    sources.map(name, url, BatchSize=1)
+    [poison] = sources.send(url, "raise")
+    sources.send(url, "good")
+    eventually(lambda: sources.count(dead) == (1, 0), "a dead letter")
+    letter = sources.sqs.receive_message(QueueUrl=dead, MessageSystemAttributeNames=["All"])["Messages"][0]
+    assert (letter["MessageId"], letter["Body"]) == (poison, "raise")
+    assert sorted(sources.bodies(name)) == ["good", "raise", "raise"]
+    sources.until_empty(url)
+
+
+@pytest.mark.covers("invocation:SQS partial failures")
+def test_what_a_function_reports_comes_again(sources):
+    url, name = sources.queue(VisibilityTimeout="2"), sources.recorder(Timeout=2).name
+    sources.sqs.send_message_batch(QueueUrl=url, Entries=[{"Id": str(n), "MessageBody": body} for n, body in enumerate(["a", "fail once", "b"])])
+    sources.map(name, url, FunctionResponseTypes=["ReportBatchItemFailures"])
+    sources.until_empty(url)
+    assert collections.Counter(sources.bodies(name)) == {"a": 1, "b": 1, "fail once": 2}
+
+
+@pytest.mark.covers("invocation:SQS partial failures")
+def test_the_order_of_a_group_outlives_failures(sources):
+    url, name = sources.queue(fifo=True, VisibilityTimeout="2"), sources.recorder(Timeout=2).name
+    for group, body in [("a", "a1"), ("a", "fail once a2"), ("a", "a3"), ("b", "b1"), ("a", "a4"), ("b", "b2")]:
+        sources.send(url, body, MessageGroupId=group)
+    sources.map(name, url, FunctionResponseTypes=["ReportBatchItemFailures"])
+    sources.until_empty(url)
+    bodies = sources.bodies(name)
+    assert [body for body in bodies if body.startswith("b")] == ["b1", "b2"]
+    of_a = [body for body in bodies if not body.startswith("b")]
+    assert of_a[:2] == ["a1", "fail once a2"] and of_a[-3:] == ["fail once a2", "a3", "a4"], bodies
+
+
+@pytest.mark.covers("invocation:SQS order")
+def test_a_group_has_one_batch_in_flight(sources):
+    url, name = sources.queue(fifo=True), sources.recorder().name
+    sources.map(name, url, BatchSize=1)
+    expected = {group: [f"sleep 0.05 {group}{number}" for number in range(6)] for group in "abc"}
+    for bodies in zip(*expected.values()):
+        for group, body in zip(expected, bodies):
+            sources.send(url, body, MessageGroupId=group)
+    sources.until_empty(url, 60)
+    bodies = sources.bodies(name)
+    for group, sent in expected.items():
+        assert [body for body in bodies if body.split()[2].startswith(group)] == sent
+
+
+@pytest.mark.covers("invocation:SQS scaling")
+def test_no_more_batches_at_once_than_asked_for(sources):
+    url, function = sources.queue(VisibilityTimeout="30"), sources.recorder()
+    sources.map(function.name, url, BatchSize=1, ScalingConfig={"MaximumConcurrency": 2})
+    sources.send(url, *(f"sleep 0.3 {number}" for number in range(8)))
+    most, seen = 0, 0
+    while seen < 8:
+        begun, seen = len(sources.notes(function.name)), len(sources.notes(function.name, "end"))
+        most = max(most, begun - seen)
+    assert 1 <= most <= 2
+    sources.until_empty(url)
+
+
+@pytest.mark.covers("invocation:SQS scaling")
+def test_throttled_batches_wait_and_are_not_lost(sources):
+    url, function = sources.queue(VisibilityTimeout="10"), sources.recorder()
+    sources.client.put_function_concurrency(FunctionName=function.name, ReservedConcurrentExecutions=1)
+    sources.map(function.name, url, BatchSize=1)
+    sources.send(url, *(f"sleep 0.2 {number}" for number in range(8)))
+    sources.until_empty(url, 60)
+    assert set(sources.bodies(function.name)) == {f"sleep 0.2 {number}" for number in range(8)}
+
+
+@pytest.mark.covers("invocation:SQS pauses")
+def test_a_disabled_mapping_receives_nothing_and_lets_its_batch_end(sources):
+    url, name = sources.queue(), sources.recorder().name
+    uuid = sources.map(name, url)
+    sources.send(url, "sleep 1")
+    sources.until(name, 1)
+    sources.change(uuid, Enabled=False)
+    sources.send(url, "later")
+    eventually(lambda: sources.count(url) == (1, 0), "the batch under way has ended")
+    assert sources.bodies(name) == ["sleep 1"]
+    sources.change(uuid, Enabled=True)
+    sources.until_empty(url)
+    assert sources.bodies(name) == ["sleep 1", "later"]
+
+
+@pytest.mark.covers("invocation:SQS pauses")
+def test_a_queue_that_goes_and_comes_back(sources):
+    url, name = sources.queue(), sources.recorder().name
+    uuid = sources.map(name, url)
+    sources.sqs.delete_queue(QueueUrl=url)
+    found = eventually(lambda: (found := sources.client.get_event_source_mapping(UUID=uuid)).get("LastProcessingResult") and found, "the problem is told")
+    # AWS's text for queues is not published.
+    assert (found["State"], found["LastProcessingResult"]) == ("Enabled", "PROBLEM: the event source does not exist")
+
+
+@pytest.mark.covers("invocation:SQS event")
+def test_versions_and_aliases_are_targets(sources):
+    url, function = sources.queue(), sources.recorder()
+    version = sources.client.publish_version(FunctionName=function.name)["Version"]
+    sources.client.create_alias(FunctionName=function.name, Name="live", FunctionVersion=version)
+    sources.map(f"{function.name}:live", url)
+    sources.send(url, "x")
+    note = eventually(lambda: sources.notes(function.name), "an event")[0]
+    assert note["arn"].endswith(f":function:{function.name}:live")
+
+
+@pytest.mark.covers("invocation:SQS event")
+def test_two_mappings_share_a_queue(sources):
+    url, names = sources.queue(), [sources.recorder().name for _ in range(2)]
+    for name in names:
+        sources.map(name, url, BatchSize=1)
+    bodies = [f"sleep 0.02 {number}" for number in range(60)]
+    for start in range(0, 60, 10):
+        sources.sqs.send_message_batch(QueueUrl=url, Entries=[{"Id": str(n), "MessageBody": body} for n, body in enumerate(bodies[start : start + 10])])
+    sources.until_empty(url, 60)
+    got = [sources.bodies(name) for name in names]
+    assert all(got) and sorted(got[0] + got[1]) == sorted(bodies)
+
+
+@pytest.mark.covers("invocation:SQS metrics")
+def test_records_are_counted_when_asked_for(sources):
+    url, name = sources.queue(), sources.recorder().name
+    filters = {"Filters": [{"Pattern": json.dumps({"body": ["yes"]})}]}
+    uuid = sources.map(name, url, MetricsConfig={"Metrics": ["EventCount"]}, FilterCriteria=filters)
+    sources.send(url, "yes", "no", "yes")
+    sources.until_empty(url)
+    sources.change(uuid, Enabled=False)
+    metrics = sources.server.client("cloudwatch")
+
+    def total(metric):
+        now = time.time()
+        found = metrics.get_metric_statistics(
+            Namespace="AWS/Lambda", MetricName=metric, Dimensions=[{"Name": "EventSourceMappingUUID", "Value": uuid}],
+            StartTime=now - 3600, EndTime=now + 60, Period=60, Statistics=["Sum"],
+        )
+        return sum(point["Sum"] for point in found["Datapoints"])
+
+    eventually(lambda: total("DeletedEventCount") == 2, "counts are stored")
+    assert (total("PolledEventCount"), total("FilteredOutEventCount"), total("InvokedEventCount"), total("FailedInvokeEventCount")) == (3, 1, 2, 0)
