@@ -5,10 +5,10 @@
 
 use crate::http::request::Denial;
 use crate::http::{ApiError, Context};
-use crate::iam;
 use crate::state::ApiState;
+use lamplight_model::Caller;
 use lamplight_model::policy::{self, Decision};
-use lamplight_model::{Caller, Scope};
+use lamplight_store::credentials;
 
 /// Lets the caller do `service:operation` to `resource` or refuses with AWS's text.
 ///
@@ -22,7 +22,7 @@ pub async fn authorize(
 ) -> Result<(), ApiError> {
     let Err(denied) = context.authorize(service, operation, resource) else { return Ok(()) };
     let Caller::Function { scope, role, .. } = context.caller.as_ref() else { return Err(denied) };
-    let documents = policies(state, context, scope, role).await?;
+    let documents = credentials::role_policies(&*state.store, &scope.account, role).await?;
     let action = format!("{service}:{operation}");
     match policy::evaluate(documents.iter().map(String::as_str), &action, resource) {
         Decision::Allowed => Ok(()),
@@ -30,6 +30,7 @@ pub async fn authorize(
         Decision::Denied => Err(context.denial(service, operation, resource, Denial::Explicit)),
     }
 }
+<<<<<<< HEAD
 
 /// The documents of a function's role, inline and attached; none when there is no such role.
 async fn policies(
@@ -66,3 +67,5 @@ pub async fn role_allows(
     let decision = policy::evaluate(documents.iter().map(String::as_str), action, resource);
     Ok(Some(decision == Decision::Allowed))
 }
+=======
+>>>>>>> 58f2825 (Make access keys, and keep the secrets of sessions)

@@ -77,6 +77,9 @@ pub enum Command {
     Events(Events),
     /// Show what the functions used and what it cost.
     Usage(Usage),
+    /// Make and manage access keys: who signs requests to function URLs and APIs that ask for AWS_IAM.
+    #[command(subcommand)]
+    Key(Key),
     /// Say which interpreters run which runtimes.
     #[command(subcommand)]
     Runtime(Runtime),
@@ -436,6 +439,42 @@ pub struct Backup {
 pub struct Restore {
     /// File that `lamplight backup` wrote.
     pub file: PathBuf,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum Key {
+    /// Make a key. Its secret is shown this once.
+    #[command(after_help = "Examples:\n  \
+        lamplight key create --name ann\n  \
+        lamplight key create --name web --policy invoke-only\n  \
+        lamplight key create --name web --policy ./policy.json\n\n\
+        Policies: all (manage and call everything; the default), invoke-only (call functions, their URLs and APIs), \
+        none (only what the resource policy of a function allows the user), or a file with an IAM policy document.")]
+    Create {
+        /// User whom the key stands for; users are made by naming them.
+        #[arg(long, default_value = "default")]
+        name: String,
+        /// What the key may: all, invoke-only, none, or a file.
+        #[arg(long, default_value = "all", value_name = "POLICY")]
+        policy: String,
+    },
+    /// List the keys, and when each was last used.
+    List,
+    /// Delete a key: what it signs is refused from now on.
+    Delete {
+        /// Id of the key, AKIA...
+        id: String,
+    },
+    /// Refuse what a key signs, until it is enabled again.
+    Disable {
+        /// Id of the key, AKIA...
+        id: String,
+    },
+    /// Let a key sign again.
+    Enable {
+        /// Id of the key, AKIA...
+        id: String,
+    },
 }
 
 #[derive(Debug, Clone, Subcommand)]

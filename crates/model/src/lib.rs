@@ -4,6 +4,7 @@
 
 pub mod alias;
 pub mod billing;
+pub mod credentials;
 pub mod durable;
 pub mod error;
 pub mod event_pattern;

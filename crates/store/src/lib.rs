@@ -7,6 +7,7 @@
 
 pub mod code;
 pub mod contract;
+pub mod credentials;
 mod database;
 pub mod events;
 pub mod executions;

@@ -1,12 +1,12 @@
 //! Managed policies: the account's own as stored documents with up to five versions, AWS's from a table.
 
-use super::aws_managed::{self, AwsManaged};
 use super::roles::{self, marker, page_rows, read_tags, remove_tags, tags_xml, truncation, unique_id};
 use super::{Parameters, document, invalid, no_such_entity};
 use crate::http::xml::element;
 use crate::http::{ApiError, Context};
 use crate::state::ApiState;
 use ::http::StatusCode;
+use lamplight_model::policy::aws_managed::{self, AwsManaged};
 use lamplight_model::{ServiceError, Timestamp};
 use lamplight_store::{Document, Expect, StoreError};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
 /// Kind of the stored documents; their key is the name, which is unique whatever the path.
-const KIND: &str = "iam-policy";
+const KIND: &str = lamplight_store::credentials::POLICY_KIND;
 /// Versions of one policy. Source: IAM quotas.
 const VERSIONS: usize = 5;
 /// Documents read at once.
@@ -49,12 +49,6 @@ struct PolicyVersion {
 impl ManagedPolicy {
     fn arn(&self, account: &str) -> String {
         format!("arn:aws:iam::{account}:policy{}{}", self.path, self.name)
-    }
-
-    /// The document that counts.
-    pub fn default_document(&self) -> &str {
-        let default = self.versions.iter().find(|version| version.number == self.default_version);
-        default.map_or("{}", |version| &version.document)
     }
 
     /// The members of the `Policy` structure but for description and tags, which not every operation shows.

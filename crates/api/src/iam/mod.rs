@@ -3,13 +3,11 @@
 //! A role's policies decide what its functions may do with parameters and secrets (`access`); everything else is decided by
 //! `model::identity` in this release. Trust policies, boundaries and conditions are not evaluated.
 
-mod aws_managed;
 pub mod document;
 mod managed;
 mod policies;
 mod roles;
 
-pub use policies::documents as policy_documents;
 pub use roles::{Role, find as find_role};
 
 use crate::http::{ApiError, Context, Response, reply};

@@ -1,11 +1,12 @@
 //! Policies of a role: inline ones by name, attached ones by ARN.
 
 use super::roles::{load, save, truncation};
-use super::{Parameters, Role, aws_managed, document, invalid, managed, no_such_entity};
+use super::{Parameters, document, invalid, managed, no_such_entity};
 use crate::http::xml::element;
 use crate::http::{ApiError, Context};
 use crate::state::ApiState;
 use ::http::StatusCode;
+use lamplight_model::policy::aws_managed;
 use lamplight_store::Expect;
 
 /// Policies of each kind a role may have: the most IAM grants on request. It bounds the stored document.
@@ -19,21 +20,6 @@ fn limit_exceeded() -> ApiError {
         "LimitExceeded",
         format!("Cannot exceed quota for PoliciesPerRole: {POLICIES}"),
     )
-}
-
-/// The documents of all policies of a role, inline and attached.
-pub async fn documents(state: &ApiState, context: &Context, role: &Role) -> Result<Vec<String>, ApiError> {
-    let mut documents: Vec<String> = role.policies.values().cloned().collect();
-    for arn in &role.attached {
-        match aws_managed::find(arn) {
-            Some(policy) => documents.push(policy.document.to_owned()),
-            None => {
-                let found = managed::find(state, context, arn).await?;
-                documents.extend(found.as_ref().map(|policy| policy.default_document().to_owned()));
-            }
-        }
-    }
-    Ok(documents)
 }
 
 /// PutRolePolicy.

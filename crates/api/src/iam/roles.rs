@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Kind of the stored documents.
-const KIND: &str = "iam-role";
+const KIND: &str = lamplight_store::credentials::ROLE_KIND;
 /// Rows of a page without `MaxItems`.
 const PAGE_ROWS: usize = 100;
 /// Greatest `MaxItems`.

@@ -16,11 +16,13 @@
 //! | `GET /lamplight/v1/functions/{name}/dead-letters?Limit=` | `{"DeadLetters": [{"RequestId", "Condition", "Error", "Attempts", "AcceptedAt", "DeadAt", "Payload"}]}`, newest first |
 //! | `GET /lamplight/v1/metrics` | counters and histograms in Prometheus's text format, over all regions |
 //! | `GET /lamplight/v1/runtimes` | `{"Runtimes": [{"Identifier", "Version", "Interpreter", "AliasOf"?}]}` |
+//! | `GET`, `POST /lamplight/v1/keys`, `PUT`, `DELETE /lamplight/v1/keys/{id}` | access keys (`keys`) |
 //! | `GET /lamplight/v1/code/{digest}?Expires=&Signature=` | the ZIP; links are made by GetFunction |
 //!
 //! The region is that of the signature, as everywhere. Functions get none of this.
 
 mod events;
+mod keys;
 mod metrics;
 mod ready;
 
@@ -58,6 +60,10 @@ pub async fn handle(state: &ApiState, context: &Context, request: Body) -> Respo
             }
         };
         return answer.unwrap_or_else(|error| reply::rest_json_error(&error));
+    }
+    let rest = context.path.strip_prefix(PREFIX).and_then(|path| path.strip_prefix("keys"));
+    if let Some(rest) = rest.filter(|rest| rest.is_empty() || rest.starts_with('/')) {
+        return keys::handle(state, context, rest.trim_start_matches('/'), request).await;
     }
     body::discard(request).await;
     answer(state, context).await.unwrap_or_else(|error| reply::rest_json_error(&error))

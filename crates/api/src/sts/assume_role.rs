@@ -1,6 +1,6 @@
 //! AssumeRole.
 
-use super::session::{self, Session, letters};
+use super::session::{self, SECRET_ALPHABET, Session, letters};
 use crate::http::xml::element;
 use crate::http::{ApiError, Context};
 use crate::iam::{self, Parameters, document, invalid};
@@ -8,6 +8,7 @@ use crate::state::ApiState;
 use ::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use lamplight_model::credentials::SECRET_LENGTH;
 use std::time::Duration;
 
 /// Length of a session without `DurationSeconds`.
@@ -50,18 +51,22 @@ pub async fn assume(
             "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
         ));
     }
+    let secret = letters(SECRET_ALPHABET, SECRET_LENGTH);
+    let token: Vec<u8> = (0..180).map(|_| rand::random()).collect();
+    let token = STANDARD.encode(token);
     let session = Session {
         role: role.name.clone(),
         role_id: role.id.clone(),
         name: name.to_owned(),
         expires_at: state.now().plus(Duration::from_secs(u64::from(seconds))),
+        secret: Some(secret.clone()),
+        token: Some(token.clone()),
+        policy: (!policy.is_empty()).then(|| policy.to_owned()),
     };
     let key_id = session::add(state, context, &session).await?;
-    let secret = letters(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", 40);
-    let token: Vec<u8> = (0..180).map(|_| rand::random()).collect();
     let credentials = element("AccessKeyId", &key_id)
         + &element("SecretAccessKey", &secret)
-        + &element("SessionToken", &STANDARD.encode(token))
+        + &element("SessionToken", &token)
         + &element("Expiration", &session.expires_at.iso_format());
     let user = element("AssumedRoleId", &session.user_id()) + &element("Arn", &session.arn(account));
     let mut answer =

@@ -1,18 +1,20 @@
 //! STS: who am I, and temporary credentials of a role. Query protocol.
 //!
-//! Nothing is enforced by who signs in this release: temporary credentials change what GetCallerIdentity answers, and what
-//! is asked of a role (that it exists, how long its sessions may last) is checked; trust policies are not evaluated.
+//! Nothing is enforced here by who signs: access keys and temporary credentials change what GetCallerIdentity answers, and
+//! what is asked of a role (that it exists, how long its sessions may last) is checked; trust policies are not evaluated. The
+//! gateway verifies signatures of both.
 
 mod assume_role;
 mod session;
 
-pub use session::forget_expired;
+pub use session::{ID_ALPHABET, SECRET_ALPHABET, forget_expired, letters};
 
 use crate::http::xml::element;
 use crate::http::{ApiError, Context, Response, reply, signature};
 use crate::iam::Parameters;
 use crate::state::ApiState;
 use lamplight_model::Caller;
+use lamplight_store::credentials;
 
 /// API version in requests.
 pub const VERSION: &str = "2011-06-15";
@@ -44,7 +46,10 @@ async fn caller_identity(state: &ApiState, context: &Context) -> Result<String, 
             let key_id = signature::access_key_id(&context.headers, &context.query).unwrap_or_default();
             match session::find(state, context, key_id).await? {
                 Some(session) => (session.arn(account), session.user_id()),
-                None => (context.caller_arn(), account.to_owned()),
+                None => match credentials::find(&*state.store, &context.scope.account, key_id).await? {
+                    Some(key) => (key.identity.arn, key.identity.user_id),
+                    None => (context.caller_arn(), account.to_owned()),
+                },
             }
         }
         // AWS writes the role's id before the session; functions have no role id of their own.

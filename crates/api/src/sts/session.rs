@@ -1,55 +1,25 @@
 //! Sessions of assumed roles: whom an access key id stands for, until when.
 //!
-//! One sealed document for each, in the account's global scope. The secret key and the token are not kept: nothing verifies
-//! them in this release.
+//! One sealed document for each, in the account's global scope. The gateway verifies signatures with them; this front door
+//! verifies none in this release.
 
 use crate::http::{ApiError, Context};
 use crate::state::ApiState;
 use ::http::StatusCode;
+pub use lamplight_model::credentials::Session;
 use lamplight_model::{ServiceError, Timestamp};
+use lamplight_store::credentials::{self, SESSION_PREFIX as KEY_ID_PREFIX};
 use lamplight_store::{Document, Expect, StoreError};
-use serde::{Deserialize, Serialize};
 
 /// Kind of the documents; their key is the access key id.
-const KIND: &str = "sealed/sts-session";
-/// Beginning of the key ids made here: temporary, as AWS's `ASIA`, and told from those of a real account, which clients may
-/// have in their environment.
-const KEY_ID_PREFIX: &str = "ASIALAMP";
+const KIND: &str = credentials::SESSION_KIND;
 /// Letters and digits of a key id after its beginning.
 const KEY_ID_LENGTH: usize = 12;
 /// Sessions at once; the one that ends first gives way.
 const SESSIONS: usize = 1_000;
 
-/// Whom temporary credentials stand for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Session {
-    /// `RoleName`.
-    pub role: String,
-    /// `RoleId`.
-    pub role_id: String,
-    /// `RoleSessionName`.
-    pub name: String,
-    /// `Expiration`.
-    pub expires_at: Timestamp,
-}
-
-impl Session {
-    /// ARN of the assumed role.
-    pub fn arn(&self, account: &str) -> String {
-        format!("arn:aws:sts::{account}:assumed-role/{}/{}", self.role, self.name)
-    }
-
-    /// `AssumedRoleId`, and `UserId` of whoever has it.
-    pub fn user_id(&self) -> String {
-        format!("{}:{}", self.role_id, self.name)
-    }
-}
-
-fn decode(document: Document) -> Result<Session, ApiError> {
-    serde_json::from_value(document.value).map_err(|error| {
-        tracing::error!(%error, "a stored session cannot be read");
-        ServiceError::internal("A stored session cannot be read.").into()
-    })
+fn decode(document: Document) -> Result<Session, StoreError> {
+    credentials::decode(KIND, document)
 }
 
 /// The session of a key id; `None` for key ids that were not made here.
@@ -74,7 +44,7 @@ pub async fn find(state: &ApiState, context: &Context, key_id: &str) -> Result<O
 pub async fn add(state: &ApiState, context: &Context, session: &Session) -> Result<String, ApiError> {
     let _turn = state.session_writes.lock().await;
     make_room(state, context).await?;
-    let key_id = format!("{KEY_ID_PREFIX}{}", letters(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", KEY_ID_LENGTH));
+    let key_id = format!("{KEY_ID_PREFIX}{}", letters(ID_ALPHABET, KEY_ID_LENGTH));
     let value = serde_json::to_value(session)
         .map_err(|error| ServiceError::internal(format!("failed to write a session down: {error}")))?;
     let document = Document { key: key_id.clone(), value };
@@ -122,6 +92,11 @@ pub async fn forget_expired(state: &ApiState) -> Result<usize, StoreError> {
     Ok(forgotten)
 }
 
+/// Characters of key ids after their beginning.
+pub const ID_ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+/// Characters of secret keys.
+pub const SECRET_ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
 /// So many characters of an alphabet, at random.
 pub fn letters(alphabet: &[u8], count: usize) -> String {
     (0..count).map(|_| char::from(alphabet[rand::random_range(0..alphabet.len())])).collect()
@@ -138,10 +113,5 @@ mod tests {
         assert_eq!(superfluous(sessions(), Timestamp(0)), ["a"]);
         assert_eq!(superfluous(sessions(), Timestamp(20)), ["a", "b"]);
         assert!(superfluous(Vec::new(), Timestamp(0)).is_empty());
-    }
-
-    #[test]
-    fn sessions_are_sealed() {
-        assert!(KIND.starts_with(lamplight_store::sealed_documents::KIND_PREFIX));
     }
 }

@@ -5,6 +5,7 @@ mod events;
 mod functions;
 mod invocations;
 mod invoke;
+mod key;
 mod logs;
 mod runtime;
 mod usage;
@@ -64,6 +65,7 @@ pub fn run(arguments: Arguments) -> Result<u8, Failure> {
             output::raw(&script);
             Ok(0)
         }
+        Command::Key(flags) => with_client(&global, async |client| key::run(&global, client, flags).await),
         Command::Runtime(flags) => runtime::run(&global, flags),
         Command::Deploy(flags) => {
             with_client(&global, async |client| deploy::run(&global, client, flags).await)

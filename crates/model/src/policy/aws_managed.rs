@@ -198,7 +198,7 @@ pub const ALL: &[AwsManaged] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lamplight_model::policy::{Decision, evaluate};
+    use crate::policy::{Decision, evaluate};
 
     #[test]
     fn every_document_is_one_and_is_found_by_its_arn() {
