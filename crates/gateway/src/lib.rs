@@ -11,6 +11,7 @@
 pub mod address;
 pub mod cors;
 pub mod event;
+pub mod authorization;
 pub mod incoming;
 pub mod reply;
 pub mod state;

@@ -86,6 +86,21 @@ impl Timestamp {
         self.date_time().format(format_description!("[year]/[month]/[day]")).unwrap_or_default()
     }
 
+    /// `20260112T153717Z`, the time of a signature.
+    pub fn signature_format(self) -> String {
+        self.date_time()
+            .format(format_description!("[year][month][day]T[hour][minute][second]Z"))
+            .unwrap_or_default()
+    }
+
+    /// Reads what `signature_format` prints, and nothing else.
+    pub fn from_signature_format(text: &str) -> Option<Self> {
+        let format = format_description!("[year][month][day]T[hour][minute][second]Z");
+        let time = time::PrimitiveDateTime::parse(text, format).ok()?.assume_utc();
+        let read = Self(time.unix_timestamp().checked_mul(1_000)?);
+        (read.signature_format() == text).then_some(read)
+    }
+
     /// `20260112`, the date in a signature scope.
     pub fn compact_date(self) -> String {
         self.date_time().format(format_description!("[year][month][day]")).unwrap_or_default()

@@ -10,6 +10,8 @@ use serde::de::DeserializeOwned;
 
 /// Beginning of the kinds.
 pub const KIND_PREFIX: &str = "function/";
+/// Kind of resource-based policies: `{"Policy": text, "RevisionId"}`. The front door writes them, the gateway reads them.
+pub const POLICY_KIND: &str = "function/policy";
 
 /// What a document belongs to.
 #[derive(Debug, Clone, Copy)]

@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
 /// Kind of the stored documents.
-const KIND: &str = "function/policy";
+const KIND: &str = lamplight_store::function_documents::POLICY_KIND;
 /// Largest policy, bytes. Source: Lambda quotas, "Function resource-based policy".
 const POLICY_BYTES: usize = 20_480;
 

@@ -17,7 +17,7 @@ pub use principal::Principal;
 use principal::Meant;
 use serde::Deserialize;
 use serde_json::Value;
-use wildcard::matches;
+pub use wildcard::matches;
 
 /// What a set of policies says to one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,10 +86,11 @@ pub fn evaluate_resource_policy(
     let mut allowed = Meant::No;
     for statement in policy.statements.0 {
         match statement.effect.as_str() {
-            "Deny" if statement.means(who, Reading::Wide) != Meant::No => {
-                if statement.fits(request, Reading::Wide) {
-                    return ResourceDecision::Denied;
-                }
+            "Deny"
+                if statement.fits(request, Reading::Wide)
+                    && statement.means(who, Reading::Wide) != Meant::No =>
+            {
+                return ResourceDecision::Denied;
             }
             "Allow" if statement.fits(request, Reading::Narrow) => {
                 allowed = allowed.max(statement.means(who, Reading::Narrow));
@@ -317,7 +318,9 @@ mod tests {
 
     #[test]
     fn documents_are_checked() {
-        assert!(super::check(r#"{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}"#).is_ok());
+        assert!(
+            super::check(r#"{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}"#).is_ok()
+        );
         assert!(super::check(r#"{"Statement": []}"#).is_ok());
         for wrong in ["", "[]", "{}", r#"{"Statement": {}}"#, r#"{"Statement": {"Effect": "allow"}}"#] {
             assert!(super::check(wrong).is_err(), "{wrong}");
