@@ -9,9 +9,9 @@
 //! ```
 
 pub mod address;
+pub mod authorization;
 pub mod cors;
 pub mod event;
-pub mod authorization;
 pub mod incoming;
 pub mod reply;
 pub mod state;

@@ -183,19 +183,19 @@ async fn managed(store: &dyn Store, account: &AccountId, arn: &str) -> Result<Op
     }))
 }
 
-/// The documents of a role's policies, inline and attached; none when there is no role of this ARN.
+/// The documents of a role's policies, inline and attached; `None` when there is no role of this ARN.
 ///
 /// Fails when storage does.
 pub async fn role_policies(
     store: &dyn Store,
     account: &AccountId,
     role_arn: &str,
-) -> Result<Vec<String>, StoreError> {
+) -> Result<Option<Vec<String>>, StoreError> {
     let name = role_arn.rsplit('/').next().unwrap_or_default();
     match read::<Role>(store, &scope(account), ROLE_KIND, name).await? {
         // A role of another account or path is another role.
-        Some(role) if role.arn(account) == role_arn => role.policies(store, account).await,
-        _ => Ok(Vec::new()),
+        Some(role) if role.arn(account) == role_arn => role.policies(store, account).await.map(Some),
+        _ => Ok(None),
     }
 }
 

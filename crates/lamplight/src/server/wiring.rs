@@ -8,14 +8,10 @@ use super::otel::{ExportedLogs, Exporter, Exporting};
 use super::runtimes::RuntimeTable;
 use crate::config::Config;
 use crate::failure::Failure;
-<<<<<<< HEAD
 use axum::body::Body;
 use lamplight_api::{ApiConfig, ApiState};
-use lamplight_gateway::{Gateway, GatewayConfig, GatewayParts};
-=======
-use lamplight_api::{ApiConfig, ApiState, ServeLimits};
 use lamplight_event_sources::EventSources;
->>>>>>> 3b38332 (Poll queues for functions: event source mappings of SQS)
+use lamplight_gateway::{Gateway, GatewayConfig, GatewayParts};
 use lamplight_invoke::{
     AdmissionLimits, DurableConfiguration, DurableExecutions, Invoker, InvokerConfig, NodeWorkers,
     converge_functions,
@@ -214,7 +210,6 @@ pub fn start(config: &Config, listeners: Listeners, sockets: DaemonSockets) -> R
     tokio::spawn(housekeeping::retire_deleted(Arc::clone(&opened.store), Arc::clone(&pool), stop.clone()));
     tokio::spawn(queues.clone().run(stop.clone().cancelled_owned()));
     tokio::spawn(housekeeping::forget_expired(Arc::clone(&state), stop.clone()));
-<<<<<<< HEAD
     let doors = Doors { gateway: own.is_none().then_some(gateway), api: lamplight_api::router(state) };
     let listener = Listener::plain(listener, Limits::api(), Duration::from_secs(config.drain_seconds));
     let answer = move |request, peer| doors.clone().answer(request, peer);
@@ -225,6 +220,7 @@ pub fn start(config: &Config, listeners: Listeners, sockets: DaemonSockets) -> R
         pool,
         invoker,
         queues,
+        event_sources,
         durable,
         front_door,
         gateway: own,
@@ -233,14 +229,6 @@ pub fn start(config: &Config, listeners: Listeners, sockets: DaemonSockets) -> R
         exporting,
         stop,
     })
-=======
-    let closing = stop.clone();
-    let limits = ServeLimits { grace: Duration::from_secs(config.drain_seconds), ..ServeLimits::public() };
-    let front_door = tokio::spawn(async move {
-        lamplight_api::serve(listener, lamplight_api::router(state), limits, closing.cancelled_owned()).await;
-    });
-    Ok(Server { opened, pool, invoker, queues, event_sources, durable, front_door, live, exporting, stop })
->>>>>>> 3b38332 (Poll queues for functions: event source mappings of SQS)
 }
 
 impl Server {

@@ -31,8 +31,7 @@ pub async fn check(
     let address = QueueAddress::from_arn(arn).filter(|address| address.scope == context.scope);
     let Some(address) = address else { return Err(no_queue()) };
     for action in ACTIONS {
-        if access::role_allows(state, context, &version.scope, &version.role, &format!("sqs:{action}"), arn)
-            .await?
+        if access::role_allows(state, &version.scope, &version.role, &format!("sqs:{action}"), arn).await?
             == Some(false)
         {
             return Err(ApiError::invalid_parameter(format!(
