@@ -99,7 +99,11 @@ fn rest(received: Bytes, answer: AnswerParts) -> Body {
         match piece {
             Ok(Some(piece)) => Some((Ok(piece), Some((None, answer)))),
             Ok(None) => None,
-            Err(_) => Some((Err(io::Error::other("the function failed within its answer")), None)),
+            Err(_) => {
+                // hyper drops what it has not flushed when a body fails, and flushes when a body has nothing for it.
+                tokio::task::yield_now().await;
+                Some((Err(io::Error::other("the function failed within its answer")), None))
+            }
         }
     });
     Body::from_stream(pieces)
