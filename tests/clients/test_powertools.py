@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from support.host import eventually
+from support.queues import FILE_SYSTEM, Sources
 
 CACHE = Path(__file__).parents[2] / ".cache"
 SOURCE = """
@@ -52,9 +53,9 @@ def site_packages() -> Path:
     return site
 
 
-def files(site: Path) -> dict[str, bytes | str]:
+def files(site: Path, source: str = SOURCE) -> dict[str, bytes | str]:
     """The function with Powertools and what it needs that is in no Lambda runtime."""
-    found: dict[str, bytes | str] = {"app.py": SOURCE}
+    found: dict[str, bytes | str] = {"app.py": source}
     for name in ("aws_lambda_powertools", "aws_xray_sdk", "botocore", "jmespath", "wrapt", "dateutil", "urllib3", "six.py", "typing_extensions.py", "*.dist-info"):
         for top in site.glob(name):
             for path in [top] if top.is_file() else top.rglob("*"):
@@ -98,3 +99,42 @@ def test_powertools(deploy):
     assert http["statusCode"] == 200 and json.loads(http["body"]) == {"hello": "you"}
     records = [{"messageId": str(number), "body": body, "eventSource": "aws:sqs"} for number, body in enumerate(["good", "bad"])]
     assert function.ok({"kind": "batch", "Records": records}) == {"batchItemFailures": [{"itemIdentifier": "1"}]}
+
+
+# Notes every message it works on; those that say so fail the first time.
+BATCHES = """
+    import json, os, time, uuid
+    from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, SqsFifoPartialProcessor, process_partial_response
+    fifo = os.environ["KIND"] == "fifo"
+    processor = SqsFifoPartialProcessor() if fifo else BatchProcessor(event_type=EventType.SQS)
+    def work(record):
+        first = record.attributes.approximate_receive_count == "1"
+        path = f"/mnt/out/{os.environ['AWS_LAMBDA_FUNCTION_NAME']}.{time.monotonic_ns():020}.{uuid.uuid4().hex}.event"
+        with open(path + ".part", "w") as file:
+            json.dump({"event": {"Records": [{"body": record.body}]}}, file)
+        os.rename(path + ".part", path)
+        if record.body.startswith("fail") and first:
+            raise ValueError(record.body)
+    def handler(event, context):
+        return process_partial_response(event=event, record_handler=work, processor=processor, context=context)
+"""
+
+
+@pytest.mark.covers("client:powertools", client="Powertools for AWS Lambda (Python) 3.37.0")
+@pytest.mark.parametrize("kind", ["standard", "fifo"])
+def test_powertools_works_a_queue_off(server, deploy, kind):
+    sources = Sources(server, deploy)
+    try:
+        url = sources.queue(fifo=kind == "fifo", VisibilityTimeout="10")
+        function = deploy(files(site_packages(), BATCHES), variables={"KIND": kind}, FileSystemConfigs=FILE_SYSTEM, MemorySize=512, Timeout=10)
+        bodies = ["a", "fail b", "c"]
+        sources.send(url, *bodies, **({"MessageGroupId": "g"} if kind == "fifo" else {}))
+        sources.map(function.name, url, FunctionResponseTypes=["ReportBatchItemFailures"])
+        sources.until_empty(url, 60)
+        worked = sources.bodies(function.name)
+        if kind == "fifo":
+            assert worked == ["a", "fail b", "fail b", "c"], "what comes after a failure waits for it"
+        else:
+            assert sorted(worked) == ["a", "c", "fail b", "fail b"]
+    finally:
+        sources.clean()

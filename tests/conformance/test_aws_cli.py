@@ -12,6 +12,7 @@ import time
 import pytest
 
 from support.functions import PYTHON, ROLE, zip_of
+from support.host import eventually
 
 CODE = zip_of({"app.py": "def handler(event, context):\n    print('said', event['say'])\n    return event\n"})
 
@@ -175,3 +176,33 @@ def test_logs_and_metrics(aws):
     found = json.loads(aws("cloudwatch", "get-metric-statistics", "--namespace", group, "--metric-name", "m", "--dimensions", "Name=Host,Value=a", "--period", "86400", "--statistics", "Sum", *span).stdout)
     assert found["Label"] == "m" and [point["Sum"] for point in found["Datapoints"]] == [2.5]
     assert [row["MetricName"] for row in json.loads(aws("cloudwatch", "list-metrics", "--namespace", group).stdout)["Metrics"]] == ["m"]
+
+
+@pytest.mark.covers("operation:CreateEventSourceMapping", client="aws-cli 2")
+@pytest.mark.covers("operation:GetEventSourceMapping", client="aws-cli 2")
+@pytest.mark.covers("operation:UpdateEventSourceMapping", client="aws-cli 2")
+@pytest.mark.covers("operation:ListEventSourceMappings", client="aws-cli 2")
+@pytest.mark.covers("operation:DeleteEventSourceMapping", client="aws-cli 2")
+def test_event_source_mappings(aws, deploy):
+    name = deploy({"app.py": "def handler(event, context): return event"}).name
+
+    def call(*arguments):
+        return json.loads(aws("lambda", *arguments).stdout)
+
+    def rested(uuid):
+        found = call("get-event-source-mapping", "--uuid", uuid)
+        return found["State"] in ("Enabled", "Disabled") and found
+
+    url = json.loads(aws("sqs", "create-queue", "--queue-name", "mapped-by-cli").stdout)["QueueUrl"]
+    source = "arn:aws:sqs:us-east-1:000000000000:mapped-by-cli"
+    created = call("create-event-source-mapping", "--function-name", name, "--event-source-arn", source, "--batch-size", "5", "--function-response-types", "ReportBatchItemFailures")
+    uuid = created["UUID"]
+    assert (created["State"], created["BatchSize"], created["FunctionResponseTypes"]) == ("Creating", 5, ["ReportBatchItemFailures"])
+    assert eventually(lambda: rested(uuid), "a transition's end")["State"] == "Enabled"
+    aws("sqs", "send-message", "--queue-url", url, "--message-body", "from the command line")
+    eventually(lambda: "START RequestId" in aws("logs", "tail", f"/aws/lambda/{name}", check=False).stdout, "the function was called")
+    assert call("update-event-source-mapping", "--uuid", uuid, "--no-enabled")["State"] == "Disabling"
+    assert eventually(lambda: rested(uuid), "a transition's end")["State"] == "Disabled"
+    assert [row["UUID"] for row in call("list-event-source-mappings", "--function-name", name)["EventSourceMappings"]] == [uuid]
+    assert call("delete-event-source-mapping", "--uuid", uuid)["State"] == "Deleting"
+    aws("sqs", "delete-queue", "--queue-url", url)

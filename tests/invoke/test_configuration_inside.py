@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import io
 import json
-import zipfile
-from pathlib import Path
 
-import botocore
-import dateutil
-import jmespath
 import pytest
-import six
-import urllib3
 
 from support.functions import ROLE, create
+from support.inside import libraries
 
-# botocore with the services that are used: the whole of it is larger than a package may be.
 SERVICES = ("secretsmanager", "ssm", "sts")
 HANDLER = """
     import botocore.exceptions, botocore.session
@@ -34,26 +25,10 @@ HANDLER = """
 """
 
 
-@functools.cache
-def libraries() -> bytes:
-    """A layer with botocore and what it imports."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for module in (botocore, dateutil, jmespath, urllib3):
-            root = Path(module.__file__).parent
-            for file in root.rglob("*"):
-                path = file.relative_to(root.parent)
-                is_service = path.parts[:2] == ("botocore", "data") and len(path.parts) > 3
-                if file.is_file() and "__pycache__" not in path.parts and (not is_service or path.parts[2] in SERVICES):
-                    archive.write(file, f"python/{path}")
-        archive.write(six.__file__, "python/six.py")
-    return buffer.getvalue()
-
-
 @pytest.fixture(scope="module")
 def layer(shared_server):
     client = shared_server.get().client()
-    published = client.publish_layer_version(LayerName="botocore", Content={"ZipFile": libraries()})
+    published = client.publish_layer_version(LayerName="botocore", Content={"ZipFile": libraries(SERVICES)})
     yield published["LayerVersionArn"]
     client.delete_layer_version(LayerName="botocore", VersionNumber=published["Version"])
 

@@ -5,114 +5,15 @@ from __future__ import annotations
 import base64
 import collections
 import hashlib
-import itertools
 import json
 import time
 
 import pytest
 
+from support.functions import create
 from support.host import eventually
-
-ACCESS_POINT = "fsap-00000000000queue"
-FILE_SYSTEM = [{"Arn": f"arn:aws:elasticfilesystem:us-east-1:000000000000:access-point/{ACCESS_POINT}", "LocalMountPath": "/mnt/out"}]
-# Writes down each event it gets, in the order of their coming, then does what the messages say.
-RECORDER = """
-    import json, os, time, uuid
-    NAME = os.environ["AWS_LAMBDA_FUNCTION_NAME"]
-    def note(kind, content):
-        path = f"/mnt/out/{NAME}.{time.monotonic_ns():020}.{uuid.uuid4().hex}.{kind}"
-        with open(path + ".part", "w") as file:
-            json.dump(content, file)
-        os.rename(path + ".part", path)
-    def handler(event, context):
-        note("event", {"event": event, "arn": context.invoked_function_arn, "trace": os.environ.get("_X_AMZN_TRACE_ID")})
-        failed = []
-        for record in event["Records"]:
-            body = record["body"]
-            if body.startswith("sleep "):
-                time.sleep(float(body.split()[1]))
-            if body == "raise" or body == "raise once" and record["attributes"]["ApproximateReceiveCount"] == "1":
-                raise ValueError(body)
-            if body.startswith("fail always") or body.startswith("fail once") and record["attributes"]["ApproximateReceiveCount"] == "1":
-                failed.append({"itemIdentifier": record["messageId"]})
-        note("end", {})
-        return {"batchItemFailures": failed}
-"""
-numbers = itertools.count(1)
-
-
-class Sources:
-    """Queues, functions and mappings of one test, on one server."""
-
-    def __init__(self, server, deploy=None):
-        self.server, self.deploy = server, deploy
-        self.client, self.sqs = server.client(), server.client("sqs")
-        self.urls, self.mappings = [], []
-
-    def queue(self, *, fifo=False, **attributes) -> str:
-        if fifo:
-            attributes = {"FifoQueue": "true", "ContentBasedDeduplication": "true", **attributes}
-        attributes.setdefault("VisibilityTimeout", "5")
-        self.urls.append(self.sqs.create_queue(QueueName=f"source-{next(numbers)}" + (".fifo" if fifo else ""), Attributes=attributes)["QueueUrl"])
-        return self.urls[-1]
-
-    def recorder(self, **configuration):
-        return self.deploy({"app.py": RECORDER}, FileSystemConfigs=FILE_SYSTEM, **({"Timeout": 5} | configuration))
-
-    def map(self, function: str, url: str, **given) -> str:
-        uuid = self.client.create_event_source_mapping(FunctionName=function, EventSourceArn=arn(url), **given)["UUID"]
-        self.mappings.append(uuid)
-        return self.rest(uuid)
-
-    def rest(self, uuid: str) -> str:
-        eventually(lambda: self.client.get_event_source_mapping(UUID=uuid)["State"] in ("Enabled", "Disabled"), "the end of a transition")
-        return uuid
-
-    def change(self, uuid: str, **given) -> None:
-        self.client.update_event_source_mapping(UUID=uuid, **given)
-        self.rest(uuid)
-
-    def send(self, url: str, *bodies: str, **given) -> list[str]:
-        return [self.sqs.send_message(QueueUrl=url, MessageBody=body, **given)["MessageId"] for body in bodies]
-
-    def notes(self, function: str, kind: str = "event") -> list[dict]:
-        directory = self.server.data_directory / "file-systems" / ACCESS_POINT
-        return [json.loads(path.read_text()) for path in sorted(directory.glob(f"{function}.*.{kind}"))] if directory.exists() else []
-
-    def events(self, function: str) -> list[dict]:
-        return [note["event"] for note in self.notes(function)]
-
-    def bodies(self, function: str) -> list[str]:
-        return [record["body"] for event in self.events(function) for record in event["Records"]]
-
-    def count(self, url: str) -> tuple[int, int]:
-        """Visible, and in flight."""
-        attributes = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-        return int(attributes["ApproximateNumberOfMessages"]), int(attributes["ApproximateNumberOfMessagesNotVisible"])
-
-    def until_empty(self, url: str, seconds: float = 30.0) -> None:
-        eventually(lambda: self.count(url) == (0, 0), f"{url} is empty", seconds)
-
-    def until(self, function: str, events: int, seconds: float = 30.0) -> list[dict]:
-        return eventually(lambda: len(found := self.events(function)) >= events and found, f"{events} events of {function}", seconds)
-
-    def clean(self) -> None:
-        for uuid in self.mappings:
-            try:
-                self.rest(uuid)
-                self.client.delete_event_source_mapping(UUID=uuid)
-            except self.client.exceptions.ResourceNotFoundException:
-                pass
-        for url in self.urls:
-            try:
-                self.sqs.delete_queue(QueueUrl=url)
-            except self.sqs.exceptions.QueueDoesNotExist:
-                pass
-
-
-def arn(url: str) -> str:
-    return f"arn:aws:sqs:us-east-1:000000000000:{url.rsplit('/', 1)[1]}"
-
+from support.inside import libraries
+from support.queues import Sources, arn
 
 @pytest.fixture
 def sources(server, deploy):
@@ -366,3 +267,68 @@ def test_records_are_counted_when_asked_for(sources):
 
     eventually(lambda: total("DeletedEventCount") == 2, "counts are stored")
     assert (total("PolledEventCount"), total("FilteredOutEventCount"), total("InvokedEventCount"), total("FailedInvokeEventCount")) == (3, 1, 2, 0)
+
+
+# Queues from inside
+
+
+SENDER = """
+    import botocore.exceptions, botocore.session
+    session = botocore.session.get_session()
+    def handler(event, context):
+        try:
+            answer = getattr(session.create_client("sqs"), event["call"])(**event["arguments"])
+        except botocore.exceptions.ClientError as error:
+            return [error.response["Error"]["Code"], error.response["Error"]["Message"]]
+        answer.pop("ResponseMetadata")
+        return [None, answer]
+"""
+
+
+@pytest.mark.covers("invocation:SQS from inside", client="botocore inside")
+def test_a_function_sends_to_the_queue_of_another(server, sources):
+    url, name = sources.queue(), sources.recorder().name
+    other = sources.queue()
+    sources.map(name, url)
+    iam, client = server.client("iam"), server.client()
+    role = iam.create_role(RoleName="queue-sender", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    layer = client.publish_layer_version(LayerName="botocore-sqs", Content={"ZipFile": libraries(("sqs",))})
+    sender = create(server, {"app.py": SENDER}, Layers=[layer["LayerVersionArn"]], MemorySize=256, Timeout=30)
+    try:
+        def call(call, **arguments):
+            return sender.ok({"call": call, "arguments": arguments})
+
+        code, text = call("send_message", QueueUrl=url, MessageBody="x")
+        identity = f"arn:aws:sts::000000000000:assumed-role/test/{sender.name}"
+        assert (code, text) == (
+            "AccessDenied", f"User: {identity} is not authorized to perform: sqs:SendMessage on resource: {arn(url)} because no identity-based policy allows the sqs:SendMessage action"
+        )
+        statement = {"Effect": "Allow", "Action": ["sqs:SendMessage", "sqs:GetQueueUrl"], "Resource": arn(url)}
+        iam.put_role_policy(RoleName="queue-sender", PolicyName="p", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+        sender.update(Role=role)
+        code, found = call("get_queue_url", QueueName=url.rsplit("/", 1)[1])
+        assert code is None
+        code, sent = call("send_message", QueueUrl=found["QueueUrl"], MessageBody="from inside")
+        assert code is None
+        code, batch = call("send_message_batch", QueueUrl=url, Entries=[{"Id": "1", "MessageBody": "in a batch"}])
+        assert code is None and batch["Successful"][0]["Id"] == "1"
+        sources.until_empty(url)
+        records = [record for event in sources.events(name) for record in event["Records"]]
+        assert sorted(record["body"] for record in records) == ["from inside", "in a batch"]
+        assert records[0]["attributes"]["SenderId"].endswith(f":{sender.name}")
+        assert records[0]["attributes"]["AWSTraceHeader"].startswith("Root=1-"), "the trace of the sender's call goes on"
+        for operation, arguments in [
+            ("send_message", {"QueueUrl": other, "MessageBody": "x"}),
+            ("receive_message", {"QueueUrl": url}),
+            ("purge_queue", {"QueueUrl": url}),
+            ("delete_queue", {"QueueUrl": url}),
+            ("set_queue_attributes", {"QueueUrl": url, "Attributes": {"VisibilityTimeout": "0"}}),
+            ("create_queue", {"QueueName": "mine"}),
+            ("list_queues", {}),
+        ]:
+            assert call(operation, **arguments)[0] == "AccessDenied", operation
+    finally:
+        sender.delete()
+        iam.delete_role_policy(RoleName="queue-sender", PolicyName="p")
+        iam.delete_role(RoleName="queue-sender")
+        client.delete_layer_version(LayerName="botocore-sqs", VersionNumber=layer["Version"])

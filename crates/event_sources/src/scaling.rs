@@ -19,6 +19,8 @@ const OF_A_POLLER: usize = 10;
 const POLLERS: (u32, u32) = (2, 200);
 /// Throttles of batches that were sent together count once.
 const TOGETHER: Duration = Duration::from_secs(1);
+/// How long after a throttle there is no growth: longer than a throttled call waits for its next try.
+const CALM: Duration = Duration::from_secs(15);
 
 /// How many there may be, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +55,10 @@ impl Scaling {
 
     /// There is work, and no room for it.
     pub fn full(&mut self, now: Instant) {
+        if self.throttled.is_some_and(|at| now.saturating_duration_since(at) < CALM) {
+            self.full_since = None;
+            return;
+        }
         let Some(since) = self.full_since else {
             self.full_since = Some(now);
             return;
@@ -65,8 +71,11 @@ impl Scaling {
         }
     }
 
-    /// When `full` would find more room; `None` at the bound.
+    /// When `full` would find more room, or is to be told again; `None` at the bound.
     pub fn next_growth(&self) -> Option<Instant> {
+        if self.full_since.is_none() {
+            return self.throttled.map(|at| at + CALM);
+        }
         self.full_since.filter(|_| self.limit < self.most).map(|since| since + Duration::from_secs(1))
     }
 
@@ -76,7 +85,7 @@ impl Scaling {
         self.limit = (self.limit / 2).max(self.least);
     }
 
-    /// The function took no more calls: half as many, until there is no room again.
+    /// The function took no more calls: half as many, and no more for a while.
     pub fn throttled(&mut self, now: Instant) {
         if self.throttled.is_some_and(|before| now.saturating_duration_since(before) < TOGETHER) {
             return;
@@ -147,7 +156,10 @@ mod tests {
         }
         assert_eq!(scaling.limit(), 1);
         scaling.full(at(start, 20));
-        scaling.full(at(start, 21));
+        scaling.full(at(start, 25));
+        assert_eq!(scaling.limit(), 1, "it was throttled a moment ago");
+        scaling.full(at(start, 26));
+        scaling.full(at(start, 27));
         assert_eq!(scaling.limit(), 6);
     }
 }
