@@ -7,10 +7,6 @@ use serde_json::json;
 /// Text of a signature that is not the right one.
 const MISMATCH: &str = "The request signature we calculated does not match the signature you provided. Check your AWS \
      Secret Access Key and signing method. Consult the service documentation for details.";
-/// Text of a function URL that may not be used.
-const URL_FORBIDDEN: &str = "Forbidden. For troubleshooting Function URL authorization issues, see: \
-     https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html";
-
 /// Why. All are answered 403, but for `Trouble`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -66,17 +62,14 @@ impl Refusal {
 
     /// The answer of a function URL. Who may not, and who does not say who he is, is told the same.
     pub fn of_url(&self) -> Response {
-        let (body, error_type) = match self {
-            Self::Unsigned | Self::Forbidden => {
-                (json!({ "Message": URL_FORBIDDEN }), Self::Forbidden.error_type())
-            }
+        match self {
+            Self::Unsigned | Self::Forbidden => return reply::forbidden(),
             Self::Trouble(why) => {
-                tracing::error!(error = why, "failed to authorize a request of a function URL");
-                (json!({ "Message": self.to_string() }), self.error_type())
+                tracing::error!(error = why, "failed to authorize a request of a function URL")
             }
-            other => (json!({ "message": other.to_string() }), other.error_type()),
-        };
-        answer(self.status(), &body, error_type)
+            _ => {}
+        }
+        answer(self.status(), &json!({ "message": self.to_string() }), self.error_type())
     }
 
     /// The answer of an API.

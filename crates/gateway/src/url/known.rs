@@ -2,18 +2,17 @@
 //!
 //! What was read is kept as long as no document changes: a changed configuration or policy counts for the next request.
 
-use super::permission;
+use crate::authorization::policies::allow_url;
 use lamplight_model::function_url::{self, FunctionUrl};
 use lamplight_model::name::function_arn;
+use lamplight_model::policy::ConditionKeys;
 use lamplight_model::{FunctionName, Qualifier, Scope};
-use lamplight_store::function_documents::{self, Owner};
+use lamplight_store::function_documents::{self, Owner, POLICY_KIND};
 use lamplight_store::{Store, StoreError};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Kind of the documents with resource-based policies.
-const POLICY_KIND: &str = "function/policy";
 /// URLs kept; all are forgotten when there are more.
 const ENTRIES: usize = 10_000;
 
@@ -28,8 +27,12 @@ pub struct Url {
     pub qualifier: Option<Qualifier>,
     /// Its configuration.
     pub stored: FunctionUrl,
-    /// Whether it asks nobody who he is, and the policy lets everybody.
-    pub may_be_called_by_anyone: bool,
+    /// ARN of the function, qualified for an alias.
+    pub arn: String,
+    /// The policy of the function or alias.
+    pub policy: Option<String>,
+    /// Whether it asks nobody who he is, and the policy lets everybody, whatever else is known of the request.
+    pub is_open: bool,
 }
 
 /// What is known of URLs that exist.
@@ -92,7 +95,10 @@ async fn read(store: &dyn Store, id: &str) -> Result<Option<Url>, StoreError> {
     let owner = Owner { scope: &scope, function: &function, qualifier: qualifier.as_ref() };
     let policy: Option<StoredPolicy> = function_documents::get(store, POLICY_KIND, owner).await?;
     let arn = function_arn(&scope, &function, qualifier.as_ref());
-    let may_be_called_by_anyone =
-        !stored.is_signed() && policy.is_some_and(|policy| permission::is_public(&policy.policy, &arn));
-    Ok(Some(Url { scope, function, qualifier, stored, may_be_called_by_anyone }))
+    let policy = policy.map(|stored| stored.policy);
+    let is_open = !stored.is_signed() && {
+        let of = (arn.as_str(), scope.account.as_str());
+        allow_url(policy.as_deref(), None, of, &stored.auth_type, &ConditionKeys::default())
+    };
+    Ok(Some(Url { scope, function, qualifier, stored, arn, policy, is_open }))
 }

@@ -2,8 +2,8 @@
 //!
 //! Source: Lambda developer guide, "Invoking function URLs" and "Control access to function URLs".
 
+mod admission;
 mod known;
-mod permission;
 
 pub use known::Known;
 
@@ -13,11 +13,12 @@ use crate::incoming::Incoming;
 use crate::reply::stream::NoResponse;
 use crate::reply::{self, stream, v2};
 use crate::state::Gateway;
-use crate::{Body, Request, Response, cors, trace};
+use crate::{Body, Request, Response, authorization, cors, trace};
 
 use known::Url;
 use lamplight_invoke::{InvokeRequest, Running};
 use lamplight_listener::{Peer, body};
+use lamplight_model::credentials::Identity;
 use lamplight_model::limits::SYNC_PAYLOAD_BYTES;
 use lamplight_model::{RequestId, ServiceError};
 use std::sync::Arc;
@@ -52,15 +53,9 @@ pub async fn answer(
         return refuse(request, response).await;
     }
     let asked_with = request.headers().clone();
-    let mut response = if url.may_be_called_by_anyone {
-        match Incoming::read(request, address, peer, SYNC_PAYLOAD_BYTES, request_id, (gateway.parts.clock)())
-            .await
-        {
-            Ok(incoming) => invoke(gateway, &url, &incoming).await,
-            Err(error) => reply::unreadable(&error),
-        }
-    } else {
-        refuse(request, reply::forbidden()).await
+    let mut response = match admission::admit(gateway, &url, address, request, peer, request_id).await {
+        Ok((incoming, identity)) => invoke(gateway, &url, &incoming, identity.as_ref()).await,
+        Err(refusal) => refusal,
     };
     if let Some(cors) = &url.stored.cors {
         cors::add_to(cors, &asked_with, response.headers_mut());
@@ -74,16 +69,17 @@ async fn refuse(request: Request, response: Response) -> Response {
     response
 }
 
-async fn invoke(gateway: &Gateway, url: &Url, incoming: &Incoming) -> Response {
+async fn invoke(gateway: &Gateway, url: &Url, incoming: &Incoming, identity: Option<&Identity>) -> Response {
+    let authorizer = identity.map(authorization::authorizer);
     let trace_header = trace::of(&incoming.headers, incoming.time);
     let route = Route {
         route_key: "$default",
         stage: "$default",
-        account_id: ANONYMOUS,
+        account_id: identity.map_or(ANONYMOUS, |_| url.scope.account.as_str()),
         api_id: &url.stored.id,
         path_parameters: &[],
         stage_variables: &[],
-        authorizer: None,
+        authorizer: authorizer.as_ref(),
     };
     let payload = event::event(incoming, &route, &trace_header);
     if payload.len() > SYNC_PAYLOAD_BYTES {

@@ -17,7 +17,7 @@ pub use principal::Principal;
 use principal::Meant;
 use serde::Deserialize;
 use serde_json::Value;
-pub use wildcard::matches;
+use wildcard::matches;
 
 /// What a set of policies says to one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! `*` and `?` in policies.
 
 /// `*` stands for any text, `?` for any character. Takes time in proportion to the product of both lengths at worst.
-pub fn matches(pattern: &str, text: &str) -> bool {
+pub(super) fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut at, mut read) = (0, 0);
     // Where to go on when what follows the last star does not fit.
