@@ -206,3 +206,27 @@ def test_event_source_mappings(aws, deploy):
     assert [row["UUID"] for row in call("list-event-source-mappings", "--function-name", name)["EventSourceMappings"]] == [uuid]
     assert call("delete-event-source-mapping", "--uuid", uuid)["State"] == "Deleting"
     aws("sqs", "delete-queue", "--queue-url", url)
+
+
+@pytest.mark.covers("http-api:Quick create", client="aws-cli 2")
+@pytest.mark.covers("http-api:Requests: quick create", client="aws-cli 2")
+@pytest.mark.covers("http-api:ImportApi, ReimportApi", client="aws-cli 2")
+def test_http_apis(server, aws, deploy, tmp_path):
+    function = deploy({"app.py": "def handler(event, context): return event['rawPath']"})
+    made = json.loads(aws("apigatewayv2", "create-api", "--name", "cli", "--protocol-type", "HTTP", "--target", function.arn).stdout)
+    api = made["ApiId"]
+    aws("lambda", "add-permission", "--function-name", function.name, "--statement-id", "api", "--action", "lambda:InvokeFunction", "--principal", "apigateway.amazonaws.com",
+        "--source-arn", f"arn:aws:execute-api:us-east-1:000000000000:{api}/*")
+    name, port = made["ApiEndpoint"].removeprefix("http://").rsplit(":", 1)
+    curl = ["curl", "--silent", "--max-time", "60", "--resolve", f"{name}:{port}:127.0.0.1"]
+    assert subprocess.run([*curl, f"{made['ApiEndpoint']}/a/b"], capture_output=True, text=True, check=True).stdout == "/a/b"
+    integration = {"type": "aws_proxy", "uri": function.arn, "httpMethod": "POST", "payloadFormatVersion": "2.0"}
+    (tmp_path / "api.json").write_text(json.dumps({
+        "openapi": "3.0.1", "info": {"title": "cli", "version": "1"}, "paths": {"/pets": {"get": {"x-amazon-apigateway-integration": integration}}},
+    }))
+    aws("apigatewayv2", "reimport-api", "--api-id", api, "--body", "file://api.json")
+    assert [subprocess.run([*curl, f"{made['ApiEndpoint']}/{path}"], capture_output=True, text=True, check=True).stdout for path in ("pets", "cats")] == ["/pets", '{"message":"Not Found"}']
+    assert json.loads(aws("apigatewayv2", "get-routes", "--api-id", api).stdout)["Items"][0]["RouteKey"] == "GET /pets"
+    aws("apigatewayv2", "delete-api", "--api-id", api)
+    gone = aws("apigatewayv2", "get-api", "--api-id", api, check=False)
+    assert gone.returncode == 254 and f"(NotFoundException) when calling the GetApi operation: Invalid API identifier specified 000000000000:{api}" in gone.stderr

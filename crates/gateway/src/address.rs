@@ -103,6 +103,16 @@ pub fn find(head: &Parts, allowed: &[String]) -> Option<Address> {
     Some(Address { addressed, region: None, domain_name: host, path, by_path: true })
 }
 
+/// The host name of a request, in lower case, when it is neither a loopback one nor allowed: a custom domain's, or nobody's.
+pub fn foreign_host(head: &Parts, allowed: &[String]) -> Option<String> {
+    let host = host_name(authority(head)?)?.to_ascii_lowercase();
+    let own = host == "localhost"
+        || host.ends_with(".localhost")
+        || host.parse::<IpAddr>().is_ok()
+        || allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(&host));
+    (!own).then_some(host)
+}
+
 /// The authority a request names: that of its target, else its one `Host` header.
 ///
 /// Source: RFC 9112, 3.2.2: a target in absolute form counts instead of the header. HTTP/2 has the authority there.

@@ -12,6 +12,7 @@ pub mod address;
 pub mod authorization;
 pub mod cors;
 pub mod event;
+mod http_api;
 pub mod incoming;
 pub mod reply;
 pub mod state;

@@ -1,7 +1,7 @@
 //! The gateway's parts, and the way of every request through it.
 
 use crate::address::{self, Addressed};
-use crate::{Request, Response, reply, url};
+use crate::{Request, Response, http_api, reply, url};
 use http::{HeaderMap, HeaderValue, header, request::Parts};
 use lamplight_invoke::Invoker;
 use lamplight_listener::{Peer, body};
@@ -41,12 +41,13 @@ pub struct GatewayParts {
 pub struct Gateway {
     pub(crate) parts: Arc<GatewayParts>,
     pub(crate) urls: Arc<url::Known>,
+    pub(crate) http_apis: Arc<http_api::HttpApis>,
 }
 
 impl Gateway {
     /// Of its parts.
     pub fn new(parts: GatewayParts) -> Self {
-        Self { parts: Arc::new(parts), urls: Arc::default() }
+        Self { parts: Arc::new(parts), urls: Arc::default(), http_apis: Arc::default() }
     }
 
     /// Whether a request is for a function URL or an API, by Host or path form; whether there is one of that id
@@ -55,28 +56,32 @@ impl Gateway {
         address::find(head, &self.parts.config.hosts.get()).is_some()
     }
 
+    /// Whether a request that `claims` does not take is for a custom domain. Only names that nobody else answers to are looked up.
+    pub async fn claims_domain(&self, head: &Parts) -> bool {
+        let Some(host) = address::foreign_host(head, &self.parts.config.hosts.get()) else { return false };
+        http_api::is_domain(self, &host).await
+    }
+
     /// Answers one request, whatever is wrong with it. One that `claims` would not take gets 404.
     pub async fn answer(&self, request: Request, peer: Peer) -> Response {
         let request_id = RequestId(uuid::Uuid::new_v4());
         let (head, body) = request.into_parts();
         let address = address::find(&head, &self.parts.config.hosts.get());
         let request = Request::from_parts(head, body);
-        let Some(address) = address else {
-            body::discard(request.into_body()).await;
-            let mut response = reply::unknown_api();
-            reply::set_request_id(&mut response, request_id);
-            return response;
-        };
         if is_websocket(request.headers()) {
             body::discard(request.into_body()).await;
             return reply::no_websocket(request_id);
         }
+        let Some(address) = address else {
+            let mut response = http_api::answer_by_domain(self, request, peer, request_id).await;
+            reply::set_request_id(&mut response, request_id);
+            return response;
+        };
         tracing::debug!(%request_id, method = %request.method(), path = address.path, %peer.remote, "request");
         let mut response = match &address.addressed {
             Addressed::FunctionUrl { id } => url::answer(self, id, &address, request, peer, request_id).await,
-            Addressed::Api { .. } => {
-                body::discard(request.into_body()).await;
-                reply::unknown_api()
+            Addressed::Api { id } => {
+                http_api::answer_by_id(self, id, &address, request, peer, request_id).await
             }
         };
         reply::set_request_id(&mut response, request_id);

@@ -38,8 +38,7 @@ pub async fn create(
     }
     let _write = state.configuration_writes.lock().await;
     // Hosts are the same in all regions.
-    let all = state.store.documents_in_all_scopes(DOMAIN_KIND).await?;
-    if all.iter().any(|(_, document)| document.key == name) {
+    if state.store.find_document(DOMAIN_KIND, &name).await?.is_some() {
         return Err(conflict("The domain name you provided already exists."));
     }
     let domain = DomainName {

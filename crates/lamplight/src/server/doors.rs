@@ -23,7 +23,10 @@ impl Doors {
     /// Answers one request.
     pub async fn answer(self, request: Request<Received>, peer: Peer) -> Response<Body> {
         let (head, body) = request.into_parts();
-        let gateway = self.gateway.filter(|gateway| gateway.claims(&head));
+        let gateway = match self.gateway {
+            Some(gateway) if gateway.claims(&head) || gateway.claims_domain(&head).await => Some(gateway),
+            _ => None,
+        };
         let request = Request::from_parts(head, Body::new(body));
         match gateway {
             Some(gateway) => gateway.answer(request, peer).await,

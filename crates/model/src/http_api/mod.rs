@@ -30,7 +30,8 @@ pub type Texts = BTreeMap<String, String>;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpApi {
-    /// First label of the host name, unique in all regions.
+    /// First label of the host name, unique in all regions. Stored as the `id` by which documents are found.
+    #[serde(rename = "id")]
     pub api_id: String,
     /// What CreateApi and UpdateApi set.
     pub settings: ApiSettings,
@@ -320,7 +321,8 @@ pub fn deployment_key(api_id: &str, deployment_id: &str) -> String {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DomainName {
-    /// The name, in lower case.
+    /// The name, in lower case. Stored as the `id` by which documents are found.
+    #[serde(rename = "id")]
     pub domain_name: String,
     /// As they were given; certificates are the listener's.
     pub domain_name_configurations: Vec<serde_json::Map<String, serde_json::Value>>,

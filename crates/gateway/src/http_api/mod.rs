@@ -1,0 +1,412 @@
+//! HTTP APIs: stage, route, authorizer, integration, and the response that comes of them.
+//!
+//! ```text
+//! path -> stage -> preflight? -> route -> throttle -> authorize -> body -> function | URL -> response, CORS
+//! ```
+//!
+//! Source: API Gateway developer guide, "API Gateway HTTP APIs". Errors are `{"message": …}`, as AWS answers them.
+
+mod authorize;
+mod client;
+mod function;
+mod issuer;
+mod jwt;
+mod known;
+mod lambda_authorizer;
+mod payload;
+mod permission;
+mod proxy;
+mod routes;
+mod throttle;
+
+use crate::address::{self, Address, Addressed};
+use crate::event::v2;
+use crate::incoming::Incoming;
+use crate::state::Gateway;
+use crate::{Body, Request, Response, cors, reply, trace};
+use authorize::Authorized;
+use function::Failure;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use known::{Known, Served, ServedStage};
+use lamplight_listener::body::BodyError;
+use lamplight_listener::{Peer, body};
+use lamplight_model::http_api::{
+    Cors, Definition, Integration, Route, Stage, function_of_uri, with_stage_variables,
+};
+use lamplight_model::{RequestId, Scope, function_url};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Largest body of a request, bytes. Source: quotas of HTTP APIs, "Payload size" (10 MB).
+const BODY_BYTES: usize = 10 * 1024 * 1024;
+/// Content type of a function's answer that names none. Recorded from AWS.
+const DEFAULT_TYPE: &str = "text/plain; charset=utf-8";
+/// On every answer of an HTTP API.
+const REQUEST_ID: HeaderName = HeaderName::from_static("apigw-requestid");
+
+/// What HTTP APIs keep between requests.
+#[derive(Default)]
+pub struct HttpApis {
+    known: Known,
+    issuers: issuer::Issuers,
+    client: client::Client,
+    verdicts: lambda_authorizer::Verdicts,
+    throttles: throttle::Throttles,
+}
+
+/// A request that has found its route.
+struct Call<'a> {
+    scope: &'a Scope,
+    api_id: &'a str,
+    stage: &'a Stage,
+    definition: &'a Definition,
+    route: &'a Route,
+    path_parameters: Vec<(String, String)>,
+    stage_variables: Vec<(String, String)>,
+    /// What is left of the path beneath the stage, as it came.
+    path: &'a str,
+    /// Path of the request's target, as it came.
+    target_path: &'a str,
+    /// Host and port, where the target names them.
+    authority: Option<&'a str>,
+    /// Its `raw_path` is what events show: with the stage, decoded.
+    incoming: &'a Incoming,
+    trace_header: &'a str,
+}
+
+impl<'a> Call<'a> {
+    fn event_route(&'a self, authorizer: Option<&'a Value>) -> v2::Route<'a> {
+        v2::Route {
+            route_key: &self.route.route_key,
+            stage: &self.stage.stage_name,
+            account_id: self.scope.account.as_str(),
+            api_id: self.api_id,
+            path_parameters: &self.path_parameters,
+            stage_variables: &self.stage_variables,
+            authorizer,
+        }
+    }
+}
+
+/// Answers a request of the API of an id.
+pub async fn answer_by_id(
+    gateway: &Gateway,
+    id: &str,
+    address: &Address,
+    request: Request,
+    peer: Peer,
+    request_id: RequestId,
+) -> Response {
+    let known = &gateway.http_apis.known;
+    match known.api(&*gateway.parts.store, id, address.region.as_ref()).await {
+        Ok(Some(served)) => answer(gateway, &served, None, address, request, peer, request_id).await,
+        Ok(None) => refuse(request, not_found()).await,
+        Err(error) => {
+            tracing::error!(%request_id, error = &error as &dyn std::error::Error, "failed to find an API");
+            refuse(request, internal_error()).await
+        }
+    }
+}
+
+/// Whether a host name is a custom domain's. What storage cannot tell is none.
+pub async fn is_domain(gateway: &Gateway, host: &str) -> bool {
+    let found = gateway.http_apis.known.domain(&*gateway.parts.store, host).await;
+    found
+        .unwrap_or_else(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "failed to find a custom domain");
+            None
+        })
+        .is_some()
+}
+
+/// Answers a request that may be for a custom domain: the API of the mapping with the longest key that begins its path.
+pub async fn answer_by_domain(
+    gateway: &Gateway,
+    request: Request,
+    peer: Peer,
+    request_id: RequestId,
+) -> Response {
+    let (head, content) = request.into_parts();
+    let host = address::foreign_host(&head, &gateway.parts.config.hosts.get());
+    let path = head.uri.path().to_owned();
+    let request = Request::from_parts(head, content);
+    let Some(host) = host else { return refuse(request, not_found()).await };
+    let (known, store) = (&gateway.http_apis.known, &*gateway.parts.store);
+    let found = async {
+        let Some(domain) = known.domain(store, &host).await? else { return Ok(None) };
+        let Some(mapping) = domain.mapping(&path).cloned() else { return Ok(None) };
+        Ok(known.api(store, &mapping.api_id, None).await?.map(|served| (served, mapping)))
+    };
+    match found.await {
+        Ok(Some((served, mapping))) => {
+            let rest =
+                path.trim_start_matches('/').strip_prefix(&mapping.api_mapping_key).unwrap_or_default();
+            let rest = format!("/{}", rest.trim_start_matches('/'));
+            let addressed = Addressed::Api { id: mapping.api_id };
+            let address =
+                Address { addressed, region: None, domain_name: host, path: path.clone(), by_path: false };
+            let mapped = Some((mapping.stage.as_str(), rest.as_str()));
+            answer(gateway, &served, mapped, &address, request, peer, request_id).await
+        }
+        Ok(None) => refuse(request, not_found()).await,
+        Err(error) => {
+            let error: lamplight_store::StoreError = error;
+            tracing::error!(%request_id, error = &error as &dyn std::error::Error, "failed to find an API");
+            refuse(request, internal_error()).await
+        }
+    }
+}
+
+/// Answers a request of an API. `mapped` is the stage and the rest of the path when a custom domain's mapping says them.
+pub async fn answer(
+    gateway: &Gateway,
+    served: &Served,
+    mapped: Option<(&str, &str)>,
+    address: &Address,
+    request: Request,
+    peer: Peer,
+    request_id: RequestId,
+) -> Response {
+    let found = match mapped {
+        Some((stage, rest)) => served.stage_named(stage).map(|stage| (stage, rest)),
+        None if served.by_domain_only => None,
+        None => served.stage(&address.path),
+    };
+    let mut response = match found {
+        Some((stage, path)) => {
+            let asked_with = request.headers().clone();
+            let cors = stage.content.definition.cors.as_ref().map(shared);
+            let preflight =
+                cors.as_ref().and_then(|cors| cors::preflight(cors, request.method(), request.headers()));
+            match preflight {
+                Some(headers) => {
+                    let mut response = Response::new(Body::empty());
+                    *response.status_mut() = StatusCode::NO_CONTENT;
+                    *response.headers_mut() = headers;
+                    refuse(request, response).await
+                }
+                None => {
+                    let mut response =
+                        routed(gateway, served, stage, path, address, request, peer, request_id).await;
+                    if let Some(cors) = &cors {
+                        own_cors(&mut response);
+                        cors::add_to(cors, &asked_with, response.headers_mut());
+                    }
+                    response
+                }
+            }
+        }
+        None => refuse(request, not_found()).await,
+    };
+    if let Ok(value) = HeaderValue::from_str(&request_id.to_string()) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+#[allow(clippy::too_many_arguments)] // Each says another thing about the request, at the one place that calls this.
+async fn routed(
+    gateway: &Gateway,
+    served: &Served,
+    stage: &ServedStage,
+    path: &str,
+    address: &Address,
+    request: Request,
+    peer: Peer,
+    request_id: RequestId,
+) -> Response {
+    let definition = &stage.content.definition;
+    let choice = match stage.content.routes.choose(request.method().as_str(), path) {
+        Ok(Some(choice)) => choice,
+        Ok(None) => return refuse(request, not_found()).await,
+        Err(routes::Undecodable) => {
+            return refuse(request, message(StatusCode::BAD_REQUEST, "Bad Request")).await;
+        }
+    };
+    let Some(route) = definition.routes.get(&choice.route_id) else {
+        return refuse(request, not_found()).await;
+    };
+    let now = (gateway.parts.clock)();
+    let name = &stage.stage.stage_name;
+    if let Some((rate, burst)) = stage.stage.throttle(&route.route_key) {
+        let key = format!("{}/{name}/{}", served.id, route.route_id);
+        if !gateway.http_apis.throttles.take(&key, rate, burst, now) {
+            return refuse(request, message(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests")).await;
+        }
+    }
+    // Who asks is found out before the body is read: what is refused costs no memory.
+    let (head, content) = request.into_parts();
+    let target = head.uri.clone();
+    let without_body = Request::from_parts(head, Body::empty());
+    let read = Incoming::read(without_body, address, peer, 0, request_id, now).await;
+    let Ok(mut incoming) = read else {
+        body::discard(content).await;
+        return internal_error();
+    };
+    // HTTP APIs show the path decoded, with the stage that the request named. Source: recorded events of AWS.
+    incoming.raw_path = match routes::decoded(&address.path) {
+        Ok(path) => path.into_owned(),
+        Err(routes::Undecodable) => address.path.clone(),
+    };
+    let trace_header = trace::of(&incoming.headers, now);
+    let pairs = |texts: &lamplight_model::http_api::Texts| {
+        texts.iter().map(|(name, value)| (name.clone(), value.clone())).collect::<Vec<_>>()
+    };
+    let mut call = Call {
+        scope: &served.scope,
+        api_id: &served.id,
+        stage: &stage.stage,
+        definition,
+        route,
+        path_parameters: pairs(&choice.path_parameters),
+        stage_variables: pairs(&stage.stage.stage_variables),
+        path,
+        target_path: target.path(),
+        authority: target.authority().map(|authority| authority.as_str()),
+        incoming: &incoming,
+        trace_header: &trace_header,
+    };
+    let mut authorized = match authorize::authorize(gateway, &call).await {
+        Ok(authorized) => authorized,
+        Err(response) => {
+            body::discard(content).await;
+            return response;
+        }
+    };
+    let mut whole = incoming.clone();
+    whole.body = match body::read(content, BODY_BYTES).await {
+        Ok(body) => body,
+        Err(BodyError::TooLarge { .. }) => return too_large(),
+        Err(BodyError::Slow) => return message(StatusCode::REQUEST_TIMEOUT, "Request Timeout"),
+        Err(BodyError::Broken) => return message(StatusCode::BAD_REQUEST, "Bad Request"),
+    };
+    call.incoming = &whole;
+    if route.authorization_type == "AWS_IAM" {
+        match authorize::by_signature(gateway, &call).await {
+            Ok(by_signature) => authorized = by_signature,
+            Err(response) => return response,
+        }
+    }
+    let mut response = integrated(gateway, &call, &authorized).await;
+    trace::tell(response.headers_mut(), &trace_header);
+    response
+}
+
+async fn integrated(gateway: &Gateway, call: &Call<'_>, authorized: &Authorized) -> Response {
+    let integration = call.route.integration_id().and_then(|id| call.definition.integrations.get(id));
+    let Some(integration) = integration else {
+        tracing::info!(route = call.route.route_key, "a route has no integration");
+        return internal_error();
+    };
+    let uri = integration.integration_uri.as_deref().unwrap_or_default();
+    let uri = with_stage_variables(uri, &call.stage.stage_variables);
+    let timeout = Duration::from_millis(integration.timeout_in_millis.unsigned_abs());
+    if integration.integration_type == "HTTP_PROXY" {
+        return proxy::answer(&gateway.http_apis.client, call, integration, &uri, timeout).await;
+    }
+    let Some(target) = function_of_uri(&uri) else {
+        tracing::info!(uri, "an integration's URI is no function");
+        return internal_error();
+    };
+    let source = permission::route_arn(call.scope, call.api_id, &call.stage.stage_name, call.route);
+    match gateway.http_apis.known.may_call(&*gateway.parts.store, &target, &source).await {
+        Ok(true) => {}
+        Ok(false) => {
+            tracing::info!(
+                function = target.arn(),
+                source,
+                "a function's policy does not let an API call it"
+            );
+            return internal_error();
+        }
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "failed to read a function's policy");
+            return internal_error();
+        }
+    }
+    let is_first_format = integration.payload_format_version == "1.0";
+    let event = event(call, authorized, integration);
+    match function::call(gateway, &target, event, call, timeout).await {
+        Ok(answer) => {
+            let response = match is_first_format {
+                true => payload::response(&answer, DEFAULT_TYPE),
+                false => reply::v2::response(&answer, DEFAULT_TYPE),
+            };
+            response.unwrap_or_else(|wrong| {
+                tracing::info!(request_id = %call.incoming.request_id, %wrong, "a function's answer is no response");
+                internal_error()
+            })
+        }
+        Err(Failure::TooLarge) => too_large(),
+        Err(Failure::TimedOut | Failure::Busy) => unavailable(),
+        Err(Failure::Failed) => internal_error(),
+    }
+}
+
+fn event(call: &Call<'_>, authorized: &Authorized, integration: &Integration) -> bytes::Bytes {
+    match integration.payload_format_version.as_str() {
+        "1.0" => {
+            let route = call.event_route(authorized.format_1.as_ref());
+            payload::event(call.incoming, &route, call.trace_header).to_string().into()
+        }
+        _ => {
+            let route = call.event_route(authorized.format_2.as_ref());
+            v2::event(call.incoming, &route, call.trace_header)
+        }
+    }
+}
+
+/// An answer that does not need the body.
+async fn refuse(request: Request, response: Response) -> Response {
+    body::discard(request.into_body()).await;
+    response
+}
+
+/// `{"message": …}`.
+fn message(status: StatusCode, text: &str) -> Response {
+    reply::with_body(status, "application/json", json!({ "message": text }).to_string())
+}
+
+fn not_found() -> Response {
+    message(StatusCode::NOT_FOUND, "Not Found")
+}
+
+fn too_large() -> Response {
+    message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large")
+}
+
+fn unavailable() -> Response {
+    message(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
+}
+
+fn internal_error() -> Response {
+    message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
+}
+
+/// The configuration in the type that function URLs have, too.
+fn shared(cors: &Cors) -> function_url::Cors {
+    function_url::Cors {
+        allow_credentials: cors.allow_credentials,
+        allow_headers: cors.allow_headers.clone(),
+        allow_methods: cors.allow_methods.clone(),
+        allow_origins: cors.allow_origins.clone(),
+        expose_headers: cors.expose_headers.clone(),
+        max_age: cors.max_age,
+    }
+}
+
+/// Takes away what the back end says about CORS: the API's configuration counts.
+///
+/// Source: developer guide, "Configuring CORS for HTTP APIs": "API Gateway ignores CORS headers returned from your backend".
+fn own_cors(response: &mut Response) {
+    for name in [
+        header::ACCESS_CONTROL_ALLOW_ORIGIN,
+        header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+        header::ACCESS_CONTROL_MAX_AGE,
+    ] {
+        response.headers_mut().remove(name);
+    }
+}

@@ -1,0 +1,134 @@
+//! `HTTP_PROXY` integrations: the request goes on to a URL, and its answer comes back.
+//!
+//! Source: API Gateway developer guide, "Create HTTP proxy integrations for HTTP APIs".
+
+use super::client::{Client, ClientError};
+use super::{Call, internal_error, unavailable};
+use crate::{Body, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
+use http_body_util::Full;
+use lamplight_model::http_api::Integration;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use std::time::Duration;
+
+/// Largest answer of a back end, bytes. Source: quotas of HTTP APIs, "Payload size" (10 MB).
+const ANSWER_BYTES: usize = 10 * 1024 * 1024;
+/// What is encoded of a path variable's value: all but unreserved characters (RFC 3986, 2.3) and the slash of greedy ones.
+const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+/// Headers of one connection. Source: RFC 9110, 7.6.1.
+const OF_CONNECTION: [HeaderName; 7] = [
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Sends a request on to the back end at `uri`.
+pub async fn answer(
+    client: &Client,
+    call: &Call<'_>,
+    integration: &Integration,
+    uri: &str,
+    timeout: Duration,
+) -> Response {
+    let incoming = call.incoming;
+    let Ok(target) = target(uri, &call.path_parameters, &incoming.raw_query).parse::<Uri>() else {
+        tracing::info!(uri, "an integration's URI is no URL");
+        return internal_error();
+    };
+    let method = match integration.integration_method.as_deref() {
+        None | Some("ANY") => incoming.method.clone(),
+        Some(method) => Method::from_bytes(method.as_bytes()).unwrap_or_else(|_| incoming.method.clone()),
+    };
+    let mut request = Request::new(Full::new(incoming.body.clone()));
+    *request.method_mut() = method;
+    *request.uri_mut() = target;
+    *request.headers_mut() = passed_on(&incoming.headers);
+    // The client sets the back end's own.
+    request.headers_mut().remove(header::HOST);
+    request.headers_mut().remove(header::CONTENT_LENGTH);
+    let forwarded =
+        format!("for={};host={};proto={}", incoming.source, incoming.domain_name, incoming.scheme());
+    if let Ok(value) = HeaderValue::from_str(&forwarded) {
+        request.headers_mut().append(header::FORWARDED, value);
+    }
+    match client.send(request, timeout, ANSWER_BYTES).await {
+        Ok(answered) => {
+            let (head, body) = answered.into_parts();
+            let mut response = Response::new(Body::from(body));
+            *response.status_mut() = head.status;
+            *response.headers_mut() = passed_on(&head.headers);
+            response.headers_mut().remove(header::CONTENT_LENGTH);
+            response
+        }
+        Err(ClientError::TimedOut) => unavailable(),
+        Err(ClientError::TooLarge) => internal_error(),
+        Err(ClientError::Failed(error)) => {
+            tracing::info!(request_id = %incoming.request_id, error, "a back end did not answer");
+            unavailable()
+        }
+    }
+}
+
+/// The URL with the values of path variables in the place of `{name}`, and the request's query behind its own.
+fn target(uri: &str, parameters: &[(String, String)], query: &str) -> String {
+    let mut target = uri.to_owned();
+    for (name, value) in parameters {
+        let value = utf8_percent_encode(value, VALUE).to_string();
+        for hole in [format!("{{{name}}}"), format!("{{{name}+}}")] {
+            target = target.replace(&hole, &value);
+        }
+    }
+    if query.is_empty() {
+        return target;
+    }
+    let between = if target.contains('?') { '&' } else { '?' };
+    format!("{target}{between}{query}")
+}
+
+/// Headers without those of the connection they came by, named by `Connection` ones among them.
+fn passed_on(headers: &HeaderMap) -> HeaderMap {
+    let named: Vec<String> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|name| name.trim().to_ascii_lowercase())
+        .collect();
+    let stays = |name: &HeaderName| {
+        !OF_CONNECTION.contains(name) && name != "keep-alive" && !named.iter().any(|own| own == name.as_str())
+    };
+    let kept = headers.iter().filter(|(name, _)| stays(name));
+    kept.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets() {
+        let parameters = [("id".to_owned(), "a b?c".to_owned()), ("proxy".to_owned(), "x/y".to_owned())];
+        let check =
+            |uri: &str, query: &str, expected: &str| assert_eq!(target(uri, &parameters, query), expected);
+        check("http://h/{id}", "", "http://h/a%20b%3Fc");
+        check("http://h/{proxy}?k=v", "q=1", "http://h/x/y?k=v&q=1");
+        check("http://h/{proxy+}", "q=1", "http://h/x/y?q=1");
+        check("http://h/{other}", "", "http://h/{other}");
+    }
+
+    #[test]
+    fn headers_of_the_connection_stay_behind() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in
+            [("connection", "close, X-Own"), ("x-own", "1"), ("te", "trailers"), ("x-other", "2")]
+        {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        let kept = passed_on(&headers);
+        assert_eq!(kept.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-other"]);
+    }
+}
