@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from support.errors import arn
 from support.functions import PYTHON, ROLE, zip_of
 from support.host import eventually
 
@@ -213,14 +214,14 @@ def test_event_source_mappings(aws, deploy):
 @pytest.mark.covers("http-api:ImportApi, ReimportApi", client="aws-cli 2")
 def test_http_apis(server, aws, deploy, tmp_path):
     function = deploy({"app.py": "def handler(event, context): return event['rawPath']"})
-    made = json.loads(aws("apigatewayv2", "create-api", "--name", "cli", "--protocol-type", "HTTP", "--target", function.arn).stdout)
+    made = json.loads(aws("apigatewayv2", "create-api", "--name", "cli", "--protocol-type", "HTTP", "--target", arn(function.name)).stdout)
     api = made["ApiId"]
     aws("lambda", "add-permission", "--function-name", function.name, "--statement-id", "api", "--action", "lambda:InvokeFunction", "--principal", "apigateway.amazonaws.com",
         "--source-arn", f"arn:aws:execute-api:us-east-1:000000000000:{api}/*")
     name, port = made["ApiEndpoint"].removeprefix("http://").rsplit(":", 1)
     curl = ["curl", "--silent", "--max-time", "60", "--resolve", f"{name}:{port}:127.0.0.1"]
     assert subprocess.run([*curl, f"{made['ApiEndpoint']}/a/b"], capture_output=True, text=True, check=True).stdout == "/a/b"
-    integration = {"type": "aws_proxy", "uri": function.arn, "httpMethod": "POST", "payloadFormatVersion": "2.0"}
+    integration = {"type": "aws_proxy", "uri": arn(function.name), "httpMethod": "POST", "payloadFormatVersion": "2.0"}
     (tmp_path / "api.json").write_text(json.dumps({
         "openapi": "3.0.1", "info": {"title": "cli", "version": "1"}, "paths": {"/pets": {"get": {"x-amazon-apigateway-integration": integration}}},
     }))
@@ -229,4 +230,5 @@ def test_http_apis(server, aws, deploy, tmp_path):
     assert json.loads(aws("apigatewayv2", "get-routes", "--api-id", api).stdout)["Items"][0]["RouteKey"] == "GET /pets"
     aws("apigatewayv2", "delete-api", "--api-id", api)
     gone = aws("apigatewayv2", "get-api", "--api-id", api, check=False)
-    assert gone.returncode == 254 and f"(NotFoundException) when calling the GetApi operation: Invalid API identifier specified 000000000000:{api}" in gone.stderr
+    assert gone.returncode == 254 and "An error occurred (NotFoundException) when calling the GetApi operation" in gone.stderr
+    assert gone.stderr.rstrip().endswith(f": Invalid API identifier specified 000000000000:{api}")

@@ -14,6 +14,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from support import functions, urls
+from support.errors import arn
 from support.issuer import Issuer
 
 ECHO = """
@@ -116,14 +117,14 @@ def new_api(server):
 def api(new_api, echo):
     """Routes to the echo, in the stage `$default` that deploys by itself."""
     made = new_api()
-    made.integration = made.integrate(echo.arn)
+    made.integration = made.integrate(arn(echo.name))
     made.stage(StageVariables={"colour": "blue"})
     return made
 
 
 @pytest.mark.covers("http-api:Requests: quick create", client="HTTP")
 def test_quick_create_is_served(server, new_api, echo):
-    api = new_api(Target=echo.arn)
+    api = new_api(Target=arn(echo.name))
     event = api.request("GET", "/any/where").json
     assert (event["routeKey"], event["rawPath"], event["version"]) == ("$default", "/any/where", "2.0")
     # Without a name beneath localhost, too.
@@ -180,7 +181,7 @@ def test_the_event_in_format_2(api):
 
 @pytest.mark.covers("http-api:Requests: payload format 1.0", client="HTTP")
 def test_the_event_and_the_answer_in_format_1(api, echo):
-    api.route("ANY /pets/{id}", api.integrate(echo.arn, "1.0"))
+    api.route("ANY /pets/{id}", api.integrate(arn(echo.name), "1.0"))
     event = api.request("GET", "/pets/7?x=1&x=2", headers=[("X-One", "1"), ("X-One", "2")]).json
     assert set(event) == {
         "version", "resource", "path", "httpMethod", "headers", "multiValueHeaders", "queryStringParameters", "multiValueQueryStringParameters", "requestContext",
@@ -221,14 +222,14 @@ def test_answers_and_errors(server, api, echo, deploy):
     assert (slow.status, slow.json) == (503, {"message": "Service Unavailable"})
     # A function that does not let API Gateway call it, one that lets another API, and one that is not there.
     other = deploy({"app.py": ECHO})
-    api.http.update_integration(ApiId=api.id, IntegrationId=api.integration, IntegrationUri=other.arn, TimeoutInMillis=30000)
+    api.http.update_integration(ApiId=api.id, IntegrationId=api.integration, IntegrationUri=arn(other.name), TimeoutInMillis=30000)
     assert (api.request().status, api.request().json) == (500, BROKEN)
     permit(server, other.name, f"arn:aws:execute-api:us-east-1:000000000000:{api.id}/*/GET/pets")
     assert api.request().status == 500
     server.client().remove_permission(FunctionName=other.name, StatementId="api")
     permit(server, other.name, f"arn:aws:execute-api:us-east-1:000000000000:{api.id}/*/$default")
     assert api.request().status == 200
-    api.http.update_integration(ApiId=api.id, IntegrationId=api.integration, IntegrationUri=f"{echo.arn}-not")
+    api.http.update_integration(ApiId=api.id, IntegrationId=api.integration, IntegrationUri=arn("nothing"))
     assert (api.request().status, api.request().json) == (500, BROKEN)
     api.http.create_route(ApiId=api.id, RouteKey="GET /nowhere")
     assert api.request("GET", "/nowhere").status == 500
@@ -324,13 +325,13 @@ def test_an_issuer_that_cannot_be_reached(api):
 @pytest.mark.covers("http-api:Requests: Lambda authorizers", client="HTTP")
 @pytest.mark.parametrize("version", ["2.0", "1.0"])
 def test_lambda_authorizers(api, echo, asked, version):
-    uri = f"arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/{asked.arn}/invocations"
+    uri = f"arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/{arn(asked.name)}/invocations"
     simple = {"EnableSimpleResponses": True} if version == "2.0" else {}
     authorizer = api.http.create_authorizer(
         ApiId=api.id, AuthorizerType="REQUEST", Name="asks", AuthorizerUri=uri, AuthorizerPayloadFormatVersion=version, IdentitySource=["$request.header.x-key"], **simple,
     )["AuthorizerId"]
     api.route("GET /pets/{id}", api.integration, AuthorizationType="CUSTOM", AuthorizerId=authorizer)
-    api.route("GET /first/{id}", api.integrate(echo.arn, "1.0"), AuthorizationType="CUSTOM", AuthorizerId=authorizer)
+    api.route("GET /first/{id}", api.integrate(arn(echo.name), "1.0"), AuthorizationType="CUSTOM", AuthorizerId=authorizer)
 
     def get(path, key=None):
         return api.request("GET", path, headers={"x-key": key} if key else {})
@@ -341,9 +342,9 @@ def test_lambda_authorizers(api, echo, asked, version):
     told = good.json["requestContext"]["authorizer"]["lambda"]
     assert told["who"] == "good"
     event = json.loads(told["event"])
-    arn = f"arn:aws:execute-api:us-east-1:000000000000:{api.id}/$default/GET/pets"
+    route = f"arn:aws:execute-api:us-east-1:000000000000:{api.id}/$default/GET/pets"
     assert (event["type"], event["version"]) == ("REQUEST", version) and "body" not in event
-    assert event["routeArn" if version == "2.0" else "methodArn"] == f"{arn}/{{id}}" if version == "2.0" else f"{arn}/1"
+    assert event["routeArn" if version == "2.0" else "methodArn"] == (f"{route}/{{id}}" if version == "2.0" else f"{route}/1")
     assert event["identitySource"] == (["good"] if version == "2.0" else "good") and event["pathParameters"] == {"id": "1"}
     assert get("/first/1", "good").json["requestContext"]["authorizer"]["who"] == "good"
     assert (get("/pets/1", "bad").status, get("/pets/1", "bad").json) == (403, FORBIDDEN)
@@ -374,14 +375,14 @@ def test_signed_requests(server, api):
         SigV4Auth(Credentials(key["AccessKeyId"], key["SecretAccessKey"]), service, "us-east-1").add_auth(request)
         return api.request("POST", path, headers=dict(request.headers), body=body)
 
-    arn = f"arn:aws:execute-api:us-east-1:000000000000:{api.id}"
-    good = key(f"{arn}/$default/POST/signed/*")
+    execute = f"arn:aws:execute-api:us-east-1:000000000000:{api.id}"
+    good = key(f"{execute}/$default/POST/signed/*")
     reply = send(good)
     assert reply.status == 200
     iam = reply.json["requestContext"]["authorizer"]["iam"]
     assert (iam["accessKey"], iam["userArn"], iam["accountId"]) == (good["AccessKeyId"], "arn:aws:iam::000000000000:user/ann", "000000000000")
     for refused in (
-        api.request("POST", "/signed/1", body=b"content"), send(key(f"{arn}/$default/GET/*")), send(good | {"SecretAccessKey": "x" * 40}), send(good, service="lambda"),
+        api.request("POST", "/signed/1", body=b"content"), send(key(f"{execute}/$default/GET/*")), send(good | {"SecretAccessKey": "x" * 40}), send(good, service="lambda"),
         send(good | {"AccessKeyId": "AKIAIOSFODNN7EXAMPLE"}),
     ):
         assert (refused.status, refused.json) == (403, FORBIDDEN)
