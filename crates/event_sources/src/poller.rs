@@ -40,8 +40,7 @@ impl Poller {
     pub async fn run(self) {
         let mut batches: JoinSet<()> = JoinSet::new();
         self.poll(&mut batches).await;
-        let Self { receiving, .. } = &self;
-        receiving.send_replace(());
+        self.receiving.send_replace(());
         while batches.join_next().await.is_some() {}
         self.store_counts().await;
     }
@@ -129,7 +128,7 @@ impl Poller {
             if window.is_zero() && !work.source.is_ordered() { size.saturating_mul(room) } else { size };
         let (mut records, mut hold) = self.receive(Wanted { most, wait: WAIT, longer: window }).await?;
         let over = Instant::now() + window;
-        let mut bytes = size_of(&records);
+        let mut bytes = if window.is_zero() { 0 } else { size_of(&records) };
         while !records.is_empty() && records.len() < size && bytes < RECORD_BYTES && !work.stop.is_cancelled()
         {
             let left = over.saturating_duration_since(Instant::now());
