@@ -61,7 +61,7 @@ pub struct BenchArguments {
 /// A kind of rows and what measures it.
 type Kind = (&'static str, fn(&Bench) -> anyhow::Result<Vec<Row>>);
 
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 10] = [
     ("cold", rows::cold::run),
     ("imports", rows::imports::run),
     ("burst", rows::burst::run),
@@ -69,6 +69,7 @@ const KINDS: [Kind; 9] = [
     ("warm", rows::warm::run),
     ("throughput", rows::many::throughput),
     ("tail", rows::many::tail),
+    ("url", rows::url::run),
     ("memory", rows::memory::run),
     ("first-request", rows::memory::first_request),
 ];

@@ -11,7 +11,7 @@ use crate::bench::server::{Function, Runtime, Server, function_folder, invocatio
 use crate::bench::statistics::{median, percentile};
 
 /// Clients of the closed loop, and loops of the limit.
-const CLIENTS: usize = 16;
+pub const CLIENTS: usize = 16;
 /// Requests of one client in one block.
 const REQUESTS: usize = 60;
 /// Most requests under way at once in the open loop.

@@ -7,6 +7,7 @@ pub mod many;
 pub mod memory;
 pub mod peers;
 pub mod sustained;
+pub mod url;
 pub mod warm;
 
 use super::cpu::Noise;

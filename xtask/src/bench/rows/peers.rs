@@ -1,10 +1,13 @@
 //! Other ways to run the same handler, where they are installed: one script each in `xtask/src/bench/peers`.
 //!
 //! A script is called with one word and answers on standard output: `installed` (by its status), `describe` (name and
-//! version), `measures` (`cold` or `warm`, and the language), `path` (of a warm call), `command` (what to run, one argument a
+//! version), `measures` (`cold`, `warm` or `http`, and the language), `path` (of a call), `command` (what to run, one argument a
 //! line). It finds FOLDER (the handler's), INTERPRETER, LIMITS, PEERS (where peers may be installed), PORT and WORK (an
-//! empty folder) in its environment. A cold command reads an event and writes it back; a warm one serves HTTP on PORT.
+//! empty folder) in its environment. A cold command reads an event and writes it back; a warm one serves HTTP on PORT, and so does
+//! one of `http`, which many clients call beside a function URL.
 
+use super::many::CLIENTS;
+use super::url::{self, Published};
 use super::warm::{FIRST, sample};
 use super::{Aim, Bench, EVENT, Meter, Row, Ways};
 use crate::bench::cpu::Group;
@@ -12,11 +15,11 @@ use crate::bench::http::Connection;
 use crate::bench::limits::Launcher;
 use crate::bench::pairing::interleave;
 use crate::bench::server::{Function, Runtime, function_folder, invocations};
-use crate::bench::{rows, wait_for};
+use crate::bench::{load, rows, wait_for};
 use crate::{command, paths};
 use anyhow::Context as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 /// A peer's script, and what it is told.
 struct Peer {
@@ -27,8 +30,15 @@ struct Peer {
     work: PathBuf,
 }
 
-/// A row for each peer that is installed; the others are named.
+/// A row for each peer of cold and warm calls that is installed; the others are named.
 pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
+    let mut rows = of_kind(bench, "cold")?;
+    rows.extend(of_kind(bench, "warm")?);
+    Ok(rows)
+}
+
+/// The same of one kind.
+pub fn of_kind(bench: &Bench, wanted: &str) -> anyhow::Result<Vec<Row>> {
     let mut scripts: Vec<PathBuf> = std::fs::read_dir(paths::root().join("xtask/src/bench/peers"))?
         .flatten()
         .map(|entry| entry.path())
@@ -38,10 +48,14 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for script in scripts {
         let name = script.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let measured = measures(&script)
-            .context("the script does not say what it measures")
-            .and_then(|(kind, language)| one(bench, &script, &kind, &language));
-        match measured {
+        let Some((kind, language)) = measures(&script) else {
+            println!("not measured: {name}: the script does not say what it measures");
+            continue;
+        };
+        if kind != wanted {
+            continue;
+        }
+        match one(bench, &script, &kind, &language) {
             Ok(Some(row)) => rows.push(row),
             Ok(None) => println!("not installed: {name}"),
             Err(error) => println!("not measured: {name}: {error:#}"),
@@ -65,7 +79,7 @@ fn one(bench: &Bench, script: &Path, kind: &str, language: &str) -> anyhow::Resu
     std::fs::create_dir_all(&work)?;
     let peer = Peer {
         script: script.to_owned(),
-        folder: function_folder("echo", language)?,
+        folder: function_folder(if kind == "http" { "web" } else { "echo" }, language)?,
         runtime: runtime.clone(),
         port: free_port()?,
         work,
@@ -77,6 +91,7 @@ fn one(bench: &Bench, script: &Path, kind: &str, language: &str) -> anyhow::Resu
     let name = name.lines().next().unwrap_or_default().to_owned();
     match kind {
         "cold" => peer.cold(bench, &name),
+        "http" => peer.http(bench, &name),
         _ => peer.warm(bench, &name),
     }
     .map(Some)
@@ -133,42 +148,95 @@ impl Peer {
         let server = bench.server()?;
         server.create("peer", &Function::of(&self.folder, &self.runtime)?)?;
         let path = invocations("peer");
-        let their_path = command::output(&mut self.ask("path")).context("the script names no path")?;
+        let peer = Serving::start(self)?;
+        let (mut ours, mut theirs) = (server.connect()?, peer.connect()?);
+        for _ in 0..FIRST {
+            ours.call(&path, EVENT.as_bytes())?;
+            theirs.call(&peer.path, EVENT.as_bytes())?;
+        }
+        let mut our_meter = Meter::new(|| server.cpu_seconds())?;
+        let mut their_meter = Meter::new(|| peer.group.cpu_seconds())?;
+        let measured = interleave(
+            bench.effort.warm_groups.div_ceil(4),
+            bench.effort.attempts,
+            &mut || sample(&mut ours, &path, EVENT, || our_meter.since()),
+            &mut || sample(&mut theirs, &peer.path, EVENT, || their_meter.since()),
+        )?;
+        let title = format!("warm call, {}, against {name}", self.runtime.name());
+        let mut row = Row::of(&title, name, Aim::None, &measured, (1e6, "us"));
+        row.start = "warm".to_owned();
+        Ok(row)
+    }
+
+    /// Our function URL against the peer, both called by many clients.
+    fn http(&self, bench: &Bench, name: &str) -> anyhow::Result<Row> {
+        let server = bench.server()?;
+        let published = Published::start(&server, &self.runtime)?;
+        let peer = Serving::start(self)?;
+        let mut ours = (0..CLIENTS).map(|_| server.connect()).collect::<anyhow::Result<Vec<_>>>()?;
+        let mut theirs = (0..CLIENTS).map(|_| peer.connect()).collect::<anyhow::Result<Vec<_>>>()?;
+        load::closed(&mut ours, &published.path, EVENT.as_bytes(), url::WARMING)?;
+        load::closed(&mut theirs, &peer.path, EVENT.as_bytes(), url::WARMING)?;
+        let mut our_meter = Meter::new(|| server.cpu_seconds())?;
+        let mut their_meter = Meter::new(|| peer.group.cpu_seconds())?;
+        let measured = interleave(
+            bench.effort.warm_groups.div_ceil(6),
+            bench.effort.attempts,
+            &mut || url::closed(&mut ours, &published.path, EVENT, || our_meter.since()),
+            &mut || url::closed(&mut theirs, &peer.path, EVENT, || their_meter.since()),
+        )?;
+        let title = format!("function URL, {}, {CLIENTS} clients, against {name}", self.runtime.name());
+        let mut row = Row::of(&title, name, Aim::None, &measured, (1e6, "us"));
+        row.start = "warm".to_owned();
+        let requests = |microseconds: f64| 1e6 / microseconds;
+        let remark = format!(
+            "{:.0} requests/s (peer {:.0})",
+            requests(row.ours),
+            requests(row.limit.unwrap_or(f64::NAN))
+        );
+        Ok(row.noting(&remark))
+    }
+}
+
+/// A peer that serves HTTP; stopped when dropped.
+struct Serving {
+    child: Child,
+    group: Group,
+    port: u16,
+    path: String,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.group.end_members();
+    }
+}
+
+impl Serving {
+    /// Starts it and waits for its first answer.
+    fn start(peer: &Peer) -> anyhow::Result<Self> {
+        let path = command::output(&mut peer.ask("path")).context("the script names no path")?;
         let group = Group::create("peer")?;
-        let command = self.command()?;
+        let command = peer.command()?;
         let (program, rest) = command.split_first().context("an empty command")?;
-        let mut child = group
+        let child = group
             .command(Path::new(program))
             .args(rest)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        let measured = (|| {
-            let mut theirs = wait_for("the peer's first answer", || {
-                let Ok(mut connection) = Connection::open(self.port) else { return Ok(None) };
-                Ok(connection.call(&their_path, EVENT.as_bytes()).is_ok().then_some(connection))
-            })?;
-            let mut ours = server.connect()?;
-            for _ in 0..FIRST {
-                ours.call(&path, EVENT.as_bytes())?;
-                theirs.call(&their_path, EVENT.as_bytes())?;
-            }
-            let mut our_meter = Meter::new(|| server.cpu_seconds())?;
-            let mut their_meter = Meter::new(|| group.cpu_seconds())?;
-            interleave(
-                bench.effort.warm_groups.div_ceil(4),
-                bench.effort.attempts,
-                &mut || sample(&mut ours, &path, || our_meter.since()),
-                &mut || sample(&mut theirs, &their_path, || their_meter.since()),
-            )
-        })();
-        let _ = child.kill();
-        let _ = child.wait();
-        group.end_members();
-        let title = format!("warm call, {}, against {name}", self.runtime.name());
-        let mut row = Row::of(&title, name, Aim::None, &measured?, (1e6, "us"));
-        row.start = "warm".to_owned();
-        Ok(row)
+        let serving = Self { child, group, port: peer.port, path };
+        wait_for("the peer's first answer", || {
+            let Ok(mut connection) = serving.connect() else { return Ok(None) };
+            Ok(connection.call(&serving.path, EVENT.as_bytes()).is_ok().then_some(()))
+        })?;
+        Ok(serving)
+    }
+
+    fn connect(&self) -> anyhow::Result<Connection> {
+        Connection::open(self.port)
     }
 }

@@ -105,8 +105,8 @@ pub fn compare(
     }
     let mut our_meter = Meter::new(|| server.cpu_seconds())?;
     let mut their_meter = Meter::new(|| limit.cpu_seconds())?;
-    interleave(groups, attempts, &mut || sample(&mut ours, &path, || our_meter.since()), &mut || {
-        sample(&mut theirs, "/", || their_meter.since())
+    interleave(groups, attempts, &mut || sample(&mut ours, &path, EVENT, || our_meter.since()), &mut || {
+        sample(&mut theirs, "/", EVENT, || their_meter.since())
     })
 }
 
@@ -114,14 +114,15 @@ pub fn compare(
 pub fn sample(
     connection: &mut Connection,
     path: &str,
+    body: &str,
     mut cpu: impl FnMut() -> anyhow::Result<f64>,
 ) -> anyhow::Result<Sample> {
     for _ in 0..WARMING {
-        connection.call(path, EVENT.as_bytes())?;
+        connection.call(path, body.as_bytes())?;
     }
     let begun = Instant::now();
     for _ in 0..CALLS {
-        connection.call(path, EVENT.as_bytes())?;
+        connection.call(path, body.as_bytes())?;
     }
     let seconds = begun.elapsed().as_secs_f64() / CALLS as f64;
     Ok(Sample { seconds, cpu_seconds: cpu()? / (CALLS + WARMING) as f64 })
