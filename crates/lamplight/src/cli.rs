@@ -191,6 +191,10 @@ pub struct Deploy {
     /// Publish a numbered version as well.
     #[arg(long)]
     pub publish: bool,
+    /// Give it a URL that everybody may call; --url=stream passes its answer on as it is written.
+    #[arg(long, value_name = "buffered|stream", num_args = 0..=1, require_equals = true, default_missing_value = "buffered",
+        value_parser = ["buffered", "stream"])]
+    pub url: Option<String>,
     /// Pack the folder as it is: no pip, no npm.
     #[arg(long)]
     pub no_install: bool,

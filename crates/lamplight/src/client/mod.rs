@@ -5,6 +5,7 @@
 
 mod endpoint;
 mod lambda;
+mod url;
 
 pub use endpoint::Endpoint;
 pub use lambda::{FUNCTIONS, Invoked, LogLine, segment};
@@ -88,13 +89,30 @@ impl Client {
         headers: &[(&str, String)],
         body: Bytes,
     ) -> Result<Answer, Failure> {
+        let target =
+            headers.iter().find(|(name, _)| *name == "x-amz-target").map(|(_, target)| target.as_str());
+        let service = match target.and_then(|target| target.split_once('.')) {
+            Some(("Logs_20140328", _)) => "logs",
+            Some(("AmazonSQS", _)) => "sqs",
+            _ => "lambda",
+        };
+        let mut signed = vec![("authorization", self.authorization(service))];
+        signed.extend(headers.iter().cloned());
+        self.exchange(method, path, &signed, body).await
+    }
+
+    /// Sends one request with these headers and no others that matter.
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, String)],
+        body: Bytes,
+    ) -> Result<Answer, Failure> {
         let endpoint = self.endpoint.as_str();
-        let service =
-            if headers.iter().any(|(_, value)| value.starts_with("Logs_")) { "logs" } else { "lambda" };
         let mut request = http::Request::builder()
             .method(method)
             .uri(format!("{endpoint}{path}"))
-            .header("authorization", self.authorization(service))
             .header("user-agent", concat!("lamplight/", env!("CARGO_PKG_VERSION")));
         for (name, value) in headers {
             request = request.header(*name, value);
@@ -120,6 +138,15 @@ impl Client {
         tokio::time::timeout(ANSWER_TIMEOUT, exchange)
             .await
             .unwrap_or_else(|_| Err(Failure::unreachable(endpoint, "it did not answer in time")))
+    }
+
+    /// One operation of SQS.
+    pub async fn sqs(&self, operation: &str, request: &Value) -> Result<Value, Failure> {
+        let headers = [
+            ("content-type", "application/x-amz-json-1.0".to_owned()),
+            ("x-amz-target", format!("AmazonSQS.{operation}")),
+        ];
+        self.read_json(self.send(Method::POST, "/", &headers, Bytes::from(request.to_string())).await?)
     }
 
     /// Sends one request and reads a JSON answer; an error answer becomes a `Failure`.

@@ -78,8 +78,17 @@ pub async fn run(global: &Global, client: &Client, flags: &Deploy) -> Result<u8,
         true => Some(text(&client.publish_version(&name).await?, "Version")),
         false => None,
     };
+    let url = match flags.url.as_deref() {
+        Some("stream") => Some(client.publish_url(&name, "RESPONSE_STREAM").await?),
+        Some(_) => Some(client.publish_url(&name, "BUFFERED").await?),
+        None => None,
+    };
     if global.json {
-        output::json(&configuration);
+        let mut shown = configuration;
+        if let Some(url) = url {
+            shown["FunctionUrl"] = url.into();
+        }
+        output::json(&shown);
         return Ok(0);
     }
     output::line(format!(
@@ -96,7 +105,11 @@ pub async fn run(global: &Global, client: &Client, flags: &Deploy) -> Result<u8,
     if !remark.is_empty() {
         output::remark(format!("warning: {remark}"));
     }
-    output::remark(format!("next: lamplight invoke {name} '{{}}' --log"));
+    match url {
+        // Alone on standard output's last line, for scripts.
+        Some(url) => output::line(url),
+        None => output::remark(format!("next: lamplight invoke {name} '{{}}' --log")),
+    }
     Ok(0)
 }
 

@@ -11,7 +11,6 @@ mod runtime;
 mod usage;
 
 pub use deploy::{FunctionSettings, deploy_package};
-pub use invoke::explain_failure;
 
 use crate::cli::{Arguments, Command, Global};
 use crate::client::Client;

@@ -1,14 +1,16 @@
 //! `quickstart`: the whole product in a minute, from the binary alone.
 //!
-//! Checks the host, starts `serve` as a child, deploys the embedded example, calls it cold and warm, shows the
-//! answers, the REPORT line and the bill, and stays up. `--once` ends after the calls.
+//! Checks the host, starts `serve` as a child, deploys the embedded example, calls its function URL cold and warm, shows the
+//! answers, the REPORT line and the bill, imports notes as asynchronous events of which one fails and is sent again, and stays
+//! up. `--once` ends after the calls.
 
 mod child;
 mod example;
+mod import;
 
 use crate::cli::{self, Global};
-use crate::client::{Client, Endpoint, Invoked};
-use crate::commands::{FunctionSettings, deploy_package, explain_failure};
+use crate::client::{Answer, Client, Endpoint};
+use crate::commands::{FunctionSettings, deploy_package};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::{doctor, output, server};
@@ -16,7 +18,7 @@ use bytes::Bytes;
 use child::Server;
 use example::{Call, Variant};
 use http::Method;
-use lamplight_model::PriceBook;
+use lamplight_model::{PriceBook, Timestamp};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -93,7 +95,7 @@ pub fn run(global: &Global, flags: &cli::Quickstart, mut config: Config) -> Resu
         });
         return Ok(u8::from(!shown.all_right));
     }
-    say(&next_steps(&server.endpoint));
+    say(&next_steps(&server.endpoint, &shown.url));
     runtime.block_on(until_stopped(&mut server));
     server.stop();
     Ok(u8::from(!shown.all_right))
@@ -119,6 +121,8 @@ async fn until_stopped(server: &mut Server) {
 }
 
 struct Shown {
+    /// Of the first function.
+    url: String,
     calls: Vec<Value>,
     all_right: bool,
 }
@@ -147,13 +151,21 @@ async fn show_all(
         say("no Node.js was found on this host, so Python only is shown");
     }
     let package = example::package()?;
-    let mut shown = Shown { calls: Vec::new(), all_right: true };
+    let mut shown = Shown { url: String::new(), calls: Vec::new(), all_right: true };
+    let mut urls = Vec::new();
     for variant in &variants {
-        show_variant(global, client, prices, variant, &package, &mut shown, say).await?;
+        urls.push(show_variant(global, client, prices, variant, &package, &mut shown, say).await?);
+    }
+    shown.url = urls[0].clone();
+    for (variant, url) in variants.iter().zip(&urls).filter(|(variant, _)| variant.language == "Python") {
+        let imported = import::show(client, variant, &package, url, say).await?;
+        shown.all_right &= imported["Right"] == true;
+        shown.calls.push(imported);
     }
     Ok(shown)
 }
 
+/// Gives the function's URL.
 async fn show_variant(
     global: &Global,
     client: &Client,
@@ -162,7 +174,7 @@ async fn show_variant(
     package: &[u8],
     shown: &mut Shown,
     say: &impl Fn(&str),
-) -> Result<(), Failure> {
+) -> Result<String, Failure> {
     let settings = FunctionSettings {
         memory_mib: Some(256),
         timeout_seconds: Some(10),
@@ -174,50 +186,79 @@ async fn show_variant(
     let (_, created) =
         deploy_package(client, variant.function, &variant.runtime, variant.handler, package, &settings)
             .await?;
+    let url = client.publish_url(variant.function, "BUFFERED").await?;
     say(&format!(
-        "\n{}: {} function {} ({}) in {} ms",
+        "\n{}: {} function {} ({}) in {} ms\n  {url}",
         variant.language,
         if created { "created" } else { "updated" },
         variant.function,
         variant.runtime,
         started.elapsed().as_millis()
     ));
-    let note = format!(
-        "written at {}",
-        lamplight_model::Timestamp::from_system(std::time::SystemTime::now()).iso_format()
-    );
+    let note = format!("written at {}", now().iso_format());
     for call in example::calls(&note) {
+        let since = now();
         let sent = Instant::now();
-        let payload = Bytes::from(call.event.to_string());
-        let invoked = client.invoke(variant.function, None, "RequestResponse", true, None, payload).await?;
+        let body = Bytes::from(call.body.clone());
+        let answer = client.fetch(&url, call.method.clone(), example::PATH, body).await?;
         let elapsed = sent.elapsed();
-        if let Some(kind) = &invoked.function_error {
-            let failure = explain_failure(variant.function, kind, &invoked.payload);
-            say(invoked.log.as_deref().unwrap_or_default().trim_end());
-            return Err(failure);
+        let lines = log_of(client, variant.function, since, &answer).await?;
+        if answer.status.is_server_error() {
+            lines.iter().for_each(|line| say(line.trim_end()));
+            return Err(Failure::usage(format!("the function {} failed", variant.function))
+                .because(format!("its URL answered {}", answer.status))
+                .then(format!("lamplight logs {}", variant.function)));
         }
-        let right = call.is_right(&invoked.payload);
+        let right = call.is_right(answer.status.as_u16(), &answer.body);
         shown.all_right &= right;
-        let bill = Bill::of(&invoked, prices);
+        let bill = Bill::of(&lines, prices);
         if !global.json {
-            show_call(&call, &invoked, elapsed, right, bill.as_ref(), prices, say);
+            show_call(&call, &answer, elapsed, right, bill.as_ref(), prices, say);
         }
         shown.calls.push(json!({
             "Function": variant.function,
             "Call": call.title,
             "Right": right,
-            "Payload": serde_json::from_slice::<Value>(&invoked.payload).unwrap_or_default(),
+            "Status": answer.status.as_u16(),
+            "Body": serde_json::from_slice::<Value>(&answer.body).unwrap_or_default(),
             "ElapsedMs": elapsed.as_secs_f64() * 1_000.0,
             "Report": bill.as_ref().map(|bill| bill.report.clone()),
             "Price": bill.as_ref().map(|bill| bill.price),
         }));
     }
-    Ok(())
+    Ok(url)
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_system(std::time::SystemTime::now())
+}
+
+/// The log lines of an answered request, its REPORT line the last. Logs are written beside the answer, so it may take a moment.
+async fn log_of(
+    client: &Client,
+    function: &str,
+    since: Timestamp,
+    answer: &Answer,
+) -> Result<Vec<String>, Failure> {
+    /// Looks at the log, and the time between two.
+    const LOOKS: (usize, Duration) = (100, Duration::from_millis(20));
+    let id = answer.headers.get("x-amzn-requestid").and_then(|id| id.to_str().ok()).unwrap_or_default();
+    let (group, pattern) = (format!("/aws/lambda/{function}"), format!("\"{id}\""));
+    let mut lines = Vec::new();
+    for _ in 0..LOOKS.0 {
+        let page = client.filter_log_events(&group, since.0, Some(&pattern), None).await?;
+        lines = page.lines.into_iter().map(|line| line.message).collect();
+        if lines.iter().any(|line: &String| line.starts_with("REPORT ")) {
+            break;
+        }
+        tokio::time::sleep(LOOKS.1).await;
+    }
+    Ok(lines)
 }
 
 fn show_call(
     call: &Call,
-    invoked: &Invoked,
+    answer: &Answer,
     elapsed: Duration,
     right: bool,
     bill: Option<&Bill>,
@@ -230,8 +271,8 @@ fn show_call(
         elapsed.as_secs_f64() * 1_000.0,
         if right { "" } else { "   WRONG ANSWER" }
     ));
-    let answer: String = String::from_utf8_lossy(&invoked.payload).chars().take(400).collect();
-    say(&format!("    {answer}"));
+    let body: String = String::from_utf8_lossy(&answer.body).chars().take(400).collect();
+    say(&format!("    {} {body}", answer.status.as_u16()));
     if let Some(bill) = bill {
         say(&format!("    {}", bill.report.replace('\t', "  ").trim_end()));
         say(&format!(
@@ -251,9 +292,8 @@ struct Bill {
 }
 
 impl Bill {
-    fn of(invoked: &Invoked, prices: &PriceBook) -> Option<Self> {
-        let log = invoked.log.as_deref()?;
-        let report = log.lines().rev().find(|line| line.starts_with("REPORT "))?.to_owned();
+    fn of(lines: &[String], prices: &PriceBook) -> Option<Self> {
+        let report = lines.iter().rev().find(|line| line.starts_with("REPORT "))?.trim_end().to_owned();
         let field = |name: &str| {
             let part = report.split('\t').find_map(|part| part.strip_prefix(name))?;
             part.split_whitespace().next()
@@ -271,12 +311,13 @@ impl Bill {
     }
 }
 
-fn next_steps(endpoint: &str) -> String {
+fn next_steps(endpoint: &str, url: &str) -> String {
     let program = output::program();
     format!(
         "\nThe server stays up; Ctrl-C stops it. In another terminal:\n\n  \
          export AWS_ENDPOINT_URL={endpoint}\n  \
          export AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any AWS_DEFAULT_REGION=us-east-1\n\n  \
+         curl {url}notes\n  \
          {program} invoke notes '{{\"httpMethod\": \"GET\"}}' --log\n  \
          {program} logs notes --follow\n  \
          {program} usage\n  \
@@ -292,18 +333,11 @@ mod tests {
 
     #[test]
     fn the_bill_is_read_from_the_report_line() {
-        let invoked = Invoked {
-            status: 200,
-            payload: Bytes::new(),
-            function_error: None,
-            executed_version: None,
-            request_id: None,
-            log: Some(
-                "START\nREPORT RequestId: x\tDuration: 1.20 ms\tBilled Duration: 1024 ms\tMemory Size: 512 MB\t\n".to_owned(),
-            ),
-        };
+        let report =
+            "REPORT RequestId: x\tDuration: 1.20 ms\tBilled Duration: 1024 ms\tMemory Size: 512 MB\t\n";
+        let lines = ["START\n", report].map(str::to_owned);
         let bill =
-            Bill::of(&invoked, &PriceBook { per_gb_second: 1.0, per_request: 0.0, ..PriceBook::default() });
+            Bill::of(&lines, &PriceBook { per_gb_second: 1.0, per_request: 0.0, ..PriceBook::default() });
         let bill = bill.unwrap();
         assert_eq!((bill.billed_ms, bill.memory_mib), (1024, 512));
         assert!((bill.price - 0.512).abs() < 1e-9);
