@@ -38,6 +38,8 @@ const DURABLE_NODE_PACKAGE_JSON: &str = r#"{
 /// The AWS Lambda Web Adapter, which runs web applications unmodified. Its releases are layers in AWS's regions; the crate is the
 /// same program.
 const WEB_ADAPTER: &str = "lambda_web_adapter@1.0.0-rc1";
+/// Let's Encrypt's own authority for tests of ACME clients.
+const PEBBLE: &str = "github.com/letsencrypt/pebble/v2/cmd/pebble@v2.10.1";
 const NEXTEST_VERSION: &str = "0.9.151";
 
 /// The interpreter of the end-to-end suites.
@@ -59,6 +61,7 @@ pub fn install_all() -> Vec<String> {
         ("Rust runtime client", rust_program("rust-runtime")),
         ("Rust SDK", rust_program("rust-sdk")),
         ("web adapter", web_adapter()),
+        ("Pebble", pebble()),
     ]
     .into_iter()
     .filter_map(|(name, installed)| installed.err().map(|error| format!("{name}: {error:#}")))
@@ -199,6 +202,23 @@ fn web_adapter() -> anyhow::Result<()> {
                 .arg(&directory)
                 .arg(WEB_ADAPTER)
                 .env_remove("CARGO_TARGET_DIR"),
+        )
+    })
+}
+
+/// The program `pebble`.
+fn pebble() -> anyhow::Result<()> {
+    let directory = paths::cache().join("pebble");
+    stamped(&directory, PEBBLE, || {
+        if !command::exists("go") {
+            bail!("no go on the path; get it with: apt-get install golang-go");
+        }
+        // Modules are read-only otherwise, and nobody could remove the directory.
+        command::run(
+            Command::new("go")
+                .args(["install", "-modcacherw", PEBBLE])
+                .env("GOBIN", &directory)
+                .env("GOMODCACHE", directory.join("modules")),
         )
     })
 }

@@ -2,11 +2,14 @@
 //!
 //! `serve` and `quickstart` refuse to start while a required row is missing: never a silent downgrade.
 
+mod gateway;
+
 use crate::cli::Global;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::output;
 use crate::server;
+use lamplight_model::Timestamp;
 use serde::Serialize;
 use std::path::Path;
 
@@ -54,7 +57,7 @@ const CONTROLLERS: &[&str] = &["memory", "cpu", "pids"];
 
 /// Prints the table. Status 0 when nothing required is missing, else 2.
 pub fn run(global: &Global, config: &Config) -> Result<u8, Failure> {
-    let rows = rows(&facts(config));
+    let rows = all_rows(config);
     let complete = rows.iter().all(|row| row.ok || !row.required);
     if global.json {
         output::json(&serde_json::json!({ "ok": complete, "rows": rows }));
@@ -79,7 +82,7 @@ pub fn run(global: &Global, config: &Config) -> Result<u8, Failure> {
 
 /// Fails with one line for each required thing that is missing.
 pub fn require(config: &Config) -> Result<(), Failure> {
-    let missing: Vec<Row> = rows(&facts(config)).into_iter().filter(|row| row.required && !row.ok).collect();
+    let missing: Vec<Row> = all_rows(config).into_iter().filter(|row| row.required && !row.ok).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -92,7 +95,7 @@ pub fn require(config: &Config) -> Result<(), Failure> {
 
 /// One line for each optional thing that is missing.
 pub fn remarks(config: &Config) -> Vec<String> {
-    let absent = rows(&facts(config)).into_iter().filter(|row| !row.required && !row.ok);
+    let absent = all_rows(config).into_iter().filter(|row| !row.required && !row.ok);
     absent.map(|row| format!("without {} ({}): {}", row.name, row.purpose, row.mend)).collect()
 }
 
@@ -102,6 +105,12 @@ fn state(row: &Row) -> &'static str {
         (false, true) => "MISSING",
         (false, false) => "absent",
     }
+}
+
+fn all_rows(config: &Config) -> Vec<Row> {
+    let mut rows = rows(&facts(config));
+    rows.extend(gateway::rows(config, Timestamp::from_system(std::time::SystemTime::now())));
+    rows
 }
 
 fn rows(facts: &Facts) -> Vec<Row> {

@@ -3,13 +3,13 @@
 use crate::limits::Limits;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, StatusCode, Uri, header};
+use http::{HeaderValue, StatusCode, Uri, Version, header};
 
 /// Gives a head with path and query only, its host in `Host`, or the status it is refused with; `body_bytes` is what it says about
 /// its body at least.
 ///
-/// The host of a request is told once: by `Host`, or by the target (HTTP/2, or the absolute form for proxies). Two different ones
-/// are how one request is taken for another's (RFC 9112, 3.2; RFC 9113, 8.3.1).
+/// The host of a request is told once, or one request could be taken for another's: two `Host` fields are refused (RFC 9112, 3.2), in
+/// HTTP/2 also one beside another authority (RFC 9113, 8.3.1); in HTTP/1.1 a target in absolute form counts instead (RFC 9112, 3.2.2).
 pub(crate) fn check(mut parts: Parts, limits: &Limits, body_bytes: u64) -> Result<Parts, StatusCode> {
     if parts.headers.len() > limits.headers {
         return Err(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
@@ -25,17 +25,13 @@ pub(crate) fn check(mut parts: Parts, limits: &Limits, body_bytes: u64) -> Resul
     let Some(authority) = parts.uri.authority().map(http::uri::Authority::as_str) else {
         return Ok(parts);
     };
-    match host {
-        Some(host) if !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) => {
+    let is_same = |host: &HeaderValue| host.as_bytes().eq_ignore_ascii_case(authority.as_bytes());
+    if !host.is_some_and(is_same) {
+        if host.is_some() && parts.version == Version::HTTP_2 {
             return Err(StatusCode::BAD_REQUEST);
         }
-        Some(_) => {}
-        None => match HeaderValue::from_str(authority) {
-            Ok(host) => {
-                parts.headers.insert(header::HOST, host);
-            }
-            Err(_) => return Err(StatusCode::BAD_REQUEST),
-        },
+        let host = HeaderValue::from_str(authority).map_err(|_| StatusCode::BAD_REQUEST)?;
+        parts.headers.insert(header::HOST, host);
     }
     // CONNECT names a host and no path, and is nothing we do; it stays as it is and is not found.
     if let Some(path) = parts.uri.path_and_query() {
@@ -57,7 +53,11 @@ mod tests {
     use http::Request;
 
     fn check_head(target: &str, hosts: &[&str]) -> Result<(String, String), u16> {
-        let mut request = Request::get(target);
+        check_version(Version::HTTP_11, target, hosts)
+    }
+
+    fn check_version(version: Version, target: &str, hosts: &[&str]) -> Result<(String, String), u16> {
+        let mut request = Request::get(target).version(version);
         for host in hosts {
             request = request.header("host", *host);
         }
@@ -76,7 +76,9 @@ mod tests {
         assert_eq!(check_head("/a%20b?c=%2F", &["x.example"]), good("/a%20b?c=%2F", "x.example"));
         assert_eq!(check_head("http://x.example:80/a?b", &[]), good("/a?b", "x.example:80"));
         assert_eq!(check_head("http://x.example/a", &["X.example"]), good("/a", "X.example"));
-        assert_eq!(check_head("http://x.example/a", &["y.example"]), Err(400));
+        assert_eq!(check_head("http://x.example/a", &["y.example"]), good("/a", "x.example"));
+        assert_eq!(check_version(Version::HTTP_2, "http://x.example/a", &["y.example"]), Err(400));
+        assert_eq!(check_version(Version::HTTP_2, "http://x.example/a", &[]), good("/a", "x.example"));
         assert_eq!(check_head("/", &["x.example", "x.example"]), Err(400));
         assert_eq!(check_head("/", &[]), good("/", ""));
     }

@@ -19,6 +19,7 @@ mod telemetry;
 mod wiring;
 
 pub use data_directory::{DataDirectory, RESTORING, holder, is_data_directory, planned_first_uid};
+pub use gateway::read_certificates;
 use runtimes::remove_unused_byte_code;
 pub use runtimes::{find_runtimes, probe_version, publish, rows, runtimes_file};
 
