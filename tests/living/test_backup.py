@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from support import host
+from support import host, signing, urls
 from support.functions import Function, create, zip_of
 from support.server import BINARY, PLAIN_ENVIRONMENT, binary_for_everybody
 
@@ -99,6 +99,8 @@ def backup(work_directory):
         server.client("sqs").send_message(QueueUrl=queue, MessageBody="an order")
         server.client("ssm").put_parameter(Name="/app/password", Value="parameter", Type="SecureString")
         server.client("secretsmanager").create_secret(Name="app", SecretString="secret")
+        urls.create(server, "worker", public=False, auth_type="AWS_IAM")
+        key = signing.key(server, "create", "--name", "ann")
         file = work_directory / "lamplight.tar.gz"
         load = Load(server, function)
         with load:
@@ -114,7 +116,7 @@ def backup(work_directory):
     finally:
         server.stop()
         server.assert_nothing_left()
-    return {"file": file, "said": said, "text": text, "before": before, "all": load.objects, "requests": recorded, "code": code, "source": server}
+    return {"file": file, "said": said, "text": text, "before": before, "all": load.objects, "requests": recorded, "code": code, "source": server, "key": key}
 
 
 @pytest.mark.covers("living:backup", client="boto3")
@@ -148,6 +150,9 @@ def test_what_was_acknowledged_before_is_in_it(backup, new_server, work_director
     parameter = server.client("ssm").get_parameter(Name="/app/password", WithDecryption=True)["Parameter"]
     assert parameter["Value"] == "parameter"
     assert server.client("secretsmanager").get_secret_value(SecretId="app")["SecretString"] == "secret"
+    # The key signs on.
+    url = urls.Url(server, client.get_function_url_config(FunctionName="worker")["FunctionUrl"])
+    assert url.request(headers=signing.sign(signing.credentials(backup["key"]), url.url)).text == "sealed"
 
 
 @pytest.mark.timeout(200)
