@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.functions import PYTHON, ROLE, zip_of
+from support.urls import Url
 
 CACHE = Path(__file__).parents[2] / ".cache"
 PROGRAMS = CACHE / "command-lines/bin"
@@ -127,6 +128,73 @@ def test_chalice(run, server, tmp_path):
     assert "Deleting function" in said and "Deleting IAM role: plain-dev" in said
     names = [function["FunctionName"] for function in server.client().list_functions()["Functions"]]
     assert not any(name.startswith("plain-dev-") for name in names)
+
+
+@pytest.mark.covers("client:chalice", client="Chalice 1.34.0")
+def test_a_rest_api_of_chalice(run, server, tmp_path):
+    project = tmp_path / "project"
+    (project / ".chalice").mkdir(parents=True)
+    (project / "requirements.txt").write_text("")
+    (project / ".chalice/config.json").write_text(json.dumps({"version": "2.0", "app_name": "notes", "stages": {"dev": {"api_gateway_stage": "v1"}}}))
+    source = """
+        from chalice import AuthResponse, BadRequestError, Chalice, Response
+        app = Chalice(app_name="notes")
+        app.api.binary_types.append("application/x-note")
+
+        @app.authorizer(ttl_seconds=60)
+        def guard(request):
+            return AuthResponse(routes=["/secret"] if request.token == "let-me" else [], principal_id="me", context={"color": "blue"})
+
+        @app.route("/")
+        def index():
+            return {"hello": "you"}
+
+        @app.route("/notes/{note}", methods=["GET", "PUT"], cors=True)
+        def note(note):
+            request = app.current_request
+            if note == "bad":
+                raise BadRequestError("no such note")
+            return {"note": note, "method": request.method, "query": request.query_params, "body": request.json_body if request.method == "PUT" else None}
+
+        @app.route("/secret", authorizer=guard)
+        def secret():
+            authorizer = app.current_request.context["authorizer"]
+            return {"who": authorizer["principalId"], "color": authorizer["color"]}
+
+        @app.route("/raw", methods=["POST"], content_types=["application/x-note"])
+        def raw():
+            return Response(app.current_request.raw_body[::-1], headers={"Content-Type": "application/x-note"})
+    """
+    (project / "app.py").write_text(textwrap.dedent(source))
+
+    def chalice(*arguments, **options):
+        return run("chalice", *arguments, cwd=project, **options)
+
+    said = chalice("deploy")
+    [id] = re.findall(r"Rest API URL: https://([0-9a-z]{10})\.execute-api\.us-east-1\.amazonaws\.com/v1/", said)
+    url = Url(server, f"http://{id}.execute-api.us-east-1.localhost:{server.port}/")
+    assert url.request("GET", "/v1/").json == {"hello": "you"}
+    reply = url.request("PUT", "/v1/notes/a%20b?x=1", headers={"Content-Type": "application/json"}, body=b'{"text": "milk"}')
+    assert reply.json == {"note": "a b", "method": "PUT", "query": {"x": "1"}, "body": {"text": "milk"}} and reply.header("Access-Control-Allow-Origin") == "*"
+    preflight = url.request("OPTIONS", "/v1/notes/x", headers={"Origin": "https://example.com", "Access-Control-Request-Method": "PUT"})
+    assert preflight.status == 200 and set(preflight.header("Access-Control-Allow-Methods").split(",")) == {"GET", "PUT", "OPTIONS"}
+    bad = url.request("GET", "/v1/notes/bad")
+    assert (bad.status, bad.json["Code"]) == (400, "BadRequestError")
+    assert url.request("GET", "/v1/nothing").json == {"message": "Missing Authentication Token"}
+    assert url.request("GET", "/v1/secret").json == {"message": "Unauthorized"}
+    assert url.request("GET", "/v1/secret", headers={"Authorization": "wrong"}).status == 403
+    assert url.request("GET", "/v1/secret", headers={"Authorization": "let-me"}).json == {"who": "me", "color": "blue"}
+    every = bytes(range(256))
+    assert url.request("POST", "/v1/raw", headers={"Content-Type": "application/x-note", "Accept": "application/x-note"}, body=every).body == every[::-1]
+    # Deployed again: what is new is there, what was taken out is not, and the URL is the same.
+    (project / "app.py").write_text(textwrap.dedent(source).replace('"/raw"', '"/bytes"').replace('"hello"', '"good day"'))
+    assert f"https://{id}.execute-api" in chalice("deploy")
+    assert url.request("GET", "/v1/").json == {"good day": "you"}
+    assert url.request("GET", "/v1/secret", headers={"Authorization": "let-me"}).status == 200
+    assert (url.request("POST", "/v1/raw", body=b"x").status, url.request("POST", "/v1/bytes", headers={"Content-Type": "application/x-note", "Accept": "application/x-note"}, body=b"ab").body) == (403, b"ba")
+    assert "Deleting Rest API: " in chalice("delete")
+    assert id not in [api["id"] for api in server.client("apigateway").get_rest_apis(limit=500)["items"]]
+    assert url.request("GET", "/v1/").status == 404
 
 
 @pytest.mark.covers("client:cargo-lambda", client="cargo-lambda 1.9.2")

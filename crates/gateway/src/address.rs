@@ -5,7 +5,7 @@
 //! | `<id>.lambda-url.<region>.<suffix>` | function URL |
 //! | `<id>.execute-api.<region>.<suffix>` | API |
 //! | `/_url/<id>/…` | function URL |
-//! | `/_api/<id>/…` | API |
+//! | `/_api/<id>/…`, `/_aws/execute-api/<id>/…` | API |
 //!
 //! The suffix is `localhost` or a name the operator allows: a page that gives its own name the address of this machine
 //! gets nothing here. Paths stay as they came; nothing is decoded or normalised.
@@ -22,6 +22,8 @@ const API_LABEL: &str = "execute-api";
 const URL_PATH: &str = "/_url/";
 /// Beginning of the path of an API.
 const API_PATH: &str = "/_api/";
+/// The same in the form that clients of LocalStack use.
+const OTHER_API_PATH: &str = "/_aws/execute-api/";
 /// Longest id, bytes: a label of a host name.
 const LONGEST_ID: usize = 63;
 
@@ -95,7 +97,7 @@ pub fn find(head: &Parts, allowed: &[String]) -> Option<Address> {
         let (id, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         is_id(id).then(|| (id.to_owned(), slashed(path)))
     };
-    let (addressed, path) = match (below(URL_PATH), below(API_PATH)) {
+    let (addressed, path) = match (below(URL_PATH), below(API_PATH).or_else(|| below(OTHER_API_PATH))) {
         (Some((id, path)), _) => (Addressed::FunctionUrl { id }, path),
         (None, Some((id, path))) => (Addressed::Api { id }, path),
         (None, None) => return None,
@@ -215,6 +217,7 @@ mod tests {
         check("/_url/abc/a%2Fb/../c?q=1", "127.0.0.1:9000", Some(("url", "abc", "/a%2Fb/../c")));
         check("/_url/abc", "[::1]:9000", Some(("url", "abc", "/")));
         check("/_api/abc/prod/x", "localhost", Some(("api", "abc", "/prod/x")));
+        check("/_aws/execute-api/abc/prod/x", "localhost", Some(("api", "abc", "/prod/x")));
         check("/_api/abc/prod/x", "lamplight.example:80", Some(("api", "abc", "/prod/x")));
         check("/_url/", "localhost", None);
         check("/_url/A/", "localhost", None);

@@ -15,6 +15,7 @@ pub mod event;
 mod http_api;
 pub mod incoming;
 pub mod reply;
+mod rest_api;
 pub mod state;
 mod trace;
 mod url;

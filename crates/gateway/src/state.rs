@@ -1,7 +1,7 @@
 //! The gateway's parts, and the way of every request through it.
 
 use crate::address::{self, Addressed};
-use crate::{Request, Response, http_api, reply, url};
+use crate::{Request, Response, http_api, reply, rest_api, url};
 use http::{HeaderMap, HeaderValue, header, request::Parts};
 use lamplight_invoke::Invoker;
 use lamplight_listener::{Peer, body};
@@ -42,12 +42,20 @@ pub struct Gateway {
     pub(crate) parts: Arc<GatewayParts>,
     pub(crate) urls: Arc<url::Known>,
     pub(crate) http_apis: Arc<http_api::HttpApis>,
+    pub(crate) rest_apis: Arc<rest_api::Known>,
+    pub(crate) rest_api_verdicts: Arc<rest_api::Verdicts>,
 }
 
 impl Gateway {
     /// Of its parts.
     pub fn new(parts: GatewayParts) -> Self {
-        Self { parts: Arc::new(parts), urls: Arc::default(), http_apis: Arc::default() }
+        Self {
+            parts: Arc::new(parts),
+            urls: Arc::default(),
+            http_apis: Arc::default(),
+            rest_apis: Arc::default(),
+            rest_api_verdicts: Arc::default(),
+        }
     }
 
     /// Whether a request is for a function URL or an API, by Host or path form; whether there is one of that id
@@ -80,9 +88,15 @@ impl Gateway {
         tracing::debug!(%request_id, method = %request.method(), path = address.path, %peer.remote, "request");
         let mut response = match &address.addressed {
             Addressed::FunctionUrl { id } => url::answer(self, id, &address, request, peer, request_id).await,
-            Addressed::Api { id } => {
-                http_api::answer_by_id(self, id, &address, request, peer, request_id).await
-            }
+            Addressed::Api { id } => match rest_api::find(self, id, address.region.as_ref()).await {
+                Ok(Some(api)) => rest_api::answer(self, &api, &address, request, peer, request_id).await,
+                Ok(None) => http_api::answer_by_id(self, id, &address, request, peer, request_id).await,
+                Err(error) => {
+                    tracing::error!(%request_id, error = &error as &dyn std::error::Error, "failed to find an API");
+                    body::discard(request.into_body()).await;
+                    reply::bad_gateway()
+                }
+            },
         };
         reply::set_request_id(&mut response, request_id);
         if address.by_path {

@@ -1,6 +1,7 @@
 //! From what a function or the gateway says to a response.
 
 pub mod stream;
+pub mod v1;
 pub mod v2;
 
 use crate::{Body, Response};

@@ -1,0 +1,294 @@
+//! Lambda authorizers: who asks, what the function says of that, and how long it is believed.
+//!
+//! Source: API Gateway developer guide, "Use API Gateway Lambda authorizers", "Input to a Lambda authorizer", "Output from a
+//! Lambda authorizer".
+
+use crate::event::v1::{self, Details};
+use crate::incoming::Incoming;
+use lamplight_model::Timestamp;
+use lamplight_model::policy::{Decision, evaluate};
+use lamplight_model::rest_api::{Authorizer, AuthorizerKind};
+use regex::Regex;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Decisions that are kept; all are forgotten when there are more.
+const DECISIONS: usize = 10_000;
+
+/// What an authorizer's function said.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    principal_id: String,
+    /// A policy, as JSON text.
+    policy: String,
+    context: Map<String, Value>,
+}
+
+/// Why a request does not get through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// Nobody says who asks, or the function says it is nobody: 401.
+    Unauthorized,
+    /// No statement allows it: 403.
+    Implicitly,
+    /// A statement denies it: 403.
+    Explicitly,
+}
+
+/// The identities of a request, one for each source. Fails with `Unauthorized` when one is missing or a token does not look like
+/// one: the function is not even asked.
+pub fn identities(
+    authorizer: &Authorizer,
+    incoming: &Incoming,
+    stage_variables: &BTreeMap<String, String>,
+    context: &Value,
+) -> Result<Vec<String>, Refused> {
+    let identities: Option<Vec<String>> = authorizer
+        .identity_sources()
+        .map(|source| identity(source, incoming, stage_variables, context).filter(|text| !text.is_empty()))
+        .collect();
+    let identities = identities.ok_or(Refused::Unauthorized)?;
+    if let Some(expression) = &authorizer.identity_validation_expression {
+        let pattern = Regex::new(&format!("^(?:{expression})$"));
+        let token = identities.first().map(String::as_str).unwrap_or_default();
+        if !pattern.is_ok_and(|pattern| pattern.is_match(token)) {
+            return Err(Refused::Unauthorized);
+        }
+    }
+    Ok(identities)
+}
+
+fn identity(
+    source: &str,
+    incoming: &Incoming,
+    stage_variables: &BTreeMap<String, String>,
+    context: &Value,
+) -> Option<String> {
+    if let Some(name) = source.strip_prefix("method.request.header.") {
+        return incoming.headers.get(name)?.to_str().ok().map(str::to_owned);
+    }
+    if let Some(name) = source.strip_prefix("method.request.querystring.") {
+        let mut query = form_urlencoded::parse(incoming.raw_query.as_bytes());
+        return query.find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
+    }
+    if let Some(name) = source.strip_prefix("stageVariables.") {
+        return stage_variables.get(name).cloned();
+    }
+    let name = source.strip_prefix("context.")?;
+    match context.pointer(&format!("/{}", name.replace('.', "/")))? {
+        Value::String(text) => Some(text.clone()),
+        Value::Null => None,
+        other => Some(other.to_string()),
+    }
+}
+
+/// The event of an authorizer's function.
+pub fn event(
+    authorizer: &Authorizer,
+    identities: &[String],
+    method_arn: &str,
+    incoming: &Incoming,
+    details: &Details<'_>,
+) -> Value {
+    match authorizer.kind {
+        AuthorizerKind::Token => json!({
+            "type": "TOKEN",
+            "methodArn": method_arn,
+            "authorizationToken": identities.first(),
+        }),
+        AuthorizerKind::Request => {
+            let mut event = Map::new();
+            event.insert("type".to_owned(), "REQUEST".into());
+            event.insert("methodArn".to_owned(), method_arn.into());
+            let mut head = v1::head(incoming, details);
+            // Of objects that are empty this one event says so, and not null.
+            for name in [
+                "queryStringParameters",
+                "multiValueQueryStringParameters",
+                "pathParameters",
+                "stageVariables",
+            ] {
+                if head.get(name).is_some_and(Value::is_null) {
+                    head.insert(name.to_owned(), json!({}));
+                }
+            }
+            event.extend(head);
+            Value::Object(event)
+        }
+    }
+}
+
+/// Reads what a function answered. `None` when that is no verdict: 500.
+pub fn verdict(answer: &[u8]) -> Option<Verdict> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Answer {
+        principal_id: Value,
+        policy_document: Value,
+        #[serde(default)]
+        context: Option<Map<String, Value>>,
+    }
+    let answer: Answer = serde_json::from_slice(answer).ok()?;
+    let principal_id = match answer.principal_id {
+        Value::String(text) => text,
+        Value::Number(number) => number.to_string(),
+        _ => return None,
+    };
+    if !answer
+        .policy_document
+        .get("Statement")
+        .is_some_and(|statement| statement.is_array() || statement.is_object())
+    {
+        return None;
+    }
+    let mut context = Map::new();
+    for (name, value) in answer.context.unwrap_or_default() {
+        // Functions behind methods get text, whatever it was.
+        let text = match value {
+            Value::String(text) => text,
+            Value::Number(_) | Value::Bool(_) => value.to_string(),
+            Value::Null => continue,
+            Value::Array(_) | Value::Object(_) => return None,
+        };
+        context.insert(name, text.into());
+    }
+    Some(Verdict { principal_id, policy: answer.policy_document.to_string(), context })
+}
+
+/// Whether a function that failed meant that the request is not authorized: it says just that.
+pub fn means_unauthorized(error: &[u8]) -> bool {
+    let error: Option<Value> = serde_json::from_slice(error).ok();
+    error.and_then(|error| Some(error.get("errorMessage")?.as_str()? == "Unauthorized")).unwrap_or(false)
+}
+
+impl Verdict {
+    /// Whether the policy lets a request through to a method.
+    pub fn allows(&self, method_arn: &str) -> Result<(), Refused> {
+        match evaluate([self.policy.as_str()], "execute-api:Invoke", method_arn) {
+            Decision::Allowed => Ok(()),
+            Decision::Denied => Err(Refused::Explicitly),
+            Decision::NotMentioned => Err(Refused::Implicitly),
+        }
+    }
+
+    /// `requestContext.authorizer` of the method's event.
+    pub fn context(&self, latency: Duration) -> Value {
+        let mut context = self.context.clone();
+        context.insert("principalId".to_owned(), self.principal_id.as_str().into());
+        let latency = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
+        context.insert("integrationLatency".to_owned(), latency.into());
+        Value::Object(context)
+    }
+}
+
+/// What a verdict is kept under: API, stage, deployment, authorizer and identities.
+pub type Key = (String, Vec<String>);
+
+/// Verdicts that are still believed.
+#[derive(Debug, Default)]
+pub struct Verdicts {
+    kept: Mutex<HashMap<Key, (Timestamp, Arc<Verdict>)>>,
+}
+
+impl Verdicts {
+    /// The verdict of the same identities, unless its time is over.
+    pub fn get(&self, key: &Key, now: Timestamp) -> Option<Arc<Verdict>> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        match kept.get(key) {
+            Some((until, verdict)) if now < *until => Some(verdict.clone()),
+            Some(_) => {
+                kept.remove(key);
+                None
+            }
+            None => None,
+        }
+    }
+
+    /// Keeps a verdict for so long.
+    pub fn keep(&self, key: Key, verdict: Arc<Verdict>, now: Timestamp, seconds: u32) {
+        if seconds == 0 {
+            return;
+        }
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= DECISIONS {
+            kept.clear();
+        }
+        kept.insert(key, (now.plus(Duration::from_secs(seconds.into())), verdict));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ARN: &str = "arn:aws:execute-api:us-east-1:000000000000:abc/dev/GET/pets/7";
+
+    fn policy(effect: &str, resource: &str) -> Value {
+        json!({"Version": "2012-10-17",
+            "Statement": [{"Effect": effect, "Action": "execute-api:Invoke", "Resource": resource}]})
+    }
+
+    fn read(answer: &Value) -> Option<Verdict> {
+        verdict(answer.to_string().as_bytes())
+    }
+
+    #[test]
+    fn policies_let_through_and_refuse() {
+        let check = |effect: &str, resource: &str, expected: Result<(), Refused>| {
+            let verdict =
+                read(&json!({"principalId": "me", "policyDocument": policy(effect, resource)})).unwrap();
+            assert_eq!(verdict.allows(ARN), expected, "{effect} {resource}");
+        };
+        check("Allow", ARN, Ok(()));
+        check("Allow", "arn:aws:execute-api:*:*:abc/*/GET/pets/*", Ok(()));
+        check("Allow", "*", Ok(()));
+        check("Allow", "arn:aws:execute-api:*:*:abc/*/POST/*", Err(Refused::Implicitly));
+        check("Deny", "*", Err(Refused::Explicitly));
+    }
+
+    #[test]
+    fn what_is_a_verdict() {
+        let allow = policy("Allow", "*");
+        let made = read(
+            &json!({"principalId": "me", "policyDocument": allow, "context": {"a": 1, "b": true, "c": "x"}}),
+        );
+        let context = made.unwrap().context(Duration::from_millis(3));
+        assert_eq!(
+            context,
+            json!({"a": "1", "b": "true", "c": "x", "principalId": "me", "integrationLatency": 3})
+        );
+        for wrong in [
+            json!({}),
+            json!(null),
+            json!({"principalId": "me"}),
+            json!({"policyDocument": allow}),
+            json!({"principalId": "me", "policyDocument": {}}),
+            json!({"principalId": "me", "policyDocument": allow, "context": {"a": {}}}),
+        ] {
+            assert_eq!(read(&wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_function_may_fail_to_say_no() {
+        assert!(means_unauthorized(br#"{"errorMessage": "Unauthorized", "errorType": "Exception"}"#));
+        assert!(!means_unauthorized(br#"{"errorMessage": "other"}"#));
+        assert!(!means_unauthorized(b"x"));
+    }
+
+    #[test]
+    fn verdicts_are_believed_for_a_while() {
+        let verdicts = Verdicts::default();
+        let made = read(&json!({"principalId": "me", "policyDocument": policy("Allow", "*")})).unwrap();
+        let key = |token: &str| ("abc".to_owned(), vec![token.to_owned()]);
+        verdicts.keep(key("a"), Arc::new(made.clone()), Timestamp(0), 5);
+        verdicts.keep(key("never"), Arc::new(made), Timestamp(0), 0);
+        assert!(verdicts.get(&key("a"), Timestamp(4_999)).is_some());
+        assert!(verdicts.get(&key("b"), Timestamp(0)).is_none());
+        assert!(verdicts.get(&key("never"), Timestamp(0)).is_none());
+        assert!(verdicts.get(&key("a"), Timestamp(5_000)).is_none());
+    }
+}

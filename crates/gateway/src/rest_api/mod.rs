@@ -1,0 +1,428 @@
+//! REST APIs: from a request to a stage, a resource and its method, past the authorizer, to a function or a mock.
+//!
+//! ```text
+//! request -> stage -> resource, method -> key? -> authorizer -> integration -> response
+//!              403         403             403      401 403 500   5xx            answers of the gateway's own: `respond`
+//! ```
+
+mod authorizer;
+mod function;
+mod known;
+mod mock;
+mod respond;
+
+pub use authorizer::Verdicts;
+pub use known::{Found, Known};
+
+use crate::address::Address;
+use crate::event::v1::{self, Details};
+use crate::incoming::Incoming;
+use crate::reply::{self, v1::Decoding};
+use crate::state::Gateway;
+use crate::{Request, Response, trace};
+use authorizer::Refused;
+use function::{Call, Called};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use known::Served;
+use lamplight_listener::{Peer, body, body::BodyError};
+use lamplight_model::rest_api::{
+    Authorizer, Definition, GatewayResponseKind as Kind, Integration, IntegrationKind, Method, Routed,
+    WHOLE_TIMEOUT_MILLISECONDS, method_arn, route,
+};
+use lamplight_model::{Region, RequestId};
+use lamplight_store::StoreError;
+use respond::Happened;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Largest request body, bytes. Source: API Gateway quotas, "Payload size".
+const REQUEST_BYTES: usize = 10 * 1024 * 1024;
+/// `x-amz-apigw-id`.
+const GATEWAY_ID: HeaderName = HeaderName::from_static("x-amz-apigw-id");
+
+/// The REST API of an id; `None` when there is none, as for an id of an HTTP API. Fails when storage does.
+pub async fn find(gateway: &Gateway, id: &str, region: Option<&Region>) -> Result<Option<Found>, StoreError> {
+    gateway.rest_apis.api(&*gateway.parts.store, id, region).await
+}
+
+/// Answers a request of an API.
+pub async fn answer(
+    gateway: &Gateway,
+    api: &Found,
+    address: &Address,
+    request: Request,
+    peer: Peer,
+    request_id: RequestId,
+) -> Response {
+    let (name, path) = split_stage(&address.path);
+    let served = match gateway.rest_apis.stage(&*gateway.parts.store, api, name).await {
+        Ok(Some(served)) if !api.by_domain_only => served,
+        Ok(_) => {
+            body::discard(request.into_body()).await;
+            return forbidden();
+        }
+        Err(error) => {
+            tracing::error!(%request_id, error = &error as &dyn std::error::Error, "failed to find a stage");
+            body::discard(request.into_body()).await;
+            return internal();
+        }
+    };
+    let now = (gateway.parts.clock)();
+    let (head, body) = request.into_parts();
+    // Kept beside the request: what cannot be read is answered as the API says, too.
+    let without_body = Request::from_parts(head.clone(), crate::Body::empty());
+    let whole = Request::from_parts(head, body);
+    let (incoming, unreadable) = match Incoming::read(whole, address, peer, REQUEST_BYTES, request_id, now)
+        .await
+    {
+        Ok(incoming) => (incoming, None),
+        Err(error) => match Incoming::read(without_body, address, peer, REQUEST_BYTES, request_id, now).await
+        {
+            Ok(incoming) => (incoming, Some(error)),
+            Err(_) => return internal(),
+        },
+    };
+    let trace_header = trace::of(&incoming.headers, now);
+    let exchange =
+        Exchange { gateway, api, served: &served, path, incoming: &incoming, trace_header: &trace_header };
+    let mut response = match unreadable {
+        Some(error) => exchange.unreadable(&error),
+        None => exchange.answer().await,
+    };
+    let extended = v1::extended_request_id(&request_id.to_string());
+    if let Ok(value) = HeaderValue::from_str(&extended) {
+        response.headers_mut().insert(GATEWAY_ID, value);
+    }
+    trace::tell(response.headers_mut(), &trace_header);
+    response
+}
+
+/// The stage, which is the first segment, and the rest with its slash.
+fn split_stage(path: &str) -> (&str, &str) {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    let (stage, rest) = path.split_at(path.find('/').unwrap_or(path.len()));
+    (stage, if rest.is_empty() { "/" } else { rest })
+}
+
+/// No such stage. Recorded from AWS.
+fn forbidden() -> Response {
+    let mut response = reply::with_body(
+        StatusCode::FORBIDDEN,
+        "application/json",
+        json!({"message": "Forbidden"}).to_string(),
+    );
+    response.headers_mut().insert(reply::ERROR_TYPE, HeaderValue::from_static("ForbiddenException"));
+    response
+}
+
+fn internal() -> Response {
+    let body = json!({"message": "Internal server error"}).to_string();
+    reply::with_body(StatusCode::INTERNAL_SERVER_ERROR, "application/json", body)
+}
+
+/// One request at one stage.
+struct Exchange<'a> {
+    gateway: &'a Gateway,
+    api: &'a Found,
+    served: &'a Served,
+    /// Without the stage, as it came.
+    path: &'a str,
+    incoming: &'a Incoming,
+    trace_header: &'a str,
+}
+
+/// What is known of a request when it is answered by the gateway itself.
+struct Reached<'a> {
+    routed: Option<&'a Routed<'a>>,
+    authorizer: Option<&'a Value>,
+}
+
+/// Nothing yet.
+const NOTHING: Reached<'static> = Reached { routed: None, authorizer: None };
+
+impl Exchange<'_> {
+    fn definition(&self) -> &Definition {
+        &self.served.deployment.definition
+    }
+
+    async fn answer(&self) -> Response {
+        let Some(routed) = route(self.definition(), self.incoming.method.as_str(), self.path) else {
+            return self.missing_token(&NOTHING);
+        };
+        let Some(method) = routed.resource.resource_methods.get(routed.method) else {
+            return self.missing_token(&NOTHING);
+        };
+        let reached = Reached { routed: Some(&routed), authorizer: None };
+        if method.api_key_required {
+            // There are no keys, so what was sent is none.
+            return self.say(Kind::InvalidApiKey, StatusCode::FORBIDDEN, Some("Forbidden"), &reached);
+        }
+        let authorized = match self.authorize(&routed, method).await {
+            Ok(authorized) => authorized,
+            Err(refusal) => return *refusal,
+        };
+        let reached = Reached { routed: Some(&routed), authorizer: authorized.as_ref() };
+        match &method.method_integration {
+            Some(integration) if integration.kind == IntegrationKind::Mock => {
+                self.mock(integration, &reached)
+            }
+            Some(integration) => self.function(integration, &routed, &reached).await,
+            None => self.failed(Kind::ApiConfigurationError, &reached),
+        }
+    }
+
+    /// What the authorizer says of the request, `None` when nobody is asked. Fails with the answer.
+    async fn authorize(&self, routed: &Routed<'_>, method: &Method) -> Result<Option<Value>, Box<Response>> {
+        let reached = Reached { routed: Some(routed), authorizer: None };
+        let authorizer = match method.authorization_type.as_str() {
+            "NONE" => return Ok(None),
+            "CUSTOM" => method.authorizer_id.as_ref().and_then(|id| self.definition().authorizers.get(id)),
+            // Whatever else stands there lets nobody in.
+            _ => return Err(Box::new(self.missing_token(&reached))),
+        };
+        let Some(authorizer) = authorizer else {
+            return Err(Box::new(self.failed(Kind::AuthorizerConfigurationError, &reached)));
+        };
+        let variables = &self.served.stage.variables;
+        let details = self.details(routed, None, false);
+        let head = v1::head(self.incoming, &details);
+        let context = head.get("requestContext").unwrap_or(&Value::Null);
+        let refuse = |refused: Refused| Box::new(self.refused(refused, &reached));
+        let identities =
+            authorizer::identities(authorizer, self.incoming, variables, context).map_err(refuse)?;
+        let began = Instant::now();
+        let arn = self.method_arn(self.incoming.method.as_str(), self.path);
+        let key = self.verdict_key(authorizer, &identities);
+        let kept = self.gateway.rest_api_verdicts.get(&key, self.incoming.time);
+        let verdict = match kept {
+            Some(verdict) => verdict,
+            None => {
+                let event = authorizer::event(authorizer, &identities, &arn, self.incoming, &details);
+                let verdict = Arc::new(self.ask(authorizer, &event, &reached).await?);
+                let seconds = authorizer.authorizer_result_ttl_in_seconds;
+                self.gateway.rest_api_verdicts.keep(key, verdict.clone(), self.incoming.time, seconds);
+                verdict
+            }
+        };
+        verdict.allows(&arn).map_err(refuse)?;
+        Ok(Some(verdict.context(began.elapsed())))
+    }
+
+    fn verdict_key(&self, authorizer: &Authorizer, identities: &[String]) -> authorizer::Key {
+        // A deployment may have changed the authorizer: what an older one said is not asked for again.
+        let place = [&self.api.id, &self.served.stage.stage_name, &self.served.deployment.id, &authorizer.id];
+        (place.map(String::as_str).join("/"), identities.to_vec())
+    }
+
+    /// Asks an authorizer's function. Fails with the answer.
+    async fn ask(
+        &self,
+        authorizer: &Authorizer,
+        event: &Value,
+        reached: &Reached<'_>,
+    ) -> Result<authorizer::Verdict, Box<Response>> {
+        let source =
+            self.api.scope.arn("execute-api", &format!("{}/authorizers/{}", self.api.id, authorizer.id));
+        let called = function::call(
+            self.gateway,
+            self.api,
+            Call {
+                uri: &authorizer.authorizer_uri,
+                credentials: authorizer.authorizer_credentials.as_deref(),
+                stage_variables: &self.served.stage.variables,
+                source: &source,
+                payload: event.to_string().into(),
+                // Not the method's run, whose id the request has.
+                request_id: RequestId(uuid::Uuid::new_v4()),
+                trace_header: self.trace_header,
+                timeout: Duration::from_millis(WHOLE_TIMEOUT_MILLISECONDS.into()),
+            },
+        )
+        .await;
+        match called {
+            Called::Answer(answer) => authorizer::verdict(&answer)
+                .ok_or_else(|| Box::new(self.failed(Kind::AuthorizerConfigurationError, reached))),
+            Called::Failed(error) if authorizer::means_unauthorized(&error) => {
+                Err(Box::new(self.refused(Refused::Unauthorized, reached)))
+            }
+            Called::Throttled => Err(Box::new(self.throttled(reached))),
+            _ => Err(Box::new(self.failed(Kind::AuthorizerFailure, reached))),
+        }
+    }
+
+    fn mock(&self, integration: &Integration, reached: &Reached<'_>) -> Response {
+        let content_type =
+            self.incoming.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        match mock::answer(integration, content_type, &self.incoming.body) {
+            Ok(response) => response,
+            Err(mock::NoAnswer::UnsupportedMediaType) => self.say(
+                Kind::UnsupportedMediaType,
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                Some("Unsupported Media Type"),
+                reached,
+            ),
+            Err(mock::NoAnswer::Misconfigured) => self.failed(Kind::ApiConfigurationError, reached),
+        }
+    }
+
+    async fn function(
+        &self,
+        integration: &Integration,
+        routed: &Routed<'_>,
+        reached: &Reached<'_>,
+    ) -> Response {
+        // Functions are called with POST; anything else is what Lambda refuses. Recorded from AWS.
+        if integration.http_method.as_deref() != Some("POST") {
+            return self.failed(Kind::ApiConfigurationError, reached);
+        }
+        let definition = self.definition();
+        let text = |name: HeaderName| self.incoming.headers.get(name).and_then(|value| value.to_str().ok());
+        let is_binary = v1::is_binary(text(header::CONTENT_TYPE), &definition.binary_media_types);
+        let payload = v1::event(self.incoming, &self.details(routed, reached.authorizer, is_binary));
+        let source = self.method_arn(self.incoming.method.as_str(), &routed.resource.path);
+        let called = function::call(
+            self.gateway,
+            self.api,
+            Call {
+                uri: integration.uri.as_deref().unwrap_or_default(),
+                credentials: integration.credentials.as_deref().filter(|role| !role.is_empty()),
+                stage_variables: &self.served.stage.variables,
+                source: &source,
+                payload,
+                request_id: self.incoming.request_id,
+                trace_header: self.trace_header,
+                timeout: Duration::from_millis(integration.timeout_in_millis.into()),
+            },
+        )
+        .await;
+        let answer = match called {
+            Called::Answer(answer) => answer,
+            Called::Failed(_) => return self.malformed(reached),
+            Called::TimedOut => {
+                let message = Some("Endpoint request timed out");
+                return self.say(Kind::IntegrationTimeout, StatusCode::GATEWAY_TIMEOUT, message, reached);
+            }
+            Called::Throttled => return self.throttled(reached),
+            Called::TooLarge => return self.too_large(reached),
+            Called::Unavailable => return self.failed(Kind::ApiConfigurationError, reached),
+        };
+        let decoding =
+            Decoding { accept: text(header::ACCEPT), binary_media_types: &definition.binary_media_types };
+        reply::v1::response(&answer, decoding).unwrap_or_else(|malformed| {
+            tracing::info!(request_id = %self.incoming.request_id, %malformed, "a function's answer is no response");
+            self.malformed(reached)
+        })
+    }
+
+    fn details<'b>(
+        &'b self,
+        routed: &'b Routed<'_>,
+        authorizer: Option<&'b Value>,
+        is_binary: bool,
+    ) -> Details<'b> {
+        Details {
+            account_id: self.api.scope.account.as_str(),
+            api_id: &self.api.id,
+            stage: &self.served.stage.stage_name,
+            deployment_id: &self.served.deployment.id,
+            path: self.path,
+            path_with_stage: &self.incoming.raw_path,
+            resource_path: &routed.resource.path,
+            resource_id: &routed.resource.id,
+            path_parameters: &routed.path_parameters,
+            stage_variables: &self.served.stage.variables,
+            authorizer,
+            is_binary,
+            trace_header: self.trace_header,
+        }
+    }
+
+    fn method_arn(&self, method: &str, path: &str) -> String {
+        method_arn(&self.api.scope, &self.api.id, &self.served.stage.stage_name, method, path)
+    }
+
+    /// An answer of the gateway's own.
+    fn say(&self, kind: Kind, status: StatusCode, message: Option<&str>, reached: &Reached<'_>) -> Response {
+        static NO_PARAMETERS: BTreeMap<String, String> = BTreeMap::new();
+        let happened = Happened {
+            kind,
+            message,
+            incoming: self.incoming,
+            stage: &self.served.stage.stage_name,
+            stage_variables: &self.served.stage.variables,
+            resource_path: reached.routed.map(|routed| routed.resource.path.as_str()),
+            path_parameters: reached.routed.map_or(&NO_PARAMETERS, |routed| &routed.path_parameters),
+            authorizer: reached.authorizer,
+        };
+        respond::respond(self.definition(), &happened, status)
+    }
+
+    fn missing_token(&self, reached: &Reached<'_>) -> Response {
+        let message = Some("Missing Authentication Token");
+        self.say(Kind::MissingAuthenticationToken, StatusCode::FORBIDDEN, message, reached)
+    }
+
+    /// 500. Where an authorizer failed AWS says nothing.
+    fn failed(&self, kind: Kind, reached: &Reached<'_>) -> Response {
+        let of_authorizer = matches!(kind, Kind::AuthorizerFailure | Kind::AuthorizerConfigurationError);
+        let message = (!of_authorizer).then_some("Internal server error");
+        self.say(kind, StatusCode::INTERNAL_SERVER_ERROR, message, reached)
+    }
+
+    fn malformed(&self, reached: &Reached<'_>) -> Response {
+        self.say(Kind::Default5xx, StatusCode::BAD_GATEWAY, Some("Internal server error"), reached)
+    }
+
+    fn throttled(&self, reached: &Reached<'_>) -> Response {
+        self.say(Kind::Throttled, StatusCode::TOO_MANY_REQUESTS, Some("Too Many Requests"), reached)
+    }
+
+    fn too_large(&self, reached: &Reached<'_>) -> Response {
+        self.say(Kind::RequestTooLarge, StatusCode::PAYLOAD_TOO_LARGE, Some("Request Too Long"), reached)
+    }
+
+    fn refused(&self, refused: Refused, reached: &Reached<'_>) -> Response {
+        let (kind, status, message) = match refused {
+            Refused::Unauthorized => (Kind::Unauthorized, StatusCode::UNAUTHORIZED, "Unauthorized"),
+            Refused::Implicitly => {
+                (Kind::AccessDenied, StatusCode::FORBIDDEN, "User is not authorized to access this resource")
+            }
+            Refused::Explicitly => (
+                Kind::AccessDenied,
+                StatusCode::FORBIDDEN,
+                "User is not authorized to access this resource with an explicit deny",
+            ),
+        };
+        self.say(kind, status, Some(message), reached)
+    }
+
+    fn unreadable(&self, error: &BodyError) -> Response {
+        match error {
+            BodyError::TooLarge { .. } => self.too_large(&NOTHING),
+            BodyError::Slow | BodyError::Broken => {
+                let body = json!({"message": "Request Timeout"}).to_string();
+                reply::with_body(StatusCode::REQUEST_TIMEOUT, "application/json", body)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stages_stand_first_in_paths() {
+        for (path, expected) in [
+            ("/dev/pets/7", ("dev", "/pets/7")),
+            ("/dev", ("dev", "/")),
+            ("/dev/", ("dev", "/")),
+            ("/", ("", "/")),
+            ("//x", ("", "/x")),
+        ] {
+            assert_eq!(split_stage(path), expected, "{path}");
+        }
+    }
+}
