@@ -67,6 +67,26 @@ pub async fn release(store: &dyn Store, scope: &Scope, uuid: &str) -> Result<(),
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lamplight_store::{Options, open};
+
+    #[tokio::test]
+    async fn one_of_two_processes_has_a_mapping() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(Options::new(directory.path())).unwrap().store;
+        let scope = Scope::default();
+        let take = async |owner: &str, now: i64| {
+            take(&*store, &scope, "u", owner, Timestamp(now)).await.unwrap().map(|until| until.0)
+        };
+        let lease = i64::try_from(LEASE.as_millis()).unwrap();
+        assert_eq!(take("a", 0).await, Some(lease));
+        assert_eq!(take("b", lease - 1).await, None);
+        assert_eq!(take("a", 1_000).await, Some(lease + 1_000), "it goes on having it");
+        assert_eq!(take("b", lease).await, None);
+        assert_eq!(take("b", lease + 1_000).await, Some(2 * lease + 1_000), "the lease has run out");
+        assert_eq!(take("a", lease + 2_000).await, None);
+        release(&*store, &scope, "u").await.unwrap();
+        assert_eq!(take("a", lease + 2_000).await, Some(2 * lease + 2_000));
+    }
 
     #[test]
     fn who_may_take_a_mapping() {
