@@ -6,15 +6,17 @@ use crate::asynchronous::worker::{QueueWorker, Wakeup};
 use crate::durable::DurableExecutions;
 use crate::metrics::{Metrics, MetricsSnapshot};
 use crate::provisioned::Provisioning;
+use crate::recursion;
 use crate::request::{InvokeRequest, Running};
 use crate::resolve::{check_call, resolve};
 use crate::running::{RunningCalls, RunningEntry};
 use crate::starts::Starts;
+use crate::trace;
 use crate::workers::{InstanceCounts, Workers};
 use lamplight_model::limits::{ACCOUNT_CONCURRENCY, ASYNC_PAYLOAD_BYTES, CALLS_PER_SECOND_AND_CONCURRENCY};
 use lamplight_model::{
     ErrorCode, FunctionName, FunctionVersion, Invocation, InvocationReport, Outcome, OutcomeStatus,
-    Qualifier, Scope, ServiceError, StartKind, Timestamp,
+    Qualifier, Scope, ServiceError, StartKind, Timestamp, lineage,
 };
 use lamplight_pool::{Answer, AnswerParts, FedBy, Finished, Rest};
 use lamplight_services::queues::Queues;
@@ -235,7 +237,7 @@ impl Invoker {
             function: request.name,
             qualifier: request.qualifier,
             client_context: request.client_context,
-            trace_header: request.trace_header,
+            trace_header: Some(request.trace_header.unwrap_or_else(|| trace::new_header(now))),
             tenant_id: request.tenant_id,
             accepted_at: now,
             attempts: 0,
@@ -321,12 +323,20 @@ impl Invoker {
 
     async fn run_version(
         self: &Arc<Self>,
-        request: InvokeRequest,
+        mut request: InvokeRequest,
         version: Arc<FunctionVersion>,
         origin: Origin,
     ) -> Result<Running, ServiceError> {
         let arrived_at = (self.clock)();
         check_call(&version, &request)?;
+        let header = request.trace_header.take().unwrap_or_else(|| trace::new_header(arrived_at));
+        let chain = lineage::continued(&header, &request.scope, &request.name);
+        if chain.invocations > lineage::INVOCATIONS_IN_A_CHAIN {
+            recursion::check(&*self.store, &request.scope, &request.name)
+                .await
+                .inspect_err(|_| self.metrics.recursion_dropped(&request.scope, &request.name))?;
+        }
+        request.trace_header = Some(chain.header);
         if !self.provisioning.is_told() {
             // In a box: it happens once.
             Box::pin(self.provisioning.tell()).await?;

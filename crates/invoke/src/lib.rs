@@ -16,12 +16,14 @@ pub mod invoker;
 pub mod lifecycle;
 pub mod metrics;
 pub mod provisioned;
+pub mod recursion;
 pub mod request;
 pub mod reserved;
 pub mod resolve;
 pub mod running;
 pub mod starts;
 pub mod subscriptions;
+pub mod trace;
 pub mod whereabouts;
 pub mod workers;
 

@@ -38,6 +38,8 @@ pub struct FunctionMetrics {
     pub dead_letters: u64,
     /// Records of ended events whose destination is gone.
     pub destination_delivery_failures: u64,
+    /// Invocations stopped because their function was invoked too often in one chain of requests.
+    pub recursive_invocations_dropped: u64,
     /// Runs on an idle instance.
     pub starts_warm: u64,
     /// Runs for which everything was started.
@@ -135,6 +137,11 @@ impl Metrics {
     /// Counts a record of an ended event whose destination is gone.
     pub fn delivery_failed(&self, scope: &Scope, function: &FunctionName) {
         self.change(scope, function.shared(), |metrics| metrics.destination_delivery_failures += 1);
+    }
+
+    /// Counts an invocation that was stopped as part of a recursive loop.
+    pub fn recursion_dropped(&self, scope: &Scope, function: &FunctionName) {
+        self.change(scope, function.shared(), |metrics| metrics.recursive_invocations_dropped += 1);
     }
 
     /// All rows, ordered by scope and name.

@@ -27,6 +27,7 @@ pub enum ErrorCode {
     SnapStartException,
     DurableExecutionAlreadyStartedException,
     CallbackTimeoutException,
+    RecursiveInvocationException,
 }
 
 /// An error with a text for the caller.
@@ -59,6 +60,15 @@ impl ServiceError {
             message: "Rate Exceeded.".to_owned(),
             reason: Some(reason),
         }
+    }
+
+    /// 400 with AWS's text, for a function that was invoked too often in one chain of requests.
+    pub fn recursive_invocation() -> Self {
+        Self::new(
+            ErrorCode::RecursiveInvocationException,
+            "Lambda has detected your function being invoked in a recursive loop with other Amazon Web Services resources \
+             and stopped your function's invocation.",
+        )
     }
 
     /// A failure of the platform. `message` must hold nothing secret.

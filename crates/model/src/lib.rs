@@ -17,6 +17,7 @@ pub mod identity;
 pub mod invocation;
 pub mod layer;
 pub mod limits;
+pub mod lineage;
 mod live;
 pub mod log_pattern;
 pub mod managed_runtime;

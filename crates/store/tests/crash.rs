@@ -95,11 +95,23 @@ async fn settle_events(store: Arc<dyn Store>) {
         let claimed = store.claim("child", Timestamp(0), LEASE, 3).await.unwrap();
         for (at, claimed) in claimed.into_iter().enumerate() {
             let id = claimed.event.request_id;
+            // Sent again events are accepted by the store's clock, all others at zero.
+            if claimed.event.accepted_at != Timestamp(0) {
+                say(&format!("settling-again {id}"));
+                assert!(store.release(id, claimed.claim, Release::Done).await.unwrap());
+                say(&format!("settled-again {id}"));
+                continue;
+            }
             say(&format!("settling {id}"));
             let dead = Release::DeadLetter { condition: "RetriesExhausted".to_owned(), error: String::new() };
             let release = if at == 0 { dead } else { Release::Done };
             assert!(store.release(id, claimed.claim, release).await.unwrap());
             say(&format!("settled {id}"));
+            if at == 0 {
+                say(&format!("redriving {id}"));
+                assert_eq!(store.redrive(&scope(), vec![id]).await.unwrap(), [Redrive::Sent(name(QUEUE))]);
+                say(&format!("redriven {id}"));
+            }
         }
         tokio::task::yield_now().await;
     }
@@ -220,8 +232,29 @@ async fn account(directory: &Path, said: &Said) {
     for id in said.all("queued") {
         assert!(pending.contains_key(id) || said.has("settling", id), "event {id} is lost");
     }
-    for id in said.all("settled") {
+    for id in said.all("settled").filter(|id| !said.has("redriving", id)) {
         assert!(!pending.contains_key(id), "event {id} was settled and waits again");
+    }
+    for id in said.all("redriven") {
+        assert!(
+            pending.contains_key(id) || said.has("settling-again", id),
+            "event {id} was sent again and is lost"
+        );
+    }
+    for id in said.all("settled-again") {
+        assert!(!pending.contains_key(id), "event {id} was sent again, settled, and waits again");
+    }
+    // Whatever was answered, and wherever the crash came: each has a place, and it is the one that was answered last.
+    for id in said.all("queued").step_by(29).chain(said.all("settled").step_by(17)) {
+        let story = opened.store.event_story(&scope(), RequestId(id.parse().unwrap())).await.unwrap();
+        let state = story.record.unwrap_or_else(|| panic!("nobody knows where event {id} is")).state;
+        let waits = matches!(state, EventState::Waiting { .. } | EventState::Running { .. });
+        assert_eq!(waits, pending.contains_key(id), "event {id} is {state:?}");
+        let sent_again = story.steps.iter().any(|step| step.kind == StepKind::Redriven);
+        assert!(
+            sent_again || !said.has("redriven", id),
+            "the story of event {id} forgot that it was sent again"
+        );
     }
     // Leave them claimable for the next round's child: the leases above end in the far future.
     let due_again = Release::Retry { not_before: Timestamp(0), counted: false };
@@ -250,7 +283,17 @@ async fn kill_loses_nothing_that_was_acknowledged() {
         child.wait().unwrap();
         account(directory.path(), &said).await;
     }
-    for what in ["created", "updated", "published", "deleted", "queued", "settled", "code"] {
+    for what in [
+        "created",
+        "updated",
+        "published",
+        "deleted",
+        "queued",
+        "settled",
+        "redriven",
+        "settled-again",
+        "code",
+    ] {
         assert!(said.all(what).count() > 0, "the load never {what}");
     }
 }

@@ -46,10 +46,11 @@ const OF_RUNS: [(&str, OfRuns); 4] = [
 
 /// What the funnel counts beside the records.
 type Counted = (&'static str, fn(&FunctionMetrics) -> u64);
-const COUNTED: [Counted; 4] = [
+const COUNTED: [Counted; 5] = [
     ("Throttles", |row| row.throttles),
     ("AsyncEventsReceived", |row| row.events_accepted),
     ("AsyncEventsDropped", |row| row.dead_letters),
+    ("RecursiveInvocationsDropped", |row| row.recursive_invocations_dropped),
     ("DestinationDeliveryFailures", |row| row.destination_delivery_failures),
 ];
 

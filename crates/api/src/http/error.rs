@@ -97,6 +97,7 @@ impl ApiError {
                 | "DurableExecutionAlreadyStartedException"
                 | "CallbackTimeoutException"
                 | "ResourceInUseException"
+                | "RecursiveInvocationException"
         )
     }
 }
@@ -125,6 +126,7 @@ fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::CodeStorageExceededException
         | ErrorCode::SnapStartException
         | ErrorCode::CallbackTimeoutException
+        | ErrorCode::RecursiveInvocationException
         | ErrorCode::NotImplementedException => StatusCode::BAD_REQUEST,
     }
 }

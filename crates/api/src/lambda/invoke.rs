@@ -15,8 +15,8 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 use lamplight_invoke::resolve::check_call;
-use lamplight_invoke::{InvokeRequest, Running};
-use lamplight_model::{ErrorCode, FunctionVersion, ServiceError, TenantId, Timestamp, VersionNumber, limits};
+use lamplight_invoke::{InvokeRequest, Running, trace};
+use lamplight_model::{ErrorCode, FunctionVersion, ServiceError, TenantId, VersionNumber, limits};
 use serde::de::IgnoredAny;
 
 // Made once: a name given as text is parsed again at each use.
@@ -134,7 +134,7 @@ pub async fn request(
         };
     let payload = read_payload(body, invocation_type, invocation_type.payload_limit()).await?;
     check_json(&payload)?;
-    let trace_header = context.header(TRACE_ID).map_or_else(|| new_trace_header(state.now()), str::to_owned);
+    let trace_header = context.header(TRACE_ID).map_or_else(|| trace::new_header(state.now()), str::to_owned);
     let mut request =
         InvokeRequest::new(target.scope, target.name, target.qualifier, context.request_id, payload);
     request.client_context = client_context;
@@ -274,13 +274,6 @@ pub fn set_trace_header(response: &mut Response, trace_header: Option<&str>) {
     }
 }
 
-/// A trace of its own for a request that brought none; not sampled, there is nobody to send it to.
-fn new_trace_header(now: Timestamp) -> String {
-    let random = uuid::Uuid::new_v4().simple().to_string();
-    let parent = uuid::Uuid::new_v4().simple().to_string();
-    format!("Root=1-{:08x}-{};Parent={};Sampled=0", now.as_millis() / 1_000, &random[..24], &parent[..16])
-}
-
 fn set(response: &mut Response, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
@@ -314,15 +307,5 @@ mod tests {
         for wrong in ["nonsense!", &STANDARD.encode("[1]"), &STANDARD.encode("{"), &"A".repeat(3_584)] {
             assert_eq!(decode(wrong.as_bytes()).unwrap_err().code, "InvalidRequestContentException");
         }
-    }
-
-    #[test]
-    fn trace_headers_have_the_form_of_x_ray() {
-        let header = new_trace_header(Timestamp(1_768_232_237_000));
-        assert!(header.starts_with("Root=1-69651"), "{header}");
-        assert_eq!(
-            header.len(),
-            "Root=1-12345678-123456789012345678901234;Parent=1234567890123456;Sampled=0".len()
-        );
     }
 }

@@ -13,14 +13,13 @@ use crate::lambda::validation::Violations;
 use crate::state::ApiState;
 use bytes::Bytes;
 use http::StatusCode;
+use lamplight_invoke::recursion;
 use lamplight_model::{FunctionVersion, Qualifier};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// Kind of the stored runtime management configurations.
 const RUNTIME_KIND: &str = "function/runtime-management";
-/// Kind of the stored recursion configurations.
-const RECURSION_KIND: &str = "function/recursion";
 
 /// A runtime management configuration as it is stored.
 #[derive(Serialize, Deserialize)]
@@ -118,13 +117,13 @@ pub async fn put_recursion(
     let mode = members.string("RecursiveLoop")?;
     let mut violations = Violations::default();
     match &mode {
-        Some(mode) => violations.one_of(mode, "recursiveLoop", &["Allow", "Terminate"]),
+        Some(mode) => violations.one_of(mode, "recursiveLoop", &[recursion::ALLOW, "Terminate"]),
         None => violations.missing("recursiveLoop"),
     }
     let target = function(context, label, violations)?;
     owned::existing(state, &target).await?;
     let mode = mode.unwrap_or_default();
-    owned::put(state, RECURSION_KIND, &target, &mode).await?;
+    owned::put(state, recursion::KIND, &target, &mode).await?;
     Ok(reply::json(StatusCode::OK, &json!({ "RecursiveLoop": mode })))
 }
 
@@ -132,7 +131,7 @@ pub async fn put_recursion(
 pub async fn get_recursion(state: &ApiState, context: &Context, label: &str) -> Result<Response, ApiError> {
     let target = function(context, label, Violations::default())?;
     owned::existing(state, &target).await?;
-    let mode = owned::get(state, RECURSION_KIND, &target).await?.unwrap_or_else(|| "Terminate".to_owned());
+    let mode = owned::get(state, recursion::KIND, &target).await?.unwrap_or_else(|| "Terminate".to_owned());
     Ok(reply::json(StatusCode::OK, &json!({ "RecursiveLoop": mode })))
 }
 

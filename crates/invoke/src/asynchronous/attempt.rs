@@ -84,9 +84,10 @@ pub async fn make(invoker: Arc<Invoker>, claimed: ClaimedEvent) -> Ending {
 fn note(began_at: Timestamp, attempt: &Attempt) -> Option<AttemptNote> {
     let error = match attempt {
         Attempt::Success => return None,
-        Attempt::FunctionError(error) | Attempt::NotRun(error) | Attempt::FunctionGone(error) => {
-            error.clone()
-        }
+        Attempt::FunctionError(error)
+        | Attempt::NotRun(error)
+        | Attempt::FunctionGone(error)
+        | Attempt::Recursive(error) => error.clone(),
     };
     Some(AttemptNote { began_at, error, told: Vec::new() })
 }
@@ -190,6 +191,7 @@ fn refused(error: &ServiceError) -> Attempt {
     let text = document(&format!("{:?}", error.code), &error.message);
     match error.code {
         ErrorCode::ResourceNotFoundException => Attempt::FunctionGone(text),
+        ErrorCode::RecursiveInvocationException => Attempt::Recursive(text),
         _ => Attempt::NotRun(text),
     }
 }

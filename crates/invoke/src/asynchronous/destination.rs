@@ -7,7 +7,7 @@ use crate::asynchronous::options::{EventInvokeOptions, FunctionDestination};
 use bytes::Bytes;
 use lamplight_model::limits::ASYNC_PAYLOAD_BYTES;
 use lamplight_model::name::function_arn;
-use lamplight_model::{Qualifier, RequestId, Timestamp, VersionNumber};
+use lamplight_model::{Qualifier, RequestId, Timestamp, VersionNumber, lineage};
 use lamplight_store::{QueuedEvent, Release};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -52,12 +52,18 @@ pub fn delivery(
         qualifier: to.qualifier,
         payload: bounded_record(event, release, response, now).into(),
         client_context: None,
-        trace_header: event.trace_header.clone(),
+        trace_header: handed_on(event),
         tenant_id: None,
         accepted_at: now,
         attempts: 0,
         not_before: now,
     }
+}
+
+/// The trace header of whoever is told of an event: the chain of requests has passed its function.
+pub fn handed_on(event: &QueuedEvent) -> Option<String> {
+    let header = event.trace_header.as_deref()?;
+    Some(lineage::continued(header, &event.scope, &event.function).header)
 }
 
 /// The record; one that no function could be invoked with goes without the payloads.
@@ -187,7 +193,9 @@ mod tests {
             (delivery.function.as_str(), delivery.qualifier),
             ("sink", Some(Qualifier::Alias("live".into())))
         );
-        assert_eq!((delivery.not_before, delivery.trace_header.as_deref()), (NOW, Some("Root=1-2-3")));
+        let header = delivery.trace_header.unwrap();
+        assert_eq!((delivery.not_before, lineage::without(&header).as_str()), (NOW, "Root=1-2-3"));
+        assert_ne!(header, "Root=1-2-3", "the chain goes on");
         let mut got: Value = serde_json::from_slice(&delivery.payload).unwrap();
         for (name, value) in [("version", "1.0"), ("timestamp", "2023-11-14T22:13:20.123Z")] {
             assert_eq!(got.as_object_mut().unwrap().remove(name), Some(value.into()));

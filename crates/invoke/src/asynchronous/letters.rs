@@ -109,7 +109,7 @@ async fn post(
     let message = NewMessage {
         body,
         attributes,
-        trace: event.trace_header.clone().filter(|trace| !trace.is_empty()),
+        trace: destination::handed_on(event).filter(|trace| !trace.is_empty()),
         sender: SENDER.to_owned(),
         ..NewMessage::default()
     };

@@ -22,6 +22,9 @@ pub const EVENT_AGE_EXCEEDED: &str = "EventAgeExceeded";
 /// `condition` of an event whose function or version is gone; the store uses the same word.
 pub const FUNCTION_DELETED: &str = "FunctionDeleted";
 
+/// `condition` of an event whose function had been invoked too often in its chain of requests. AWS's own word is not published.
+pub const RECURSIVE_INVOCATION: &str = "RecursiveInvocation";
+
 /// Bounds on how long an event is tried; the defaults and maxima are Lambda's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
@@ -58,6 +61,8 @@ pub enum Attempt {
     NotRun(String),
     /// There is no such function or version any more.
     FunctionGone(String),
+    /// The function had been invoked too often in this chain of requests.
+    Recursive(String),
 }
 
 /// How the claim of an event ends after `attempt`, which ended at `now`.
@@ -65,6 +70,9 @@ pub fn decide(policy: &RetryPolicy, standing: Standing, attempt: Attempt, now: T
     match attempt {
         Attempt::Success => Release::Done,
         Attempt::FunctionGone(error) => Release::DeadLetter { condition: FUNCTION_DELETED.to_owned(), error },
+        Attempt::Recursive(error) => {
+            Release::DeadLetter { condition: RECURSIVE_INVOCATION.to_owned(), error }
+        }
         Attempt::FunctionError(error) => {
             if standing.attempts >= policy.maximum_retries {
                 return Release::DeadLetter { condition: RETRIES_EXHAUSTED.to_owned(), error };
@@ -191,6 +199,7 @@ mod tests {
     #[test]
     fn a_deleted_function_ends_its_events() {
         check(RetryPolicy::default(), 0, Attempt::FunctionGone("{}".to_owned()), 1, "FunctionDeleted");
+        check(RetryPolicy::default(), 0, Attempt::Recursive("{}".to_owned()), 1, "RecursiveInvocation");
     }
 
     #[test]

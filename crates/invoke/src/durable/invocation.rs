@@ -161,7 +161,9 @@ async fn call(durable: &DurableExecutions, request: InvokeRequest) -> Ran {
 fn not_run(error: &ServiceError) -> Ran {
     match error.code {
         // What another try would not change.
-        ErrorCode::ResourceNotFoundException | ErrorCode::InvalidParameterValueException => {
+        ErrorCode::ResourceNotFoundException
+        | ErrorCode::InvalidParameterValueException
+        | ErrorCode::RecursiveInvocationException => {
             Ran::Gone(ErrorObject::new(error.message.clone(), Some(&format!("{:?}", error.code))))
         }
         _ => Ran::NotRun,

@@ -7,6 +7,7 @@ mod executions;
 mod lifecycle;
 mod memory;
 mod provisioned;
+mod recursion;
 mod redrive;
 mod synchronous;
 mod whole;

@@ -46,7 +46,8 @@ async fn a_call_runs_the_version_asked_for_and_is_recorded() {
     assert_eq!(invocation.request_id, call.request_id);
     assert_eq!(invocation.invoked_arn, "arn:aws:lambda:us-east-1:000000000000:function:hello:7");
     assert_eq!(invocation.client_context.as_deref(), Some("{}"));
-    assert_eq!(invocation.trace_header.as_deref(), Some("Root=1-2-3"));
+    let header = invocation.trace_header.unwrap();
+    assert_eq!(lamplight_model::lineage::without(&header), "Root=1-2-3");
     assert_eq!(invocation.arrived_at, START);
     assert_eq!(*funnel.ledger.0.lock().unwrap(), [finished.report]);
     let metrics = funnel.invoker.metrics();

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::durable::execution::LastCheckpoint;
 use crate::function::VersionNumber;
+use crate::lineage;
 use crate::name::FunctionName;
 use crate::timestamp::Timestamp;
 use serde_json::json;
@@ -420,7 +421,9 @@ impl Progress {
         let (function, version) = (target.function.clone(), target.version);
         let mut child = NewExecution::new(scope, random(), function, version, name, &config, input, now);
         child.execution.plain = plain;
-        child.execution.trace_header = self.execution.trace_header.clone();
+        let header = self.execution.trace_header.as_deref();
+        child.execution.trace_header = header
+            .map(|header| lineage::continued(header, &self.execution.scope, &self.execution.function).header);
         child.execution.parent = Some(Parent { execution: self.execution.id, operation: update.id.clone() });
         child
     }

@@ -8,7 +8,7 @@ use crate::events::{
     WantedState,
 };
 use crate::sqlite::queue::{PENDING_PER_FUNCTION, event, failed, get, name, refresh_due, run};
-use lamplight_model::{FunctionName, Qualifier, RequestId, Scope, TenantId, Timestamp};
+use lamplight_model::{FunctionName, Qualifier, RequestId, Scope, TenantId, Timestamp, lineage};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 /// Steps of one story that are told, the newest.
@@ -374,7 +374,8 @@ pub(super) fn redrive(
             claim,
             event.qualifier.as_ref().map(ToString::to_string),
             event.client_context,
-            event.trace_header,
+            // Whoever sends it again breaks the chain of requests it was in.
+            event.trace_header.as_deref().map(lineage::without),
             event.tenant_id.as_ref().map(TenantId::as_str),
         ],
     )?;

@@ -1,0 +1,145 @@
+//! How often functions have been invoked in one chain of requests: the member `Lineage` of the trace header.
+//!
+//! ```text
+//! Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1;Lineage=a87bd80c:1|68fd508a:5
+//! ```
+//! Each function has an entry, the hash of its name and the number of its invocations. SDKs inside functions hand the header on
+//! (`_X_AMZN_TRACE_ID`), queues keep it (`AWSTraceHeader`), destinations get it. Source: X-Ray developer guide, "Tracing header";
+//! Lambda developer guide, "Recursive loop detection". How AWS hashes nobody has published; nobody else reads it.
+
+use crate::name::FunctionName;
+use crate::scope::Scope;
+
+/// Invocations of a function in one chain; the next is stopped. Source: AWS Compute Blog, "Detecting and stopping recursive
+/// loops": "drops requests after exceeding 16 invocations".
+pub const INVOCATIONS_IN_A_CHAIN: u32 = 16;
+/// Functions counted in one chain; with more, those counted least give way.
+const ENTRIES: usize = 32;
+const MEMBER: &str = "Lineage=";
+/// What SDKs make of the separator: botocore quotes the header.
+const QUOTED_SEPARATOR: &str = "%7C";
+
+/// A chain of requests that has reached a function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    /// The trace header to hand on.
+    pub header: String,
+    /// How often the function has been invoked in the chain, this time included.
+    pub invocations: u32,
+}
+
+/// The chain that goes on with an invocation of this function. Entries that cannot be read are left out.
+pub fn continued(header: &str, scope: &Scope, function: &FunctionName) -> Chain {
+    let (rest, value) = take_apart(header);
+    let hash = format!("{:08x}", hash(scope, function));
+    let value = value.replace(QUOTED_SEPARATOR, "|").replace("%7c", "|");
+    let mut entries: Vec<(&str, u32)> = value.split('|').filter_map(entry).collect();
+    let invocations = match entries.iter_mut().find(|(of, _)| *of == hash) {
+        Some((_, count)) => {
+            *count = count.saturating_add(1);
+            *count
+        }
+        None => {
+            while entries.len() >= ENTRIES {
+                let least = entries.iter().enumerate().min_by_key(|(_, (_, count))| *count);
+                let Some((at, _)) = least else { break };
+                entries.remove(at);
+            }
+            entries.push((&hash, 1));
+            1
+        }
+    };
+    let entries: Vec<String> = entries.iter().map(|(hash, count)| format!("{hash}:{count}")).collect();
+    Chain { header: join(&rest, &format!("{MEMBER}{}", entries.join("|"))), invocations }
+}
+
+/// The trace header of a chain that begins anew.
+pub fn without(header: &str) -> String {
+    take_apart(header).0
+}
+
+/// The header without the member, and the member's value.
+fn take_apart(header: &str) -> (String, &str) {
+    let (mut rest, mut value) = (String::with_capacity(header.len() + 16), "");
+    for member in header.split(';').map(str::trim).filter(|member| !member.is_empty()) {
+        match member.strip_prefix(MEMBER) {
+            Some(found) => value = found,
+            None => rest = join(&rest, member),
+        }
+    }
+    (rest, value)
+}
+
+fn join(members: &str, next: &str) -> String {
+    if members.is_empty() { next.to_owned() } else { format!("{members};{next}") }
+}
+
+fn entry(text: &str) -> Option<(&str, u32)> {
+    let (hash, count) = text.split_once(':')?;
+    let plain = hash.len() == 8 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+    plain.then_some((hash, count.parse().ok()?))
+}
+
+/// FNV-1a, 32 bits. Two functions of one chain that share a hash by chance share their bound.
+fn hash(scope: &Scope, function: &FunctionName) -> u32 {
+    let parts = [scope.account.as_str(), "/", scope.region.as_str(), "/", function.as_str()];
+    parts
+        .iter()
+        .flat_map(|part| part.bytes())
+        .fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
+
+    fn name(text: &str) -> FunctionName {
+        FunctionName::parse(text).unwrap()
+    }
+
+    fn go_on(header: &str, function: &str) -> Chain {
+        continued(header, &Scope::default(), &name(function))
+    }
+
+    #[test]
+    fn each_function_of_a_chain_is_counted_by_itself() {
+        let first = go_on(HEADER, "a");
+        assert_eq!(first.invocations, 1);
+        assert!(first.header.starts_with(&format!("{HEADER};Lineage=")), "{}", first.header);
+        let second = go_on(&first.header, "b");
+        assert_eq!(second.invocations, 1);
+        let third = go_on(&second.header, "a");
+        assert_eq!(third.invocations, 2);
+        assert_eq!(third.header.matches("Lineage").count(), 1);
+        assert_eq!(without(&third.header), HEADER);
+        let elsewhere = Scope { region: crate::Region::parse("eu-west-1").unwrap(), ..Scope::default() };
+        assert_eq!(continued(&third.header, &elsewhere, &name("a")).invocations, 1);
+    }
+
+    #[test]
+    fn quoted_separators_are_read_and_nonsense_is_left_out() {
+        let both = go_on(&go_on(HEADER, "a").header, "b").header;
+        assert_eq!(go_on(&both.replace('|', "%7C"), "a").invocations, 2);
+        assert_eq!(go_on(&both.replace('|', "%7c"), "b").invocations, 2);
+        for wrong in ["Lineage=", "Lineage=x", "Lineage=12345678:-1", "Lineage=1234567:1|:|::", ";;", ""] {
+            assert_eq!(go_on(wrong, "a").invocations, 1, "{wrong}");
+        }
+        let huge = format!("Lineage={:08x}:{}", hash(&Scope::default(), &name("a")), u32::MAX);
+        assert_eq!(go_on(&huge, "a").invocations, u32::MAX);
+    }
+
+    #[test]
+    fn a_chain_of_many_functions_stays_bounded_and_keeps_those_of_the_loop() {
+        let mut header = HEADER.to_owned();
+        for round in 0..20 {
+            header = go_on(&header, "loop").header;
+            for number in 0..10 {
+                header = go_on(&header, &format!("f{}", round * 10 + number)).header;
+            }
+        }
+        assert_eq!(go_on(&header, "loop").invocations, 21);
+        assert!(header.len() < 600, "{}", header.len());
+    }
+}
