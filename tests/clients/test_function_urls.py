@@ -8,11 +8,14 @@ import json
 import os
 import shutil
 import subprocess
+import textwrap
 import threading
 
 import pytest
 
 from support import urls
+from support.functions import PYTHON
+from support.server import BINARY
 
 SOURCE = """
     import json
@@ -134,3 +137,47 @@ def test_what_a_preflight_is_told(function):
     assert url.request("OPTIONS", headers={"Origin": "https://a.example"}).json["method"] == "OPTIONS"
     assert url.request("GET", headers={"Origin": "https://a.example"}).header("access-control-allow-origin") == "https://a.example"
     assert url.request("GET").header("access-control-allow-origin") is None
+
+
+@pytest.mark.covers("operation:Function URLs", client="lamplight deploy --url")
+def test_deploy_with_a_url(server, client, tmp_path):
+    """One command, and curl works; a second time changes nothing about it."""
+    (tmp_path / "with-a-url").mkdir()
+    (tmp_path / "with-a-url" / "app.py").write_text(textwrap.dedent(SOURCE))
+
+    def lamplight(*arguments):
+        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "NO_COLOR": "1", "LAMPLIGHT_ENDPOINT": server.endpoint}
+        return subprocess.run([BINARY, *arguments], capture_output=True, text=True, timeout=120, env=environment, check=True, cwd=tmp_path)
+
+    try:
+        done = lamplight("deploy", "./with-a-url", "--runtime", PYTHON, "--url")
+        url = client.get_function_url_config(FunctionName="with-a-url")["FunctionUrl"]
+        assert done.stdout.splitlines()[-1] == url
+        assert urls.Url(server, url).request("GET", "/x").json["path"] == "/x"
+        assert json.loads(lamplight("deploy", "./with-a-url", "--runtime", PYTHON, "--url", "--json").stdout)["FunctionUrl"] == url
+        assert f"url          {url}\n" in lamplight("get", "with-a-url").stdout
+        client.update_function_url_config(FunctionName="with-a-url", AuthType="AWS_IAM")
+        assert f"url          {url} (signed requests only)\n" in lamplight("get", "with-a-url").stdout
+    finally:
+        client.delete_function(FunctionName="with-a-url")
+
+
+@pytest.mark.covers("operation:Function URLs", client="aws-cli 2")
+def test_the_aws_command_line(server, function, tmp_path):
+    program = shutil.which("aws")
+    if program is None:
+        pytest.skip("no aws command on this machine (get it with: apt-get install awscli)")
+    environment = {
+        "PATH": os.environ["PATH"], "HOME": str(tmp_path), "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "us-east-1", "AWS_PAGER": "",
+    }
+
+    def aws(*arguments):
+        command = [program, "--endpoint-url", server.endpoint, "lambda", *arguments, "--function-name", function.name]
+        return json.loads(subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True).stdout)
+
+    url = urls.Url(server, aws("create-function-url-config", "--auth-type", "NONE")["FunctionUrl"])
+    aws("add-permission", "--statement-id", "url", "--action", "lambda:InvokeFunctionUrl", "--principal", "*", "--function-url-auth-type", "NONE")
+    assert url.request().status == 403
+    # As a command line that is older than the condition says it.
+    aws("add-permission", "--statement-id", "function", "--action", "lambda:InvokeFunction", "--principal", "*")
+    assert url.request().status == 200

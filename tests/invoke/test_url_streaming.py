@@ -64,7 +64,8 @@ def ledger_record(server, request_id: str) -> dict | None:
     """What the ledger has of a request; None until its run is over."""
     try:
         with urllib.request.urlopen(f"{server.endpoint}/lamplight/v1/invocations/{request_id}") as answer:
-            return json.load(answer)
+            record = json.load(answer)
+            return record if "outcome" in record else None
     except urllib.error.HTTPError as error:
         assert error.code == 404
         return None

@@ -14,6 +14,18 @@ const STATEMENTS: [(&str, &str, &str); 2] = [
 ];
 
 impl Client {
+    /// `GetFunctionUrlConfig`: the URL and its `AuthType`; `None` when the function has none.
+    pub async fn find_url(&self, name: &str) -> Result<Option<(String, String)>, Failure> {
+        let path = format!("/2021-10-31/functions/{}/url", segment(name));
+        let answer = self.send_json(Method::GET, &path, None).await?;
+        if answer.status == StatusCode::NOT_FOUND && self.refusal(&answer).code.is_some() {
+            return Ok(None);
+        }
+        let found = self.read_json(answer)?;
+        let text = |key: &str| found[key].as_str().unwrap_or_default().to_owned();
+        Ok(Some((text("FunctionUrl"), text("AuthType"))))
+    }
+
     /// Makes a URL that everybody may call, or brings the one there is to `invoke_mode` (`BUFFERED`, `RESPONSE_STREAM`).
     ///
     /// # Errors

@@ -74,6 +74,10 @@ pub async fn get(global: &Global, client: &Client, flags: &Named) -> Result<u8, 
     if let Some(reserved) = function.pointer("/Concurrency/ReservedConcurrentExecutions") {
         rows.push(("concurrency", format!("{reserved} reserved")));
     }
+    if let Some((url, auth_type)) = client.find_url(&flags.name).await? {
+        let signed = if auth_type == "NONE" { "" } else { " (signed requests only)" };
+        rows.push(("url", format!("{url}{signed}")));
+    }
     for alias in client.list_aliases(&flags.name).await? {
         rows.push(("alias", alias_text(&alias)));
     }
