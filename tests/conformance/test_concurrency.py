@@ -184,37 +184,66 @@ def test_a_full_account(new_server):
     assert throttle(client, function.name) == RESERVED
 
 
+def events_of(server, function):
+    with urllib.request.urlopen(f"{server.endpoint}/lamplight/v1/functions/{function.name}/events") as answer:
+        return json.loads(answer.read())
+
+
+def until(holds, tell):
+    deadline = time.monotonic() + 30 * host.SLOWNESS
+    while not holds():
+        assert time.monotonic() < deadline, tell()
+        time.sleep(0.05)
+
+
+def send(client, function, number):
+    answer = client.invoke(FunctionName=function.name, InvocationType="Event", Payload=json.dumps({"n": number}))
+    assert answer["StatusCode"] == 202
+
+
 @pytest.mark.covers("operation:Reserved concurrency")
-def test_zero_stops_calls_and_keeps_events(client, deploy, server):
+def test_zero_stops_calls_and_gives_events_up(client, deploy, server):
+    told = deploy({"app.py": "import json\ndef handler(event, context): print('told', json.dumps(event))"})
     function = deploy({"app.py": "def handler(event, context): print('ran', event['n'])"})
+    destination = {"OnFailure": {"Destination": client.get_function(FunctionName=told.name)["Configuration"]["FunctionArn"]}}
+    client.put_function_event_invoke_config(FunctionName=function.name, DestinationConfig=destination)
     client.put_function_concurrency(FunctionName=function.name, ReservedConcurrentExecutions=0)
     assert throttle(client, function.name) == RESERVED
+    send(client, function, 1)
+    until(lambda: events_of(server, function)["DeadLettered"] == 1, lambda: events_of(server, function))
+    until(lambda: events_of(server, told)["Done"] == 1, lambda: events_of(server, told))
+    logs = server.client("logs").filter_log_events(logGroupName=f"/aws/lambda/{told.name}", filterPattern="told")["events"]
+    record = json.loads(logs[0]["message"].removeprefix("told "))
+    assert record["requestContext"]["condition"] == "ZeroReservedConcurrency"
+    assert record["requestContext"]["approximateInvokeCount"] == 0
+    assert record["requestPayload"] == {"n": 1}
+    assert "responseContext" not in record
+    client.delete_function_concurrency(FunctionName=function.name)
+    send(client, function, 2)
+    until(lambda: events_of(server, function)["Done"] == 1, lambda: events_of(server, function))
+    assert events_of(server, function) == {"Accepted": 2, "Done": 1, "DeadLettered": 1, "Pending": 0}
 
-    def page(path):
-        with urllib.request.urlopen(server.endpoint + path) as answer:
-            return answer.read().decode()
+
+@pytest.mark.covers("operation:Reserved concurrency")
+def test_events_without_a_place_wait_and_use_up_no_retry(client, server, deploy, gate):
+    function = deploy(SOURCE, FileSystemConfigs=[GATE], Timeout=120)
+    client.put_function_concurrency(FunctionName=function.name, ReservedConcurrentExecutions=1)
 
     def throttles():
-        return int(re.search(r"^lamplight_throttles_total (\d+)$", page("/lamplight/v1/metrics"), re.MULTILINE).group(1))
+        with urllib.request.urlopen(server.endpoint + "/lamplight/v1/metrics") as answer:
+            return int(re.search(r"^lamplight_throttles_total (\d+)$", answer.read().decode(), re.MULTILINE).group(1))
 
-    def events():
-        return json.loads(page(f"/lamplight/v1/functions/{function.name}/events"))
-
-    def until(holds):
-        deadline = time.monotonic() + 30 * host.SLOWNESS
-        while not holds():
-            assert time.monotonic() < deadline, (throttles(), events())
-            time.sleep(0.05)
-
+    calls = gate(function.name)
+    calls.start()
     before = throttles()
     for number in (1, 2):
-        assert client.invoke(FunctionName=function.name, InvocationType="Event", Payload=json.dumps({"n": number}))["StatusCode"] == 202
-    # More refusals than an event has retries: a function error would have given both up by then.
-    until(lambda: throttles() >= before + 8)
-    assert events() == {"Accepted": 2, "Done": 0, "DeadLettered": 0, "Pending": 2}
-    client.delete_function_concurrency(FunctionName=function.name)
-    until(lambda: events()["Done"] == 2)
-    assert events() == {"Accepted": 2, "Done": 2, "DeadLettered": 0, "Pending": 0}
+        send(client, function, number)
+    # More refusals than both have retries: function errors would have given them up by then.
+    until(lambda: throttles() >= before + 5, lambda: (throttles(), events_of(server, function)))
+    assert events_of(server, function) == {"Accepted": 2, "Done": 0, "DeadLettered": 0, "Pending": 2}
+    calls.let_go()
+    until(lambda: events_of(server, function)["Done"] == 2, lambda: events_of(server, function))
+    assert events_of(server, function) == {"Accepted": 2, "Done": 2, "DeadLettered": 0, "Pending": 0}
 
 
 @pytest.mark.covers("operation:Reserved concurrency")

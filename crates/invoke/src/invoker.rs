@@ -83,7 +83,7 @@ pub struct Invoker {
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) running: RunningCalls,
     pub(crate) clock: Clock,
-    admission: Arc<Admission>,
+    pub(crate) admission: Arc<Admission>,
     provisioning: Arc<Provisioning>,
     pub(crate) metrics: Metrics,
     starts: Starts,

@@ -159,6 +159,11 @@ impl FunctionCount {
 }
 
 impl ScopeCount {
+    /// What a function has reserved.
+    pub(super) fn reserved(&self, function: &FunctionName) -> Option<usize> {
+        self.functions.get(function).and_then(|count| count.reserved)
+    }
+
     /// The places one more invocation of this version could have, of `limit` in all.
     pub(super) fn places(&self, function: &FunctionName, version: VersionNumber, limit: usize) -> Places {
         let shared =

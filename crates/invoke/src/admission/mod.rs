@@ -177,6 +177,11 @@ impl Admission {
         count.change(function, |of_function| of_function.reserve(executions));
     }
 
+    /// Whether a function has reserved no concurrency at all: nothing of it is admitted.
+    pub fn is_stopped(&self, scope: &Scope, function: &FunctionName) -> bool {
+        self.lock().get(scope).and_then(|count| count.reserved(function)) == Some(0)
+    }
+
     /// Invocations of one function that run now.
     pub fn running(&self, scope: &Scope, function: &FunctionName) -> usize {
         self.lock().get(scope).map_or(0, |count| count.running(function))

@@ -46,9 +46,13 @@ pub async fn make(invoker: Arc<Invoker>, claimed: ClaimedEvent) -> Ending {
         (Release::DeadLetter { condition: retry::EVENT_AGE_EXCEEDED.to_owned(), error }, None, None)
     } else {
         let keeps_answer = options.on_success.is_some() || options.on_failure.is_some();
-        let (attempt, response, began) = run(&invoker, &event, keeps_answer).await;
-        if matches!(attempt, Attempt::NotRun(_)) {
-            ending = if began { Ending::Broke } else { Ending::Refused };
+        let (mut attempt, response, began) = run(&invoker, &event, keeps_answer).await;
+        if let Attempt::NotRun(error) = &attempt {
+            if !began && invoker.admission.is_stopped(&event.scope, &event.function) {
+                attempt = Attempt::Stopped(error.clone());
+            } else {
+                ending = if began { Ending::Broke } else { Ending::Refused };
+            }
         }
         let note = note(began_at, &attempt);
         (retry::decide(&policy, standing, attempt, (invoker.clock)()), note, response)
@@ -86,6 +90,7 @@ fn note(began_at: Timestamp, attempt: &Attempt) -> Option<AttemptNote> {
         Attempt::Success => return None,
         Attempt::FunctionError(error)
         | Attempt::NotRun(error)
+        | Attempt::Stopped(error)
         | Attempt::FunctionGone(error)
         | Attempt::Recursive(error) => error.clone(),
     };

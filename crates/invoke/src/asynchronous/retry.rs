@@ -21,7 +21,8 @@ pub const RETRIES_EXHAUSTED: &str = "RetriesExhausted";
 pub const EVENT_AGE_EXCEEDED: &str = "EventAgeExceeded";
 /// `condition` of an event whose function or version is gone; the store uses the same word.
 pub const FUNCTION_DELETED: &str = "FunctionDeleted";
-
+/// `condition` of an event whose function has reserved no concurrency.
+pub const ZERO_RESERVED_CONCURRENCY: &str = "ZeroReservedConcurrency";
 /// `condition` of an event whose function had been invoked too often in its chain of requests. AWS's own word is not published.
 pub const RECURSIVE_INVOCATION: &str = "RecursiveInvocation";
 
@@ -59,6 +60,8 @@ pub enum Attempt {
     /// It did not run to an end for a reason that is not the function's: throttled, no instance, platform
     /// failure, a function that is still being made.
     NotRun(String),
+    /// It was refused because nothing of the function may run: its reserved concurrency is 0.
+    Stopped(String),
     /// There is no such function or version any more.
     FunctionGone(String),
     /// The function had been invoked too often in this chain of requests.
@@ -72,6 +75,11 @@ pub fn decide(policy: &RetryPolicy, standing: Standing, attempt: Attempt, now: T
         Attempt::FunctionGone(error) => Release::DeadLetter { condition: FUNCTION_DELETED.to_owned(), error },
         Attempt::Recursive(error) => {
             Release::DeadLetter { condition: RECURSIVE_INVOCATION.to_owned(), error }
+        }
+        // Source: the same guide: with a reserved concurrency of zero, events go to the dead letter queue or the destination
+        // without any retries.
+        Attempt::Stopped(error) => {
+            Release::DeadLetter { condition: ZERO_RESERVED_CONCURRENCY.to_owned(), error }
         }
         Attempt::FunctionError(error) => {
             if standing.attempts >= policy.maximum_retries {
@@ -200,6 +208,14 @@ mod tests {
     fn a_deleted_function_ends_its_events() {
         check(RetryPolicy::default(), 0, Attempt::FunctionGone("{}".to_owned()), 1, "FunctionDeleted");
         check(RetryPolicy::default(), 0, Attempt::Recursive("{}".to_owned()), 1, "RecursiveInvocation");
+    }
+
+    #[test]
+    fn a_stopped_function_ends_its_events_at_any_attempt() {
+        for attempts in [0, 2] {
+            let stopped = Attempt::Stopped("{}".to_owned());
+            check(RetryPolicy::default(), attempts, stopped, 1, "ZeroReservedConcurrency");
+        }
     }
 
     #[test]

@@ -377,11 +377,34 @@ async fn draining_gives_unfinished_events_back_at_no_cost() {
 }
 
 #[tokio::test]
-async fn an_event_of_a_stopped_function_waits_and_costs_no_retry() {
+async fn events_of_a_stopped_function_are_given_up_without_a_run_or_a_retry() {
     let funnel = Funnel::new(FakeWorkers::echo());
     funnel.create(function("hello")).await;
     let (scope, hello) = (lamplight_model::Scope::default(), name("hello"));
     funnel.invoker.provisioning().reserve(&scope, &hello, 0).await.unwrap();
+    for _ in 0..3 {
+        funnel.invoker.enqueue(request("hello", None, "{}")).await.unwrap();
+    }
+    funnel.invoker.start();
+    // At once: the clock stands still.
+    funnel.until(|store| store.counts() == counts(3, 0, 3, 0)).await;
+    assert!(funnel.workers.begun().is_empty(), "it ran");
+    assert!(funnel.store.dead().iter().all(|letter| letter.condition == "ZeroReservedConcurrency"));
+    assert!(funnel.store.dead().iter().all(|letter| letter.event.attempts == 0));
+    // Those that come after it may run again do run.
+    funnel.invoker.provisioning().reserve(&scope, &hello, 1).await.unwrap();
+    funnel.invoker.enqueue(request("hello", None, "{}")).await.unwrap();
+    funnel.until(|store| store.counts() == counts(4, 1, 3, 0)).await;
+}
+
+#[tokio::test]
+async fn events_of_a_function_whose_only_place_is_taken_wait_and_cost_no_retry() {
+    let (gate, workers) = gated();
+    let funnel = Funnel::new(workers);
+    funnel.create(function("hello")).await;
+    let (scope, hello) = (lamplight_model::Scope::default(), name("hello"));
+    funnel.invoker.provisioning().reserve(&scope, &hello, 1).await.unwrap();
+    let call = funnel.invoker.invoke(request("hello", None, "{}")).await.unwrap();
     let event = request("hello", None, "{}");
     let request_id = event.request_id;
     funnel.invoker.enqueue(event).await.unwrap();
@@ -394,11 +417,11 @@ async fn an_event_of_a_stopped_function_waits_and_costs_no_retry() {
         assert_eq!(funnel.store.attempts_of(request_id), Some(0));
         funnel.advance(Duration::from_secs(1 << (claims - 1)));
     }
-    assert!(funnel.workers.begun().is_empty(), "it ran");
-    funnel.invoker.provisioning().reserve(&scope, &hello, 1).await.unwrap();
+    assert_eq!(funnel.workers.begun().len(), 1, "it ran");
+    gate.add_permits(2);
+    call.answer.detach().finished.await.unwrap();
     funnel.advance(Duration::from_secs(60));
     funnel.until(|store| store.counts() == counts(1, 1, 0, 0)).await;
-    assert_eq!(funnel.workers.begun().len(), 1);
     assert!(funnel.invoker.metrics().functions[0].metrics.throttles >= 4);
 }
 

@@ -429,14 +429,14 @@ pub(super) fn give_back_claims(
     lease: Duration,
 ) -> Result<u64, StoreError> {
     let doing = "failed to give claims back";
+    let (prefix, until) = (format!("{node}/"), now.plus(lease));
     let queues: Vec<i64> = {
         let mut statement = connection
-            .prepare_cached("SELECT id FROM event_queue WHERE next_due IS NOT NULL")
+            .prepare_cached("SELECT id FROM event_queue WHERE next_due <= ?")
             .map_err(failed(doing))?;
-        let rows = statement.query_map(params![], |row| row.get(0)).map_err(failed(doing))?;
+        let rows = statement.query_map(params![until.0], |row| row.get(0)).map_err(failed(doing))?;
         rows.collect::<Result<_, _>>().map_err(failed(doing))?
     };
-    let (prefix, until) = (format!("{node}/"), now.plus(lease));
     let mut given_back = 0;
     for queue in queues {
         let changed = run(connection, doing, GIVE_BACK, params![queue, now.0, until.0, prefix])?;
