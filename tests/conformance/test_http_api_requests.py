@@ -363,8 +363,11 @@ def test_lambda_authorizers(api, echo, asked, version):
 def test_signed_requests(server, api):
     api.route("POST /signed/{id}", api.integration, AuthorizationType="AWS_IAM")
 
-    def key(resource):
-        policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": resource}]}
+    def key(resource, denied=None):
+        statements = [{"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": resource}]
+        if denied:
+            statements.append({"Effect": "Deny", "Action": "execute-api:Invoke", "Resource": denied})
+        policy = {"Version": "2012-10-17", "Statement": statements}
         content = json.dumps({"UserName": "ann", "Policy": json.dumps(policy)}).encode()
         with urllib.request.urlopen(urllib.request.Request(f"{server.endpoint}/lamplight/v1/keys", content, method="POST")) as answer:
             return json.load(answer)
@@ -381,9 +384,12 @@ def test_signed_requests(server, api):
     assert reply.status == 200
     iam = reply.json["requestContext"]["authorizer"]["iam"]
     assert (iam["accessKey"], iam["userArn"], iam["accountId"]) == (good["AccessKeyId"], "arn:aws:iam::000000000000:user/ann", "000000000000")
+    assert send(key(f"{execute}/*"), path="/signed/%73ecret").status == 200
     for refused in (
         api.request("POST", "/signed/1", body=b"content"), send(key(f"{execute}/$default/GET/*")), send(good | {"SecretAccessKey": "x" * 40}), send(good, service="lambda"),
         send(good | {"AccessKeyId": "AKIAIOSFODNN7EXAMPLE"}),
+        # A policy is asked about the path as the route was chosen by it: percent-encoding gets around nothing.
+        send(key(f"{execute}/*", f"{execute}/*/POST/signed/secret"), path="/signed/%73ecret"),
     ):
         assert (refused.status, refused.json) == (403, FORBIDDEN)
 
@@ -414,6 +420,9 @@ def test_http_proxy(api):
         assert (reply.status, reply.header("x-back")) == (202, "end")
         assert reply.json | {"forwarded": ""} == {"path": "/at/a/b%20c?k=v&q=1", "method": "POST", "body": "content", "own": "1", "forwarded": ""}
         assert reply.json["forwarded"].startswith("for=127.0.0.1;host=")
+        # Nothing leads out of what the integration names.
+        for path in ("/to/../x", "/to/a/%2e%2E/x", "/to/a%2F..%2Fx"):
+            assert (api.request("GET", path).status, api.request("GET", path).json) == (400, {"message": "Bad Request"}), path
     finally:
         back_end.shutdown()
         back_end.server_close()

@@ -134,6 +134,7 @@ pub async fn by_signature(gateway: &Gateway, call: &Call<'_>) -> Result<Authoriz
     Ok(Authorized { format_1: Some(shown["iam"].clone()), format_2: Some(shown) })
 }
 
+#[allow(clippy::result_large_err)] // A response is what every refusal here is, and it is made once a request.
 fn claim(call: &Call<'_>) -> Result<Claim, Response> {
     let expected = Expected { service: "execute-api", region: call.scope.region.as_str() };
     Claim::read(&asked(call).head, expected, call.incoming.time).map_err(|refusal| refused(call, &refusal))

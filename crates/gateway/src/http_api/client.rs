@@ -24,10 +24,12 @@ pub enum ClientError {
     Failed(String),
 }
 
+type Pool = HttpClient<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
 /// Makes requests over HTTP and HTTPS. The connection pool is made with the first one.
 #[derive(Default)]
 pub struct Client {
-    http: OnceLock<Result<HttpClient<HttpsConnector<HttpConnector>, Full<Bytes>>, String>>,
+    http: OnceLock<Result<Pool, String>>,
 }
 
 impl Client {
@@ -68,7 +70,7 @@ impl Client {
     }
 }
 
-fn connect() -> Result<HttpClient<HttpsConnector<HttpConnector>, Full<Bytes>>, String> {
+fn connect() -> Result<Pool, String> {
     let mut connector = HttpConnector::new();
     connector.set_connect_timeout(Some(CONNECT));
     connector.enforce_http(false);

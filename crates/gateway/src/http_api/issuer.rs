@@ -83,7 +83,8 @@ impl Issuers {
 fn must_ask(known: &Known, now: Timestamp, enough: bool) -> bool {
     let fresh = known.fetched_at.is_some_and(|at| now < at.plus(KEPT));
     let asked_just_now = known.asked_at.is_some_and(|at| at <= now && now < at.plus(AT_REST));
-    !(fresh && enough) && !asked_just_now
+    let satisfied = (fresh && enough) || asked_just_now;
+    !satisfied
 }
 
 async fn fetch(client: &Client, issuer: &str) -> Result<KeySet, String> {

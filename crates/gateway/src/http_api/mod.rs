@@ -63,7 +63,7 @@ struct Call<'a> {
     route: &'a Route,
     path_parameters: Vec<(String, String)>,
     stage_variables: Vec<(String, String)>,
-    /// What is left of the path beneath the stage, as it came.
+    /// What is left of the path beneath the stage, decoded: as routes are chosen by it, policies are asked about it.
     path: &'a str,
     /// Path of the request's target, as it came.
     target_path: &'a str,
@@ -141,7 +141,8 @@ pub async fn answer_by_domain(
         Ok(Some((served, mapping))) => {
             let rest =
                 path.trim_start_matches('/').strip_prefix(&mapping.api_mapping_key).unwrap_or_default();
-            let rest = format!("/{}", rest.trim_start_matches('/'));
+            // An empty key takes the slash along.
+            let rest = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
             let addressed = Addressed::Api { id: mapping.api_id };
             let address =
                 Address { addressed, region: None, domain_name: host, path: path.clone(), by_path: false };
@@ -248,6 +249,10 @@ async fn routed(
         Ok(path) => path.into_owned(),
         Err(routes::Undecodable) => address.path.clone(),
     };
+    let Ok(path) = routes::decoded(path) else {
+        body::discard(content).await;
+        return message(StatusCode::BAD_REQUEST, "Bad Request");
+    };
     let trace_header = trace::of(&incoming.headers, now);
     let pairs = |texts: &lamplight_model::http_api::Texts| {
         texts.iter().map(|(name, value)| (name.clone(), value.clone())).collect::<Vec<_>>()
@@ -260,7 +265,7 @@ async fn routed(
         route,
         path_parameters: pairs(&choice.path_parameters),
         stage_variables: pairs(&stage.stage.stage_variables),
-        path,
+        path: &path,
         target_path: target.path(),
         authority: target.authority().map(|authority| authority.as_str()),
         incoming: &incoming,

@@ -3,9 +3,9 @@
 //! Source: API Gateway developer guide, "Create HTTP proxy integrations for HTTP APIs".
 
 use super::client::{Client, ClientError};
-use super::{Call, internal_error, unavailable};
+use super::{Call, internal_error, message, unavailable};
 use crate::{Body, Response};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::Full;
 use lamplight_model::http_api::Integration;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -35,6 +35,9 @@ pub async fn answer(
     timeout: Duration,
 ) -> Response {
     let incoming = call.incoming;
+    if call.path_parameters.iter().any(|(_, value)| leads_up(value)) {
+        return message(StatusCode::BAD_REQUEST, "Bad Request");
+    }
     let Ok(target) = target(uri, &call.path_parameters, &incoming.raw_query).parse::<Uri>() else {
         tracing::info!(uri, "an integration's URI is no URL");
         return internal_error();
@@ -71,6 +74,12 @@ pub async fn answer(
             unavailable()
         }
     }
+}
+
+/// Whether a path variable would lead out of the part of the back end that the integration names. Servers take dots for what they are
+/// also when they are percent-encoded (RFC 3986, 6.2.2), so encoding them would not help.
+fn leads_up(value: &str) -> bool {
+    value.split(['/', '\\']).any(|segment| segment == "..")
 }
 
 /// The URL with the values of path variables in the place of `{name}`, and the request's query behind its own.
@@ -118,6 +127,15 @@ mod tests {
         check("http://h/{proxy}?k=v", "q=1", "http://h/x/y?k=v&q=1");
         check("http://h/{proxy+}", "q=1", "http://h/x/y?q=1");
         check("http://h/{other}", "", "http://h/{other}");
+    }
+
+    #[test]
+    fn what_leads_up() {
+        for (value, expected) in
+            [("..", true), ("a/../b", true), ("a\\..", true), ("a..b", false), ("...", false)]
+        {
+            assert_eq!(leads_up(value), expected, "{value}");
+        }
     }
 
     #[test]
