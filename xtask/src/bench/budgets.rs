@@ -15,8 +15,15 @@ use std::process::ExitCode;
 /// Measurements of which one must be within the budget.
 const ATTEMPTS: u32 = 3;
 /// Few: processor time is steady.
-const EFFORT: Effort =
-    Effort { cold_groups: 4, warm_groups: 12, tail_groups: 1, repetitions: 1, attempts: 1, full: false };
+const EFFORT: Effort = Effort {
+    cold_groups: 4,
+    warm_groups: 12,
+    tail_groups: 1,
+    repetitions: 1,
+    waiting_events: 0,
+    attempts: 1,
+    full: false,
+};
 
 /// What is compared: kinds whose rows have a ratio of processor times.
 const KINDS: [super::Kind; 3] =

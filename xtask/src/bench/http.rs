@@ -59,6 +59,13 @@ impl Connection {
         Ok(())
     }
 
+    /// One Invoke that is answered when the event is durable.
+    pub fn enqueue(&mut self, path: &str, body: &[u8]) -> anyhow::Result<()> {
+        let answer = self.send("POST", path, "x-amz-invocation-type: Event\r\n", body)?;
+        anyhow::ensure!(answer.status == 202, "{path} answered {}: {}", answer.status, answer.text());
+        Ok(())
+    }
+
     /// One Invoke that asks for the tail of the log, in which the REPORT line tells how the instance started.
     pub fn invoke_with_tail(&mut self, path: &str, body: &[u8]) -> anyhow::Result<Answer> {
         self.send("POST", path, "x-amz-log-type: Tail\r\n", body)

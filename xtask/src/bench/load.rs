@@ -14,13 +14,20 @@ pub fn closed(
     body: &[u8],
     requests: usize,
 ) -> anyhow::Result<Duration> {
-    let begun = Instant::now();
+    closed_by(connections, requests, |connection| connection.call(path, body))
+}
+
+/// As `closed`, with requests of another kind.
+pub fn closed_by(
+    connections: &mut [Connection],
+    requests: usize,
+    request: impl Fn(&mut Connection) -> anyhow::Result<()> + Sync,
+) -> anyhow::Result<Duration> {
+    let (begun, request) = (Instant::now(), &request);
     std::thread::scope(|scope| {
         let clients: Vec<_> = connections
             .iter_mut()
-            .map(|connection| {
-                scope.spawn(move || (0..requests).try_for_each(|_| connection.call(path, body)))
-            })
+            .map(|connection| scope.spawn(move || (0..requests).try_for_each(|_| request(connection))))
             .collect();
         clients.into_iter().try_for_each(join)
     })?;

@@ -3,6 +3,7 @@
 //! Ratios within one run, never times: pairs are interleaved (see [`pairing`]), and an A/A check of the harness that does
 //! not read 0.97 to 1.03 voids a row. Needs root. How each figure is taken is told in docs/performance.md.
 
+mod backlog;
 mod budgets;
 mod cpu;
 mod http;
@@ -61,7 +62,7 @@ pub struct BenchArguments {
 /// A kind of rows and what measures it.
 type Kind = (&'static str, fn(&Bench) -> anyhow::Result<Vec<Row>>);
 
-const KINDS: [Kind; 10] = [
+const KINDS: [Kind; 12] = [
     ("cold", rows::cold::run),
     ("imports", rows::imports::run),
     ("burst", rows::burst::run),
@@ -72,6 +73,8 @@ const KINDS: [Kind; 10] = [
     ("url", rows::url::run),
     ("memory", rows::memory::run),
     ("first-request", rows::memory::first_request),
+    ("events", rows::events::run),
+    ("fairness", rows::fairness::run),
 ];
 
 /// A kind of rows and what records the server under their loads.
@@ -99,6 +102,7 @@ pub fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
         warm_groups: if arguments.quick { 8 } else { 150 },
         tail_groups: if arguments.quick { 2 } else { 40 },
         repetitions: if arguments.quick { 2 } else { 11 },
+        waiting_events: if arguments.quick { 20_000 } else { 1_000_000 },
         attempts: if arguments.quick { 1 } else { arguments.attempts },
         full: arguments.full,
     };

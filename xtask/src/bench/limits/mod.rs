@@ -3,6 +3,7 @@
 //! Each runs in a cgroup of its own so that its processor time is known to the nanosecond. The programs written in Rust
 //! are the hidden command `cargo xtask bench-limit` of this same (release) binary; the harness calls them by name.
 
+pub mod group_commit;
 mod launcher;
 mod proxy;
 mod responder;

@@ -69,7 +69,8 @@ fn functions_memory(bench: &Bench) -> anyhow::Result<Row> {
     Ok(row.noting(&format!("{count} functions")))
 }
 
-fn daemon(server: &Server) -> anyhow::Result<Process> {
+/// The process that serves.
+pub fn daemon(server: &Server) -> anyhow::Result<Process> {
     // The keeper is the first; the daemon is the only other process of the program's own name.
     server
         .processes()

@@ -2,6 +2,8 @@
 
 pub mod burst;
 pub mod cold;
+pub mod events;
+pub mod fairness;
 pub mod imports;
 pub mod many;
 pub mod memory;
@@ -42,6 +44,8 @@ pub struct Effort {
     pub tail_groups: usize,
     /// Repetitions of what is measured as a whole (a burst).
     pub repetitions: usize,
+    /// Events that wait while something is measured.
+    pub waiting_events: usize,
     /// Runs until one is not void.
     pub attempts: u32,
     /// Whether the numbers of functions and of starts are the table's; else a tenth or less.
