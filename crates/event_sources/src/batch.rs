@@ -14,7 +14,7 @@ use crate::scaling::Scaling;
 use crate::source::{EventSource, Record};
 use bytes::Bytes;
 use lamplight_model::limits::SYNC_PAYLOAD_BYTES;
-use lamplight_model::{ErrorCode, EventSourceMapping, ServiceError};
+use lamplight_model::{ErrorCode, EventSourceMapping, ServiceError, lineage};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -135,15 +135,17 @@ pub async fn run(work: Arc<Work>, batch: Batch) {
     }
 }
 
-/// Cuts records into events that are not too large, in their order.
+/// Cuts records into events that are not too large, in their order. Records of chains that are to be stopped stand by themselves,
+/// so that the others are not stopped with them.
 fn events(records: Vec<Record>) -> Vec<Vec<(Record, String)>> {
     let mut events: Vec<Vec<(Record, String)>> = Vec::new();
-    let mut room = 0;
+    let (mut room, mut exhausted) = (0, false);
     for record in records {
         let text = record.event.to_string();
-        if text.len() + 1 > room || events.is_empty() {
+        let is_exhausted = record.trace.as_deref().is_some_and(lineage::is_exhausted);
+        if text.len() + 1 > room || events.is_empty() || is_exhausted != exhausted {
             events.push(Vec::new());
-            room = RECORD_BYTES;
+            (room, exhausted) = (RECORD_BYTES, is_exhausted);
         }
         room = room.saturating_sub(text.len() + 1);
         if let Some(event) = events.last_mut() {
@@ -157,7 +159,7 @@ fn events(records: Vec<Record>) -> Vec<Vec<(Record, String)>> {
 async fn give(work: &Work, records: &[(Record, String)], waiting: &[String], hold: &mut Hold) -> Ended {
     let texts: Vec<&str> = records.iter().map(|(_, text)| text.as_str()).collect();
     let event = Bytes::from(format!("{{\"Records\":[{}]}}", texts.join(",")));
-    let trace = records.iter().find_map(|(record, _)| record.trace.clone());
+    let trace = lineage::merged(records.iter().filter_map(|(record, _)| record.trace.as_deref()));
     // A call that is not taken until then is given up: the source gives the records again, as SQS does.
     let until = hold.renewal();
     let (mut delay, longest) = THROTTLE_DELAYS;
@@ -246,4 +248,27 @@ async fn take_away(work: &Work, receipts: &[String]) -> bool {
         delay = (delay * 2).min(longest);
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_a_loop_stand_by_themselves() {
+        let record = |id: &str, invocations: u32| Record {
+            id: id.to_owned(),
+            receipt: id.to_owned(),
+            group: None,
+            trace: Some(format!("Root=1;Lineage=a87bd80c:{invocations}")),
+            event: serde_json::json!({}),
+        };
+        let bound = lineage::INVOCATIONS_IN_A_CHAIN;
+        let records = vec![record("1", 1), record("2", 3), record("3", bound), record("4", 2)];
+        let cut: Vec<Vec<String>> = events(records)
+            .into_iter()
+            .map(|event| event.into_iter().map(|(record, _)| record.id).collect())
+            .collect();
+        assert_eq!(cut, [vec!["1", "2"], vec!["3"], vec!["4"]]);
+    }
 }

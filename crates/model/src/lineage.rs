@@ -32,7 +32,7 @@ pub struct Chain {
 pub fn continued(header: &str, scope: &Scope, function: &FunctionName) -> Chain {
     let (rest, value) = take_apart(header);
     let hash = format!("{:08x}", hash(scope, function));
-    let value = value.replace(QUOTED_SEPARATOR, "|").replace("%7c", "|");
+    let value = readable(value);
     let mut entries: Vec<(&str, u32)> = value.split('|').filter_map(entry).collect();
     let invocations = match entries.iter_mut().find(|(of, _)| *of == hash) {
         Some((_, count)) => {
@@ -53,6 +53,35 @@ pub fn continued(header: &str, scope: &Scope, function: &FunctionName) -> Chain 
     Chain { header: join(&rest, &format!("{MEMBER}{}", entries.join("|"))), invocations }
 }
 
+/// Whether some function has been invoked in the chain as often as it may be.
+pub fn is_exhausted(header: &str) -> bool {
+    let value = readable(take_apart(header).1);
+    value.split('|').filter_map(entry).any(|(_, count)| count >= INVOCATIONS_IN_A_CHAIN)
+}
+
+/// The trace header of one invocation that goes on with several chains: the first one's, with each function counted as often as
+/// in the chain that has it most often. `None` without any.
+pub fn merged<'a>(headers: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let mut merged: Option<String> = None;
+    let mut counts: Vec<(String, u32)> = Vec::new();
+    for header in headers {
+        let (rest, value) = take_apart(header);
+        merged.get_or_insert(rest);
+        for (hash, count) in readable(value).split('|').filter_map(entry) {
+            match counts.iter_mut().find(|(of, _)| of == hash) {
+                Some((_, most)) => *most = count.max(*most),
+                None => counts.push((hash.to_owned(), count)),
+            }
+        }
+    }
+    // Those counted least give way.
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    counts.truncate(ENTRIES);
+    let entries: Vec<String> = counts.iter().map(|(hash, count)| format!("{hash}:{count}")).collect();
+    let rest = merged?;
+    Some(if entries.is_empty() { rest } else { join(&rest, &format!("{MEMBER}{}", entries.join("|"))) })
+}
+
 /// The trace header of a chain that begins anew.
 pub fn without(header: &str) -> String {
     take_apart(header).0
@@ -68,6 +97,10 @@ fn take_apart(header: &str) -> (String, &str) {
         }
     }
     (rest, value)
+}
+
+fn readable(value: &str) -> String {
+    value.replace(QUOTED_SEPARATOR, "|").replace("%7c", "|")
 }
 
 fn join(members: &str, next: &str) -> String {
@@ -141,5 +174,19 @@ mod tests {
         }
         assert_eq!(go_on(&header, "loop").invocations, 21);
         assert!(header.len() < 600, "{}", header.len());
+    }
+
+    #[test]
+    fn one_invocation_goes_on_with_several_chains() {
+        let loops = (0..INVOCATIONS_IN_A_CHAIN).fold("Root=1".to_owned(), |header, _| go_on(&header, "a").header);
+        assert!(is_exhausted(&loops) && is_exhausted(&loops.replace('|', QUOTED_SEPARATOR)));
+        let other = go_on(&go_on("Root=2", "b").header, "a").header;
+        assert!(!is_exhausted(&other) && !is_exhausted("Root=3") && !is_exhausted("Lineage=x:99"));
+        let header = merged([other.as_str(), "Root=3", loops.as_str()]).unwrap();
+        assert_eq!(without(&header), "Root=2");
+        assert_eq!(go_on(&header, "a").invocations, INVOCATIONS_IN_A_CHAIN + 1);
+        assert_eq!(go_on(&header, "b").invocations, 2);
+        assert_eq!(merged(["Root=3"]).as_deref(), Some("Root=3"));
+        assert_eq!(merged([]), None);
     }
 }
