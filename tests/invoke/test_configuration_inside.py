@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from support.botocore_layer import libraries
 from support.functions import ROLE, create
 from support.inside import libraries
 

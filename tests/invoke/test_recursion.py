@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from support.botocore_layer import libraries
+from support.inside import libraries
 from support.functions import create
 from support.host import eventually
 

@@ -14,6 +14,8 @@ pub mod cors;
 pub mod event;
 mod http_api;
 pub mod incoming;
+mod permission;
+mod remembered;
 pub mod reply;
 mod rest_api;
 pub mod state;

@@ -1,6 +1,7 @@
 //! The gateway's parts, and the way of every request through it.
 
 use crate::address::{self, Addressed};
+use crate::permission::Permissions;
 use crate::{Request, Response, http_api, reply, rest_api, url};
 use http::{HeaderMap, HeaderValue, header, request::Parts};
 use lamplight_invoke::Invoker;
@@ -43,6 +44,7 @@ pub struct Gateway {
     pub(crate) urls: Arc<url::Known>,
     pub(crate) http_apis: Arc<http_api::HttpApis>,
     pub(crate) rest_apis: Arc<rest_api::Known>,
+    pub(crate) permissions: Arc<Permissions>,
     pub(crate) rest_api_verdicts: Arc<rest_api::Verdicts>,
 }
 
@@ -54,6 +56,7 @@ impl Gateway {
             urls: Arc::default(),
             http_apis: Arc::default(),
             rest_apis: Arc::default(),
+            permissions: Arc::default(),
             rest_api_verdicts: Arc::default(),
         }
     }

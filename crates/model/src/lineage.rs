@@ -178,7 +178,8 @@ mod tests {
 
     #[test]
     fn one_invocation_goes_on_with_several_chains() {
-        let loops = (0..INVOCATIONS_IN_A_CHAIN).fold("Root=1".to_owned(), |header, _| go_on(&header, "a").header);
+        let loops =
+            (0..INVOCATIONS_IN_A_CHAIN).fold("Root=1".to_owned(), |header, _| go_on(&header, "a").header);
         assert!(is_exhausted(&loops) && is_exhausted(&loops.replace('|', QUOTED_SEPARATOR)));
         let other = go_on(&go_on("Root=2", "b").header, "a").header;
         assert!(!is_exhausted(&other) && !is_exhausted("Root=3") && !is_exhausted("Lineage=x:99"));

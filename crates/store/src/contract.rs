@@ -66,6 +66,16 @@ pub struct Document {
     pub value: serde_json::Value,
 }
 
+impl Document {
+    /// The content as a `T`. Fails when it is something else.
+    pub fn parse<T: serde::de::DeserializeOwned>(self) -> Result<T, StoreError> {
+        serde_json::from_value(self.value).map_err(|error| StoreError::Failed {
+            doing: format!("failed to read the document {}", self.key),
+            source: Box::new(error),
+        })
+    }
+}
+
 /// An asynchronous event that was answered 202.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueuedEvent {

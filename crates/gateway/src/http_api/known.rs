@@ -1,21 +1,14 @@
 //! APIs by their ids, as the store has them, ready to serve.
-//!
-//! What was read is kept as long as nothing in the store changes: a changed API or policy counts for the next request.
 
-use super::permission;
 use super::routes::RouteTable;
+use crate::remembered::Remembered;
 use lamplight_model::http_api::{
-    DEFAULT, DEPLOYMENT_KIND, DOMAIN_KIND, Definition, DomainName, FunctionTarget, HttpApi, KIND, Stage,
-    deployment_key,
+    DEFAULT, DEPLOYMENT_KIND, DOMAIN_KIND, Definition, DomainName, HttpApi, KIND, Stage, deployment_key,
 };
 use lamplight_model::{Region, Scope};
 use lamplight_store::{Document, Store, StoreError};
-use serde::de::DeserializeOwned;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-
-/// Entries of each kind that are kept; all are forgotten when there are more.
-const ENTRIES: usize = 10_000;
+use std::sync::Arc;
 
 /// An API with what its stages serve.
 #[derive(Debug)]
@@ -66,19 +59,11 @@ impl Served {
     }
 }
 
-/// What is known of APIs, custom domains and permissions.
+/// What is known of APIs and custom domains.
 #[derive(Debug, Default)]
 pub struct Known {
-    kept: Mutex<Kept>,
-}
-
-#[derive(Debug, Default)]
-struct Kept {
-    generation: u64,
-    apis: HashMap<String, Option<Arc<Served>>>,
-    domains: HashMap<String, Option<Arc<DomainName>>>,
-    /// By ARN of the function and of who asks.
-    permissions: HashMap<(String, String), bool>,
+    apis: Remembered<String, Option<Arc<Served>>>,
+    domains: Remembered<String, Option<Arc<DomainName>>>,
 }
 
 impl Known {
@@ -90,76 +75,26 @@ impl Known {
         region: Option<&Region>,
     ) -> Result<Option<Arc<Served>>, StoreError> {
         let key = format!("{}/{id}", region.map_or("", Region::as_str));
-        let generation = store.document_generation();
-        if let Some(found) = self.look(generation, |kept| kept.apis.get(&key).cloned()) {
-            return Ok(found);
-        }
-        let found = find(store, KIND, id, region).await?;
-        let found = match found {
-            Some((scope, document)) => Some(Arc::new(read(store, scope, document).await?)),
-            None => None,
+        let read = async {
+            match find(store, KIND, id, region).await? {
+                Some((scope, document)) => Ok(Some(Arc::new(read(store, scope, document).await?))),
+                None => Ok(None),
+            }
         };
-        self.keep(generation, |kept| &mut kept.apis, key, found.clone());
-        Ok(found)
+        self.apis.get(store, key.as_str(), read).await
     }
 
     /// The custom domain of a host name, an exact one before one with a star.
     pub async fn domain(&self, store: &dyn Store, host: &str) -> Result<Option<Arc<DomainName>>, StoreError> {
-        let generation = store.document_generation();
-        if let Some(found) = self.look(generation, |kept| kept.domains.get(host).cloned()) {
-            return Ok(found);
-        }
-        let star = host.split_once('.').map(|(_, rest)| format!("*.{rest}"));
-        let mut found = find(store, DOMAIN_KIND, host, None).await?;
-        if let (None, Some(star)) = (&found, star) {
-            found = find(store, DOMAIN_KIND, &star, None).await?;
-        }
-        let found = found.map(|(_, document)| parse(document).map(Arc::new)).transpose()?;
-        self.keep(generation, |kept| &mut kept.domains, host.to_owned(), found.clone());
-        Ok(found)
-    }
-
-    /// Whether a function's policy lets API Gateway call it for `source`, the ARN of a route or authorizer.
-    pub async fn may_call(
-        &self,
-        store: &dyn Store,
-        function: &FunctionTarget,
-        source: &str,
-    ) -> Result<bool, StoreError> {
-        let key = (function.arn(), source.to_owned());
-        let generation = store.document_generation();
-        if let Some(may) = self.look(generation, |kept| kept.permissions.get(&key).copied()) {
-            return Ok(may);
-        }
-        let may = permission::may_call(store, function, source).await?;
-        self.keep(generation, |kept| &mut kept.permissions, key, may);
-        Ok(may)
-    }
-
-    fn look<T>(&self, generation: u64, look: impl FnOnce(&Kept) -> Option<T>) -> Option<T> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        // Only forward: a slower request may come with a number that is old already.
-        if kept.generation < generation {
-            *kept = Kept { generation, ..Kept::default() };
-        }
-        (kept.generation == generation).then(|| look(&kept)).flatten()
-    }
-
-    fn keep<K: Eq + std::hash::Hash, V>(
-        &self,
-        generation: u64,
-        map: impl FnOnce(&mut Kept) -> &mut HashMap<K, V>,
-        key: K,
-        value: V,
-    ) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.generation == generation {
-            let map = map(&mut kept);
-            if map.len() >= ENTRIES {
-                map.clear();
+        let read = async {
+            let star = host.split_once('.').map(|(_, rest)| format!("*.{rest}"));
+            let mut found = find(store, DOMAIN_KIND, host, None).await?;
+            if let (None, Some(star)) = (&found, star) {
+                found = find(store, DOMAIN_KIND, &star, None).await?;
             }
-            map.insert(key, value);
-        }
+            found.map(|(_, document)| document.parse().map(Arc::new)).transpose()
+        };
+        self.domains.get(store, host, read).await
     }
 }
 
@@ -179,7 +114,7 @@ async fn find(
 }
 
 async fn read(store: &dyn Store, scope: Scope, document: Document) -> Result<Served, StoreError> {
-    let api: HttpApi = parse(document)?;
+    let api: HttpApi = document.parse()?;
     let mut contents: HashMap<String, Arc<Content>> = HashMap::new();
     let edited = Arc::new(Content::new(api.definition));
     let mut stages = HashMap::new();
@@ -192,7 +127,7 @@ async fn read(store: &dyn Store, scope: Scope, document: Document) -> Result<Ser
         } else {
             let key = deployment_key(&api.api_id, &deployment);
             let Some(frozen) = store.get_document(&scope, DEPLOYMENT_KIND, &key).await? else { continue };
-            let content = Arc::new(Content::new(parse(frozen)?));
+            let content = Arc::new(Content::new(frozen.parse()?));
             contents.insert(deployment, content.clone());
             content
         };
@@ -206,13 +141,6 @@ impl Content {
         let routes = RouteTable::new(definition.routes.values());
         Self { definition, routes }
     }
-}
-
-fn parse<T: DeserializeOwned>(document: Document) -> Result<T, StoreError> {
-    serde_json::from_value(document.value).map_err(|error| StoreError::Failed {
-        doing: format!("failed to read {}", document.key),
-        source: Box::new(error),
-    })
 }
 
 #[cfg(test)]

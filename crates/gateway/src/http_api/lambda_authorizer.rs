@@ -112,7 +112,7 @@ pub async fn ask(
     let uri = with_stage_variables(uri, &call.stage.stage_variables);
     let target = function_of_uri(&uri).ok_or_else(|| format!("{uri} is no function"))?;
     let source = authorizer_arn(call.scope, call.api_id, &authorizer.authorizer_id);
-    let may = gateway.http_apis.known.may_call(&*gateway.parts.store, &target, &source).await;
+    let may = gateway.permissions.may_call(&*gateway.parts.store, &target, &source).await;
     if !may.map_err(|error| error.to_string())? {
         return Err(format!("its function's policy does not let {source} call it"));
     }

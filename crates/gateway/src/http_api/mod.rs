@@ -314,7 +314,7 @@ async fn integrated(gateway: &Gateway, call: &Call<'_>, authorized: &Authorized)
         return internal_error();
     };
     let source = permission::route_arn(call.scope, call.api_id, &call.stage.stage_name, call.route);
-    match gateway.http_apis.known.may_call(&*gateway.parts.store, &target, &source).await {
+    match gateway.permissions.may_call(&*gateway.parts.store, &target, &source).await {
         Ok(true) => {}
         Ok(false) => {
             tracing::info!(

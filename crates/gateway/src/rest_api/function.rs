@@ -4,6 +4,7 @@ use super::known::Found;
 use crate::state::Gateway;
 use bytes::Bytes;
 use lamplight_invoke::InvokeRequest;
+use lamplight_model::http_api::FunctionTarget;
 use lamplight_model::limits::SYNC_PAYLOAD_BYTES;
 use lamplight_model::rest_api::IntegrationTarget;
 use lamplight_model::{ErrorCode, RequestId, Scope, ServiceError};
@@ -58,13 +59,14 @@ pub async fn call(gateway: &Gateway, api: &Found, call: Call<'_>) -> Called {
     let target = IntegrationTarget::parse(call.uri).and_then(|target| target.resolve(call.stage_variables));
     let Some(function) = target else { return unavailable("the integration names no function") };
     let scope = Scope {
-        account: function.account.clone().unwrap_or_else(|| api.scope.account.clone()),
-        region: function.region.clone().unwrap_or_else(|| api.scope.region.clone()),
+        account: function.account.unwrap_or_else(|| api.scope.account.clone()),
+        region: function.region.unwrap_or_else(|| api.scope.region.clone()),
     };
+    let function = FunctionTarget { scope, name: function.name, qualifier: function.qualifier };
     let may = match call.credentials {
         // Roles are trusted as they are for functions: what runs as one may invoke.
         Some(role) => Ok(role.starts_with(&format!("arn:aws:iam::{}:role/", api.scope.account.as_str()))),
-        None => gateway.rest_apis.may_call(&*gateway.parts.store, &scope, &function, call.source).await,
+        None => gateway.permissions.may_call(&*gateway.parts.store, &function, call.source).await,
     };
     match may {
         Ok(true) => {}
@@ -77,7 +79,8 @@ pub async fn call(gateway: &Gateway, api: &Found, call: Call<'_>) -> Called {
     if call.payload.len() > SYNC_PAYLOAD_BYTES {
         return Called::TooLarge;
     }
-    let mut request = InvokeRequest::new(scope, function.name, function.qualifier, request_id, call.payload);
+    let mut request =
+        InvokeRequest::new(function.scope, function.name, function.qualifier, request_id, call.payload);
     request.trace_header = Some(call.trace_header.to_owned());
     let invoker = &gateway.parts.invoker;
     let calling = async {
