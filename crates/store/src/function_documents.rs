@@ -54,7 +54,7 @@ pub async fn get<T: DeserializeOwned>(
     owner: Owner<'_>,
 ) -> Result<Option<T>, StoreError> {
     let document = store.get_document(owner.scope, kind, &owner.key()).await?;
-    document.map(|document| decode(kind, document)).transpose()
+    document.map(Document::parse).transpose()
 }
 
 /// Stores one. Fails as `Store::put_document` does, with `NotFound` when there is no such function.
@@ -92,14 +92,7 @@ pub async fn list<T: DeserializeOwned>(
     let mut found = Vec::new();
     for document in documents {
         let Some(qualifier) = document.key.strip_prefix(&prefix).and_then(Qualifier::parse) else { break };
-        found.push((qualifier, decode(kind, document)?));
+        found.push((qualifier, document.parse()?));
     }
     Ok(found)
-}
-
-fn decode<T: DeserializeOwned>(kind: &str, document: Document) -> Result<T, StoreError> {
-    serde_json::from_value(document.value).map_err(|error| StoreError::Failed {
-        doing: format!("failed to read {kind} {}", document.key),
-        source: Box::new(error),
-    })
 }
