@@ -169,10 +169,12 @@ fn quickstart_works_from_a_copied_binary() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
     for expected in [
-        "POST a note (cold start)",
-        "GET the notes (warm)",
+        "POST /notes (cold start)",
+        "GET /notes (warm)",
         "REPORT RequestId:",
         "bill:",
+        "dead-lettered: a note has 1 to 60 characters",
+        "done, its note is there",
         "every answer was right",
     ] {
         assert!(text.contains(expected), "{expected} is not in {text}");

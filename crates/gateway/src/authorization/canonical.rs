@@ -56,6 +56,8 @@ pub fn request(
 }
 
 /// Without empty and dot segments, then every byte encoded that is neither unreserved nor a slash.
+///
+/// A path that ends in a dot segment loses the slash before it, as with botocore; AWS's SDK for Rust keeps it.
 fn path(path: &str) -> String {
     let mut segments = Vec::new();
     for segment in path.split('/') {
@@ -151,6 +153,8 @@ mod tests {
             ("/a/b/", "/a/b/"),
             ("//a//b", "/a/b"),
             ("/a/./b/../c", "/a/c"),
+            ("/a/.", "/a"),
+            ("/a/b/..", "/a"),
             ("/../..", "/"),
             ("/a%20b", "/a%2520b"),
             ("/a%2Fb", "/a%252Fb"),

@@ -417,6 +417,8 @@ proptest! {
         header in "[ -~]{0,20}",
         presigned in any::<bool>(),
     ) {
+        // The one place where signers disagree; see `canonical::path`.
+        prop_assume!(!matches!(path.rsplit('/').next(), Some("." | "..")));
         let how = if presigned { PRESIGNED } else { PLAIN };
         let wire = Wire::new("POST", &format!("/{path}"), &query, &body).with("x-own", &header).signed(&how);
         prop_assert_eq!(wire.verify(), Ok(()), "{}", wire.uri());
