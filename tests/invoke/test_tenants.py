@@ -116,12 +116,11 @@ def test_which_calls_need_a_tenant(deploy, client):
 @pytest.mark.covers("operation:Invoke tenants")
 @pytest.mark.covers("operation:Invoke Event")
 def test_events_keep_their_tenant_while_they_wait(new_server):
-    server = new_server().start()
-    source = {"app.py": "def handler(event, context):\n    print('ran for', context.tenant_id)"}
-    function = functions.create(server, source, **PER_TENANT)
+    server = new_server(environment={"LAMPLIGHT_DRAIN_SECONDS": "0"}).start()
+    source = {"app.py": "import time\ndef handler(event, context):\n    time.sleep(100 if event.get('hold') else 0)\n    print('ran for', context.tenant_id)"}
+    function = functions.create(server, source, Timeout=120, **PER_TENANT)
     client = server.client()
-    # So that they wait.
-    client.put_function_concurrency(FunctionName=function.name, ReservedConcurrentExecutions=0)
+    functions.hold_its_place(server, function.name, TenantId="red")
     for tenant in ("blue", "green"):
         client.invoke(FunctionName=function.name, InvocationType="Event", TenantId=tenant)
     server.stop()

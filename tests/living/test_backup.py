@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import stat
 import subprocess
 import tarfile
@@ -11,10 +12,10 @@ import threading
 import pytest
 
 from support import host, signing, urls
-from support.functions import Function, create, zip_of
+from support.functions import Function, create, hold_its_place, zip_of
 from support.server import BINARY, PLAIN_ENVIRONMENT, binary_for_everybody
 
-CODE = {"app.py": "import os\ndef handler(event, context):\n    print('said', event.get('n'))\n    return os.environ.get('SECRET')\n"}
+CODE = {"app.py": "import os, time\ndef handler(event, context):\n    time.sleep(100 if event.get('hold') else 0)\n    print('said', event.get('n'))\n    return os.environ.get('SECRET')\n"}
 WAITING = 25
 
 
@@ -84,15 +85,15 @@ def backup(work_directory):
     """One server under load, its backup, and what it must hold."""
     from support.server import Server
 
-    server = Server(work_directory / "backup-source").start()
+    server = Server(work_directory / "backup-source", environment={"LAMPLIGHT_DRAIN_SECONDS": "0"}).start()
     try:
         client = server.client()
         layer = client.publish_layer_version(LayerName="shared", Content={"ZipFile": zip_of({"python/shared.py": "VALUE = 'from the layer'"})})
         function = create(server, CODE, name="worker", variables={"SECRET": "sealed"}, Layers=[layer["LayerVersionArn"]], Tags={"team": "blue"})
         version = client.publish_version(FunctionName="worker")["Version"]
         client.create_alias(FunctionName="worker", Name="live", FunctionVersion=version)
-        waiting = create(server, CODE, name="waiting", variables={"SECRET": "later"})
-        client.put_function_concurrency(FunctionName="waiting", ReservedConcurrentExecutions=0)
+        create(server, CODE, name="waiting", variables={"SECRET": "later"}, Timeout=120)
+        hold_its_place(server, "waiting")
         for number in range(WAITING):
             client.invoke(FunctionName="waiting", InvocationType="Event", Payload=json.dumps({"n": number}))
         queue = server.client("sqs").create_queue(QueueName="orders")["QueueUrl"]
@@ -167,7 +168,7 @@ def test_waiting_events_run_after_the_restore(backup, new_server, work_directory
     def said():
         try:
             pages = logs.get_paginator("filter_log_events").paginate(logGroupName="/aws/lambda/waiting")
-            return sorted(int(event["message"].split()[1]) for page in pages for event in page["events"] if event["message"].startswith("said "))
+            return sorted(int(event["message"].split()[1]) for page in pages for event in page["events"] if re.fullmatch(r"said \d+", event["message"].strip()))
         except logs.exceptions.ResourceNotFoundException:
             return []
 

@@ -10,9 +10,11 @@ import json
 import shutil
 import subprocess
 import textwrap
+import threading
 import zipfile
 from dataclasses import dataclass
 
+from support.host import eventually
 from support.server import Server
 
 ROLE = "arn:aws:iam::000000000000:role/test"
@@ -144,3 +146,29 @@ def create(server: Server, files: dict[str, str | bytes], *, runtime: str = PYTH
         FunctionName=name, Runtime=runtime, Handler=handler, Role=ROLE, Code={"ZipFile": zip_of(files)}, **configuration
     )
     return Function(server, name).wait()
+
+
+def hold_its_place(server: Server, name: str, **more) -> None:
+    """Gives the function one place, and takes it with a call {"hold": true} until the server ends: its events wait. The
+    function is to sleep for that; `more` goes with the calls."""
+    client = server.client()
+    client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=1)
+
+    def hold():
+        while True:
+            try:
+                return client.invoke(FunctionName=name, Payload=b'{"hold": true}', **more)
+            except client.exceptions.TooManyRequestsException:
+                continue
+            except Exception:  # noqa: BLE001 - the server ends under it
+                return None
+
+    def is_held():
+        try:
+            client.invoke(FunctionName=name, Payload=b"{}", **more)
+        except client.exceptions.TooManyRequestsException:
+            return True
+        return False
+
+    threading.Thread(target=hold, daemon=True).start()
+    eventually(is_held, "the one place is taken")
