@@ -226,6 +226,15 @@ def policy(effect: str, *actions: str, **more) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": effect, "Action": list(actions), "Resource": "*"} | more]})
 
 
+@pytest.mark.covers("operation:Signed function URLs", client="botocore")
+def test_a_signature_is_good_for_one_path_only(url, ann):
+    # botocore signs the same for each of these; they are served as they come.
+    for target in ("/other/../b", "/b/.", "/other/%2E%2e/b"):
+        status, kind, text = refused(call(url, ann, target))
+        assert (status, kind) == (403, "InvalidSignatureException") and "'..' segments" in text, target
+    assert call(url, ann, "/b..c/...").json["rawPath"] == "/b..c/..."
+
+
 @pytest.mark.covers("operation:Signed function URLs", client="boto3")
 def test_policies_say_who_may(server, deploy, tmp_path):
     name = deploy(SOURCE).name

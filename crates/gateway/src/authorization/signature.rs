@@ -26,6 +26,9 @@ const SKEW: Duration = Duration::from_secs(300);
 const LONGEST_EXPIRES: u64 = 604_800;
 /// Most headers a signature may name: more than a request may have.
 const SIGNED_HEADERS: usize = 256;
+/// Text of a path that is not what was signed.
+const DOT_SEGMENTS: &str =
+    "The path of a signed request must not have '.' or '..' segments, percent-encoded or not.";
 
 /// What a signature must be made for.
 #[derive(Debug, Clone, Copy)]
@@ -66,12 +69,15 @@ struct Fields {
 impl Claim {
     /// Reads the signature of a request: its `Authorization` header, or else its query string.
     ///
-    /// Fails with `Refusal::Unsigned` when there is neither, and with what is wrong: form, time or scope.
+    /// Fails with `Refusal::Unsigned` when there is neither, and with what is wrong: path, form, time or scope.
     pub fn read(head: &RequestHead<'_>, expected: Expected<'_>, now: Timestamp) -> Result<Self, Refusal> {
         let fields = match head.headers.get(header::AUTHORIZATION) {
             Some(value) => from_header(head, value.as_bytes())?,
             None => from_query(head)?,
         };
+        if canonical::has_dot_segments(head.path) {
+            return Err(Refusal::Invalid(DOT_SEGMENTS.to_owned()));
+        }
         let parts: Vec<&str> = fields.credential.split('/').collect();
         let [access_key_id, date, region, service, terminator] = parts.as_slice() else {
             return Err(Refusal::Incomplete(format!(
