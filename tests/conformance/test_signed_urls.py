@@ -299,3 +299,5 @@ def test_sessions_of_roles_sign(server, deploy):
     finally:
         iam.delete_role_policy(RoleName="url-caller", PolicyName="p")
         iam.delete_role(RoleName="url-caller")
+    # A session ends with its role.
+    assert refused(call(url, session)) == (403, "UnrecognizedClientException", INVALID_TOKEN)

@@ -48,7 +48,8 @@ async fn read<T: DeserializeOwned>(
     store.get_document(scope, kind, key).await?.map(|document| decode(kind, document)).transpose()
 }
 
-/// What signatures of this access key id are compared with; `None` for one that was not made here.
+/// What signatures of this access key id are compared with; `None` for one that was not made here, and for sessions of roles that
+/// were deleted.
 ///
 /// Fails when storage does.
 pub async fn find(
@@ -97,13 +98,10 @@ async fn of_session(
 ) -> Result<Option<Credential>, StoreError> {
     let (arn, user_id) = (session.arn(account.as_str()), session.user_id());
     let (Some(secret), Some(token)) = (session.secret, session.token) else { return Ok(None) };
-    // One that was deleted and made again under the same name is another role.
+    // A session ends with its role. One that was deleted and made again under the same name is another role.
     let role = read::<Role>(store, &scope(account), ROLE_KIND, &session.role).await?;
-    let role = role.filter(|role| role.id == session.role_id);
-    let policies = match &role {
-        Some(role) => role.policies(store, account).await?,
-        None => Vec::new(),
-    };
+    let Some(role) = role.filter(|role| role.id == session.role_id) else { return Ok(None) };
+    let policies = role.policies(store, account).await?;
     Ok(Some(Credential {
         secret,
         token: Some(token),
@@ -114,7 +112,7 @@ async fn of_session(
             access_key_id: access_key_id.to_owned(),
             arn,
             user_id,
-            role_arn: role.map(|role| role.arn(account)),
+            role_arn: Some(role.arn(account)),
             user: None,
             policies,
             session_policy: session.policy,
@@ -231,6 +229,7 @@ pub async fn put_use(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn uses_are_written_once_a_minute() {
@@ -238,6 +237,37 @@ mod tests {
         assert!(!is_worth_writing(Some(Timestamp(0)), Timestamp(59_999)));
         assert!(is_worth_writing(Some(Timestamp(0)), Timestamp(60_000)));
         assert!(!is_worth_writing(Some(Timestamp(60_000)), Timestamp(0)), "the clock went back");
+    }
+
+    #[tokio::test]
+    async fn a_session_ends_with_its_role() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = crate::open(crate::Options::new(directory.path())).unwrap().store;
+        let (account, id) = (AccountId::default(), format!("{SESSION_PREFIX}1"));
+        let scope = scope(&account);
+        let session = Session {
+            role: "caller".to_owned(),
+            role_id: "AROA1".to_owned(),
+            name: "me".to_owned(),
+            expires_at: Timestamp(1),
+            secret: Some("secret".to_owned()),
+            token: Some("token".to_owned()),
+            policy: None,
+        };
+        let put = async |kind, key: &str, value| {
+            let document = Document { key: key.to_owned(), value };
+            store.put_document(&scope, kind, document, crate::Expect::Anything).await.unwrap();
+        };
+        let role = |id: &str| json!({"name": "caller", "path": "/", "id": id, "policies": {"p": "{}"}, "attached": []});
+        let found = async || find(&*store, &account, &id).await.unwrap();
+        put(SESSION_KIND, &id, serde_json::to_value(&session).unwrap()).await;
+        assert!(found().await.is_none(), "there is no such role");
+        put(ROLE_KIND, "caller", role("AROA1")).await;
+        let identity = found().await.unwrap().identity;
+        assert_eq!(identity.role_arn.as_deref(), Some("arn:aws:iam::000000000000:role/caller"));
+        assert_eq!(identity.policies, ["{}"]);
+        put(ROLE_KIND, "caller", role("AROA2")).await;
+        assert!(found().await.is_none(), "it is another role of this name");
     }
 
     #[test]
