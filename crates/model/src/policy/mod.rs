@@ -1,8 +1,9 @@
 //! What policies allow, identity-based and resource-based: a small, strict part of IAM's evaluation.
 //!
-//! A request is allowed when a statement allows it and none denies it. Policy variables (`${...}`) are not replaced: a
-//! statement with one never allows, and denies whatever else in it fits; so does one whose conditions cannot be said to be
-//! fulfilled or not.
+//! A request is allowed when a statement allows it and none denies it. What cannot be evaluated never allows, and always denies
+//! where it might be meant to: documents that cannot be read, statements with unknown elements, without an action or a resource or
+//! with two kinds of them, conditions that cannot be said to be fulfilled or not. Policy variables (`${...}`) are not replaced: a
+//! statement with one never allows, and denies whatever else in it fits.
 //!
 //! Source: IAM user guide, "Policy evaluation logic" and "IAM JSON policy elements".
 
@@ -16,6 +17,7 @@ pub use principal::Principal;
 
 use principal::Meant;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use wildcard::matches;
 
@@ -59,16 +61,20 @@ pub fn evaluate<'a>(documents: impl IntoIterator<Item = &'a str>, action: &str, 
     evaluate_with(documents, &Request { action, resource, keys: &ConditionKeys::default() })
 }
 
-/// What identity-based policies say to one request. `documents` are JSON texts; what cannot be read says nothing.
+/// What identity-based policies say to one request. `documents` are JSON texts; one that cannot be read might deny, so it does.
 pub fn evaluate_with<'a>(documents: impl IntoIterator<Item = &'a str>, request: &Request<'_>) -> Decision {
     let mut decision = Decision::NotMentioned;
     for document in documents {
-        let Ok(policy) = serde_json::from_str::<Policy>(document) else { continue };
+        let Ok(policy) = serde_json::from_str::<Policy>(document) else { return Decision::Denied };
         for statement in policy.statements.0 {
-            match statement.effect.as_str() {
-                "Deny" if statement.fits(request, Reading::Wide) => return Decision::Denied,
-                "Allow" if statement.fits(request, Reading::Narrow) => decision = Decision::Allowed,
-                _ => {}
+            match statement {
+                Read::Statement(statement) => match statement.effect {
+                    Effect::Deny if statement.fits(request, Reading::Wide) => return Decision::Denied,
+                    Effect::Allow if statement.fits(request, Reading::Narrow) => decision = Decision::Allowed,
+                    Effect::Deny | Effect::Allow => {}
+                },
+                Read::Unreadable(statement) if might_deny(&statement) => return Decision::Denied,
+                Read::Unreadable(_) => {}
             }
         }
     }
@@ -85,17 +91,21 @@ pub fn evaluate_resource_policy(
     let Ok(policy) = serde_json::from_str::<Policy>(document) else { return ResourceDecision::Denied };
     let mut allowed = Meant::No;
     for statement in policy.statements.0 {
-        match statement.effect.as_str() {
-            "Deny"
-                if statement.fits(request, Reading::Wide)
-                    && statement.means(who, Reading::Wide) != Meant::No =>
-            {
-                return ResourceDecision::Denied;
-            }
-            "Allow" if statement.fits(request, Reading::Narrow) => {
-                allowed = allowed.max(statement.means(who, Reading::Narrow));
-            }
-            _ => {}
+        match statement {
+            Read::Statement(statement) => match statement.effect {
+                Effect::Deny
+                    if statement.fits(request, Reading::Wide)
+                        && statement.means(who, Reading::Wide) != Meant::No =>
+                {
+                    return ResourceDecision::Denied;
+                }
+                Effect::Allow if statement.fits(request, Reading::Narrow) => {
+                    allowed = allowed.max(statement.means(who, Reading::Narrow));
+                }
+                Effect::Deny | Effect::Allow => {}
+            },
+            Read::Unreadable(statement) if might_deny(&statement) => return ResourceDecision::Denied,
+            Read::Unreadable(_) => {}
         }
     }
     match allowed {
@@ -105,26 +115,61 @@ pub fn evaluate_resource_policy(
     }
 }
 
-/// Whether a document can be read as a policy: an object with statements that have an effect. Fails with what is wrong.
+/// Whether a document can be read as a policy: an object with statements that have an effect and no unknown elements. Fails with
+/// what is wrong.
 pub fn check(document: &str) -> Result<(), String> {
     let policy: Policy = serde_json::from_str(document).map_err(|error| error.to_string())?;
-    match policy.statements.0.iter().find(|statement| !matches!(statement.effect.as_str(), "Allow" | "Deny"))
-    {
-        Some(statement) => Err(format!("Effect is '{}', not Allow or Deny", statement.effect)),
-        None => Ok(()),
+    for statement in policy.statements.0 {
+        if let Read::Unreadable(statement) = statement {
+            let wrong = serde_json::from_value::<Statement>(statement).err();
+            return Err(
+                wrong.map_or_else(|| "an element is there twice".to_owned(), |error| error.to_string())
+            );
+        }
     }
+    Ok(())
+}
+
+/// Whether a statement that cannot be read may be meant to deny: one that says it allows, in whatever letters, is not.
+fn might_deny(statement: &Value) -> bool {
+    let effect = statement.get("Effect").and_then(Value::as_str);
+    !effect.is_some_and(|effect| effect.eq_ignore_ascii_case("Allow"))
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Policy {
+    /// Both say nothing about requests.
+    #[serde(rename = "Version")]
+    _version: Option<IgnoredAny>,
+    #[serde(rename = "Id")]
+    _id: Option<IgnoredAny>,
     #[serde(rename = "Statement")]
-    statements: OneOrMany<Statement>,
+    statements: OneOrMany<Read>,
+}
+
+/// One statement, each by itself: what is wrong with one takes nothing from the others.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Read {
+    Statement(Box<Statement>),
+    Unreadable(Value),
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+enum Effect {
+    Allow,
+    Deny,
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Statement {
+    /// A name, which says nothing about requests.
+    #[serde(rename = "Sid")]
+    _sid: Option<IgnoredAny>,
     #[serde(rename = "Effect")]
-    effect: String,
+    effect: Effect,
     #[serde(rename = "Principal")]
     principal: Option<Value>,
     #[serde(rename = "NotPrincipal")]
@@ -154,9 +199,10 @@ impl Statement {
     /// How the statement means who asks. `NotPrincipal` is not evaluated.
     fn means(&self, who: &Principal<'_>, reading: Reading) -> Meant {
         match (&self.principal, &self.not_principal, reading) {
+            (Some(principal), None, Reading::Wide) if !principal::is_readable(principal) => Meant::InPerson,
             (Some(principal), None, _) => principal::meant(principal, who),
-            (_, Some(_), Reading::Wide) => Meant::InPerson,
-            _ => Meant::No,
+            (_, _, Reading::Wide) => Meant::InPerson,
+            (_, _, Reading::Narrow) => Meant::No,
         }
     }
 
@@ -174,7 +220,7 @@ impl Statement {
         let action_fits = match (&self.action, &self.not_action) {
             (Some(actions), None) => actions.0.iter().any(fits_action),
             (None, Some(actions)) => !actions.0.iter().any(fits_action),
-            _ => false,
+            _ => reading == Reading::Wide,
         };
         let unknown = |pattern: &String| pattern.contains("${");
         let resource_fits = match (&self.resource, &self.not_resource) {
@@ -186,7 +232,7 @@ impl Statement {
                 true => reading == Reading::Narrow,
                 false => matches(pattern, resource),
             }),
-            _ => false,
+            _ => reading == Reading::Wide,
         };
         action_fits && resource_fits
     }
@@ -200,8 +246,9 @@ struct OneOrMany<T>(Vec<T>);
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Either<T> {
-    One(T),
+    // First: a single statement that cannot be read may be anything, a list too.
     Many(Vec<T>),
+    One(T),
 }
 
 impl<T> From<Either<T>> for OneOrMany<T> {
@@ -246,7 +293,7 @@ mod tests {
         check(r#"{"Effect": "allow", "Action": "*", "Resource": "*"}"#, NotMentioned);
         check(r#"{"Effect": "Allow", "Action": "*"}"#, NotMentioned);
         check("[]", NotMentioned);
-        check("7", NotMentioned);
+        check("7", Denied);
     }
 
     #[test]
@@ -266,10 +313,39 @@ mod tests {
     }
 
     #[test]
-    fn any_document_may_deny_and_broken_ones_say_nothing() {
+    fn what_cannot_be_read_denies_unless_it_says_it_allows() {
+        use Decision::*;
+        let allow = r#"{"Sid": "a", "Effect": "Allow", "Action": "*", "Resource": "*"}"#;
+        for (elements, alone) in [
+            (r#""Resource": "*""#, true),
+            (r#""Action": "*""#, true),
+            (r#""Action": "*", "NotAction": "s3:*", "Resource": "*""#, true),
+            (r#""Action": "*", "Resource": "*", "NotResource": "x""#, true),
+            (r#""Action": 7, "Resource": "*""#, true),
+            (r#""Action": "s3:*", "Resource": "*", "condition": {}"#, true),
+            (r#""Action": "*", "Resource": "*", "Condition": 7"#, true),
+            (r#""Action": "s3:*", "Resource": "*", "Resource": "x""#, true),
+            (r#""Action": "s3:*""#, false),
+            (r#""Resource": "x""#, false),
+        ] {
+            let allows = format!(r#"{{"Effect": "Allow", {elements}}}"#);
+            check(&allows, NotMentioned);
+            check(&format!("[{allows}, {allow}]"), Allowed);
+            let denies = format!(r#"{{"Effect": "Deny", {elements}}}"#);
+            check(&format!("[{allow}, {denies}]"), if alone { Denied } else { Allowed });
+        }
+        for statement in ["7", "[]", "{}", r#"{"Effect": "deny", "Action": "s3:*", "Resource": "*"}"#] {
+            check(&format!("[{allow}, {statement}]"), Denied);
+        }
+        let other = r#"{"Version": "2012-10-17", "Id": "i", "Statement": [], "statement": []}"#;
+        assert_eq!(evaluate([other], "a:B", "*"), Denied);
+    }
+
+    #[test]
+    fn any_document_may_deny_and_broken_ones_do() {
         let allow = r#"{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}"#;
         let deny = r#"{"Statement": {"Effect": "Deny", "Action": "*", "Resource": "*"}}"#;
-        assert_eq!(evaluate([allow, "{"], "a:B", "*"), Decision::Allowed);
+        assert_eq!(evaluate([allow, "{"], "a:B", "*"), Decision::Denied);
         assert_eq!(evaluate([allow, deny], "a:B", "*"), Decision::Denied);
         assert_eq!(evaluate([], "a:B", "*"), Decision::NotMentioned);
     }
@@ -313,6 +389,20 @@ mod tests {
         let not = to(r#""NotPrincipal": {"AWS": "1"}"#, "").replace("Allow", "Deny");
         check_resource(&format!("[{anyone}, {not}]"), &ann, Denied);
         check_resource(r#"{"Effect": "Allow", "Action": "*", "Resource": "*"}"#, &ann, NotMentioned);
+        let without = r#"{"Effect": "Deny", "Action": "*", "Resource": "*"}"#;
+        check_resource(&format!("[{anyone}, {without}]"), &ann, Denied);
+        for unreadable in ["7", r#""1""#, r#"{"aws": "1"}"#, r#"{"AWS": 1}"#, r#"{"AWS": ["1", 7]}"#] {
+            let principal = to(&format!(r#""Principal": {unreadable}"#), "");
+            check_resource(&principal, &ann, NotMentioned);
+            check_resource(&format!("[{anyone}, {}]", principal.replace("Allow", "Deny")), &ann, Denied);
+        }
+        for nobody_here in [r#"{"AWS": "1"}"#, r#"{"Federated": ["a"]}"#, r#"{"CanonicalUser": "a"}"#] {
+            let deny = to(&format!(r#""Principal": {nobody_here}"#), "").replace("Allow", "Deny");
+            check_resource(&format!("[{anyone}, {deny}]"), &ann, Allowed);
+        }
+        let unknown = to(r#""Principal": {"AWS": "1"}"#, r#", "condition": {}"#).replace("Allow", "Deny");
+        check_resource(&format!("[{anyone}, {unknown}]"), &ann, Denied);
+        check_resource(&to(r#""Principal": "*""#, r#", "condition": {}"#), &ann, NotMentioned);
         check_resource("7", &ann, Denied);
     }
 
@@ -325,5 +415,9 @@ mod tests {
         for wrong in ["", "[]", "{}", r#"{"Statement": {}}"#, r#"{"Statement": {"Effect": "allow"}}"#] {
             assert!(super::check(wrong).is_err(), "{wrong}");
         }
+        let unknown =
+            r#"{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*", "condition": {}}}"#;
+        let said = super::check(unknown).unwrap_err();
+        assert!(said.contains("condition"), "{said}");
     }
 }

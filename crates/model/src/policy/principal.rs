@@ -52,6 +52,21 @@ pub(super) fn meant(element: &Value, who: &Principal<'_>) -> Meant {
     }
 }
 
+/// Whether `meant` can say whom a `Principal` element means: everybody, or names by kinds that IAM knows.
+pub(super) fn is_readable(element: &Value) -> bool {
+    match element {
+        Value::String(text) => text == "*",
+        Value::Object(kinds) => kinds.iter().all(|(kind, values)| {
+            matches!(kind.as_str(), "AWS" | "Service" | "Federated" | "CanonicalUser")
+                && match values {
+                    Value::Array(values) => values.iter().all(Value::is_string),
+                    value => value.is_string(),
+                }
+        }),
+        _ => false,
+    }
+}
+
 fn by_kind(kind: &str, value: &str, who: &Principal<'_>) -> Meant {
     match (kind, who) {
         ("AWS", _) if value == "*" => Meant::InPerson,
