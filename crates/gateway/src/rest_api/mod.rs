@@ -193,7 +193,7 @@ impl Exchange<'_> {
         let identities =
             authorizer::identities(authorizer, self.incoming, variables, context).map_err(refuse)?;
         let began = Instant::now();
-        let arn = self.method_arn(self.incoming.method.as_str(), self.path);
+        let arn = self.method_arn(self.incoming.method.as_str(), &routed.path);
         let key = self.verdict_key(authorizer, &identities);
         let kept = self.gateway.rest_api_verdicts.get(&key, self.incoming.time);
         let verdict = match kept {

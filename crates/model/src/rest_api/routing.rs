@@ -11,6 +11,8 @@ pub struct Routed<'a> {
     pub resource: &'a Resource,
     /// The method's name in the resource: the request's, or `ANY`.
     pub method: &'a str,
+    /// The path as it was understood: percent-decoded, with a slash before it and none behind. Policies are asked about this one.
+    pub path: String,
     /// Variables, percent-decoded; without the slash a path may end in.
     pub path_parameters: BTreeMap<String, String>,
 }
@@ -30,11 +32,13 @@ pub fn route<'a>(definition: &'a Definition, method: &str, path: &str) -> Option
     let path = path.strip_prefix('/').unwrap_or(path);
     let path = path.strip_suffix('/').unwrap_or(path);
     let segments: Vec<&str> = if path.is_empty() { Vec::new() } else { path.split('/').collect() };
+    let understood = format!("/{}", percent_decode_str(path).decode_utf8_lossy());
     let mut parameters = Vec::new();
     let (resource, method) = descend(&children, root?, &segments, method, &mut parameters)?;
     Some(Routed {
         resource,
         method,
+        path: understood,
         path_parameters: parameters
             .into_iter()
             .map(|(name, value)| {
@@ -134,6 +138,22 @@ mod tests {
         check(&["/{x}/y"], "//y", None);
         check(&["/{proxy+}"], "/a//b", Some(("/{proxy+}", "proxy=a//b")));
         check(&["/{proxy+}"], "/a/../../b", Some(("/{proxy+}", "proxy=a/../../b")));
+    }
+
+    #[test]
+    fn one_path_for_all_ways_to_write_it() {
+        let definition = definition(&["/", "/pets/{id}", "/{proxy+}"]);
+        for (path, expected) in [
+            ("/pets/secret", "/pets/secret"),
+            ("/pets/%73ecret", "/pets/secret"),
+            ("/pets/secret/", "/pets/secret"),
+            ("/%70ets/secret", "/pets/secret"),
+            ("/pets%2Fsecret", "/pets/secret"),
+            ("/a//b", "/a//b"),
+            ("/", "/"),
+        ] {
+            assert_eq!(route(&definition, "GET", path).unwrap().path, expected, "{path}");
+        }
     }
 
     #[test]
