@@ -304,6 +304,10 @@ def test_request_authorizers(api, deploy, echo):
     assert url.request("GET", "/dev/pets/8?key=me").json["requestContext"]["authorizer"]["asked"] == get["asked"]
     assert url.request("PUT", "/dev/pets/7?key=me").json["requestContext"]["authorizer"]["asked"] != get["asked"]
     assert url.request("GET", "/dev/pets/7").status == 401
+    # So is a value more: the function saw the last one, and so does the one behind it.
+    assert url.request("GET", "/dev/pets/7?key=me&key=deny").status == 403
+    assert url.request("GET", "/dev/pets/7?key=deny").status == 403
+    assert url.request("GET", "/dev/pets/7?key=deny&key=me").json["requestContext"]["authorizer"]["principalId"] == "me"
     # Policies are asked about the path as the route was chosen by it.
     for path in ("/dev/pets/%37/?key=he", "/dev/pets/7/?key=she"):
         assert url.request("GET", path).json["requestContext"]["authorizer"]["arn"].endswith("/dev/GET/pets/7"), path

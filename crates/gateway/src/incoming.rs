@@ -69,6 +69,26 @@ impl Incoming {
         })
     }
 
+    /// A request of these headers and this query string, for tests.
+    #[cfg(test)]
+    pub(crate) fn of_test(headers: HeaderMap, raw_query: &str) -> Self {
+        Self {
+            method: Method::GET,
+            raw_path: "/dev/pets/7".to_owned(),
+            raw_query: raw_query.to_owned(),
+            headers,
+            body: Bytes::new(),
+            source: [127, 0, 0, 1].into(),
+            protocol: "HTTP/1.1",
+            tls_version: None,
+            port: 9000,
+            domain_name: "abc.execute-api.us-east-1.localhost".to_owned(),
+            domain_prefix: "abc".to_owned(),
+            request_id: RequestId(uuid::Uuid::from_u128(7)),
+            time: Timestamp(0),
+        }
+    }
+
     /// `https` or `http`.
     pub fn scheme(&self) -> &'static str {
         if self.tls_version.is_some() { "https" } else { "http" }

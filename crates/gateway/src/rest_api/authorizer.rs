@@ -11,12 +11,18 @@ use lamplight_model::rest_api::{Authorizer, AuthorizerKind};
 use regex::Regex;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Decisions that are kept; all are forgotten when there are more.
 const DECISIONS: usize = 10_000;
+/// Largest decision that is kept, bytes.
+const DECISION_BYTES: usize = 64 * 1024;
+
+/// All values of each identity source.
+pub type Identities = Vec<Vec<String>>;
 
 /// What an authorizer's function said.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,22 +44,25 @@ pub enum Refused {
     Explicitly,
 }
 
-/// The identities of a request, one for each source. Fails with `Unauthorized` when one is missing or a token does not look like
-/// one: the function is not even asked.
+/// The identities of a request: of each source all values it has, in their order; the last one is what events show. Fails with
+/// `Unauthorized` when one is missing or a token does not look like one: the function is not even asked.
 pub fn identities(
     authorizer: &Authorizer,
     incoming: &Incoming,
     stage_variables: &BTreeMap<String, String>,
     context: &Value,
-) -> Result<Vec<String>, Refused> {
-    let identities: Option<Vec<String>> = authorizer
+) -> Result<Identities, Refused> {
+    let identities: Option<Identities> = authorizer
         .identity_sources()
-        .map(|source| identity(source, incoming, stage_variables, context).filter(|text| !text.is_empty()))
+        .map(|source| {
+            let values = identity(source, incoming, stage_variables, context)?;
+            values.last().is_some_and(|shown| !shown.is_empty()).then_some(values)
+        })
         .collect();
     let identities = identities.ok_or(Refused::Unauthorized)?;
     if let Some(expression) = &authorizer.identity_validation_expression {
         let pattern = Regex::new(&format!("^(?:{expression})$"));
-        let token = identities.first().map(String::as_str).unwrap_or_default();
+        let token = token(&identities).unwrap_or_default();
         if !pattern.is_ok_and(|pattern| pattern.is_match(token)) {
             return Err(Refused::Unauthorized);
         }
@@ -66,29 +75,35 @@ fn identity(
     incoming: &Incoming,
     stage_variables: &BTreeMap<String, String>,
     context: &Value,
-) -> Option<String> {
+) -> Option<Vec<String>> {
     if let Some(name) = source.strip_prefix("method.request.header.") {
-        return incoming.headers.get(name)?.to_str().ok().map(str::to_owned);
+        let values = incoming.headers.get_all(name).iter();
+        return values.map(|value| value.to_str().ok().map(str::to_owned)).collect();
     }
     if let Some(name) = source.strip_prefix("method.request.querystring.") {
-        let mut query = form_urlencoded::parse(incoming.raw_query.as_bytes());
-        return query.find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
+        let query = form_urlencoded::parse(incoming.raw_query.as_bytes());
+        return Some(query.filter(|(key, _)| key == name).map(|(_, value)| value.into_owned()).collect());
     }
     if let Some(name) = source.strip_prefix("stageVariables.") {
-        return stage_variables.get(name).cloned();
+        return stage_variables.get(name).map(|value| vec![value.clone()]);
     }
     let name = source.strip_prefix("context.")?;
     match context.pointer(&format!("/{}", name.replace('.', "/")))? {
-        Value::String(text) => Some(text.clone()),
+        Value::String(text) => Some(vec![text.clone()]),
         Value::Null => None,
-        other => Some(other.to_string()),
+        other => Some(vec![other.to_string()]),
     }
+}
+
+/// What an authorizer of tokens is asked about: the value that the method's event shows, too.
+fn token(identities: &[Vec<String>]) -> Option<&str> {
+    identities.first()?.last().map(String::as_str)
 }
 
 /// The event of an authorizer's function.
 pub fn event(
     authorizer: &Authorizer,
-    identities: &[String],
+    identities: &[Vec<String>],
     method_arn: &str,
     incoming: &Incoming,
     details: &Details<'_>,
@@ -97,7 +112,7 @@ pub fn event(
         AuthorizerKind::Token => json!({
             "type": "TOKEN",
             "methodArn": method_arn,
-            "authorizationToken": identities.first(),
+            "authorizationToken": token(identities),
         }),
         AuthorizerKind::Request => {
             let mut event = Map::new();
@@ -174,6 +189,13 @@ impl Verdict {
         }
     }
 
+    /// About as much memory as it takes.
+    fn bytes(&self) -> usize {
+        let context =
+            self.context.iter().map(|(name, value)| name.len() + value.as_str().map_or(0, str::len));
+        self.principal_id.len() + self.policy.len() + context.sum::<usize>()
+    }
+
     /// `requestContext.authorizer` of the method's event.
     pub fn context(&self, latency: Duration) -> Value {
         let mut context = self.context.clone();
@@ -184,8 +206,17 @@ impl Verdict {
     }
 }
 
-/// What a verdict is kept under: API, stage, deployment, authorizer and identities.
-pub type Key = (String, Vec<String>);
+/// What a verdict is kept under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key([u8; 32]);
+
+impl Key {
+    /// Of API, stage, deployment and authorizer, and of the identities. A digest: it is as short for long identities.
+    pub fn new(place: [&str; 4], identities: &[Vec<String>]) -> Self {
+        // As JSON, in which no value can look like two.
+        Self(Sha256::digest(json!([place, identities]).to_string()).into())
+    }
+}
 
 /// Verdicts that are still believed.
 #[derive(Debug, Default)]
@@ -207,9 +238,9 @@ impl Verdicts {
         }
     }
 
-    /// Keeps a verdict for so long.
+    /// Keeps a verdict for so long; a large one is not kept.
     pub fn keep(&self, key: Key, verdict: Arc<Verdict>, now: Timestamp, seconds: u32) {
-        if seconds == 0 {
+        if seconds == 0 || verdict.bytes() > DECISION_BYTES {
             return;
         }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -283,12 +314,69 @@ mod tests {
     fn verdicts_are_believed_for_a_while() {
         let verdicts = Verdicts::default();
         let made = read(&json!({"principalId": "me", "policyDocument": policy("Allow", "*")})).unwrap();
-        let key = |token: &str| ("abc".to_owned(), vec![token.to_owned()]);
+        let key = |token: &str| Key::new(["abc", "dev", "d1", "a1"], &[vec![token.to_owned()]]);
         verdicts.keep(key("a"), Arc::new(made.clone()), Timestamp(0), 5);
         verdicts.keep(key("never"), Arc::new(made), Timestamp(0), 0);
         assert!(verdicts.get(&key("a"), Timestamp(4_999)).is_some());
         assert!(verdicts.get(&key("b"), Timestamp(0)).is_none());
         assert!(verdicts.get(&key("never"), Timestamp(0)).is_none());
         assert!(verdicts.get(&key("a"), Timestamp(5_000)).is_none());
+        let context = json!({"long": "x".repeat(DECISION_BYTES)});
+        let large =
+            read(&json!({"principalId": "me", "policyDocument": policy("Allow", "*"), "context": context}));
+        verdicts.keep(key("large"), Arc::new(large.unwrap()), Timestamp(0), 5);
+        assert!(verdicts.get(&key("large"), Timestamp(0)).is_none());
+    }
+
+    #[test]
+    fn identities_are_all_values_of_their_sources() {
+        let check = |headers: &[&str], query: &str, expected: Result<Identities, Refused>| {
+            let mut map = http::HeaderMap::new();
+            for value in headers {
+                map.append("auth", http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            }
+            let incoming = Incoming::of_test(map, query);
+            let authorizer: Authorizer = serde_json::from_value(json!({
+                "id": "a1", "name": "guard", "type": "REQUEST", "authType": "custom", "authorizerUri": "u",
+                "identitySource": "method.request.header.Auth, method.request.querystring.key",
+                "authorizerResultTtlInSeconds": 300,
+            }))
+            .unwrap();
+            let found = identities(&authorizer, &incoming, &BTreeMap::new(), &Value::Null);
+            assert_eq!(found, expected, "{headers:?} {query}");
+        };
+        let values = |of: &[&[&str]]| -> Result<Identities, Refused> {
+            Ok(of.iter().map(|values| values.iter().map(|value| (*value).to_owned()).collect()).collect())
+        };
+        check(&["a"], "key=b", values(&[&["a"], &["b"]]));
+        check(&["a", "c"], "key=b&x=1&key=%64", values(&[&["a", "c"], &["b", "d"]]));
+        check(&[], "key=b", Err(Refused::Unauthorized));
+        check(&["a"], "", Err(Refused::Unauthorized));
+        check(&["a", ""], "key=b", Err(Refused::Unauthorized));
+        check(&["a", "\u{e4}"], "key=b", Err(Refused::Unauthorized));
+    }
+
+    #[test]
+    fn other_identities_are_other_keys() {
+        let place = ["abc", "dev", "d1", "a1"];
+        let key = |identities: &[&[&str]]| {
+            let identities: Identities = identities
+                .iter()
+                .map(|values| values.iter().map(|value| (*value).to_owned()).collect())
+                .collect();
+            Key::new(place, &identities)
+        };
+        let all = [
+            key(&[&["a"]]),
+            key(&[&["a", "b"]]),
+            key(&[&["b", "a"]]),
+            key(&[&["a"], &["b"]]),
+            key(&[&["a,b"]]),
+            key(&[&["a\",\"b"]]),
+            Key::new(["abc", "dev", "d1", "a2"], &[vec!["a".to_owned()]]),
+        ];
+        for (at, one) in all.iter().enumerate() {
+            assert_eq!(all.iter().position(|other| other == one), Some(at));
+        }
     }
 }

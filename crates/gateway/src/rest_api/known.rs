@@ -6,6 +6,9 @@ use lamplight_model::{Region, Scope};
 use lamplight_store::{Store, StoreError};
 use std::sync::Arc;
 
+/// Longest name of a stage, characters, all of which are ASCII. Source: API Gateway API reference, CreateStage, "Maximum length is 128 characters".
+const LONGEST_STAGE_NAME: usize = 128;
+
 /// An API as far as it concerns requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
@@ -61,6 +64,10 @@ impl Known {
         api: &Found,
         name: &str,
     ) -> Result<Option<Arc<Served>>, StoreError> {
+        // Names of clients, which are kept whether there is such a stage or not.
+        if name.len() > LONGEST_STAGE_NAME {
+            return Ok(None);
+        }
         let key = format!("{}/{name}", api.id);
         let read = async {
             let Some(document) = store.get_document(&api.scope, STAGE_KIND, &key).await? else {
@@ -85,5 +92,24 @@ impl Known {
             document.map(|document| document.parse().map(Arc::new)).transpose()
         };
         self.deployments.get(store, key.as_str(), read).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn names_that_no_stage_has_are_not_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = lamplight_store::open(lamplight_store::Options::new(directory.path())).unwrap().store;
+        let api = Found { scope: Scope::default(), id: "abc".to_owned(), by_domain_only: false };
+        let known = Known::default();
+        for length in [LONGEST_STAGE_NAME + 1, LONGEST_STAGE_NAME] {
+            assert!(known.stage(&*store, &api, &"x".repeat(length)).await.unwrap().is_none());
+        }
+        let kept = format!("{:?}", known.stages);
+        assert!(kept.contains(&format!("\"abc/{}\"", "x".repeat(LONGEST_STAGE_NAME))), "{kept}");
+        assert!(!kept.contains(&"x".repeat(LONGEST_STAGE_NAME + 1)), "{kept}");
     }
 }

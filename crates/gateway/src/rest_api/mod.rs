@@ -210,10 +210,10 @@ impl Exchange<'_> {
         Ok(Some(verdict.context(began.elapsed())))
     }
 
-    fn verdict_key(&self, authorizer: &Authorizer, identities: &[String]) -> authorizer::Key {
+    fn verdict_key(&self, authorizer: &Authorizer, identities: &[Vec<String>]) -> authorizer::Key {
         // A deployment may have changed the authorizer: what an older one said is not asked for again.
         let place = [&self.api.id, &self.served.stage.stage_name, &self.served.deployment.id, &authorizer.id];
-        (place.map(String::as_str).join("/"), identities.to_vec())
+        authorizer::Key::new(place.map(String::as_str), identities)
     }
 
     /// Asks an authorizer's function. Fails with the answer.
