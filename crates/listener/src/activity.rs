@@ -4,8 +4,9 @@
 //! HTTP/2, because hyper's own timer knows the heads of HTTP/1 only.
 
 use crate::limits::Limits;
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -14,6 +15,11 @@ use tokio::time::Instant;
 pub(crate) struct Activity {
     opened: Instant,
     requests: AtomicUsize,
+    /// When each request that lives began, milliseconds from `opened`, with a number of its own: one request a connection with
+    /// HTTP/1, `Limits::streams` with HTTP/2.
+    begun: Mutex<BTreeSet<(u64, u64)>>,
+    /// Requests so far.
+    count: AtomicU64,
     /// Milliseconds from `opened` to the end of the last request.
     quiet_since: AtomicU64,
     /// Milliseconds from `opened` to the first byte after it, plus one; 0 while there is none.
@@ -24,7 +30,8 @@ pub(crate) struct Activity {
 /// One look at a connection.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
-    requests: usize,
+    /// Since the oldest request that lives began.
+    oldest: Option<Duration>,
     /// Since the last request ended.
     quiet: Duration,
     /// Since the first byte of an unfinished HTTP/1 head.
@@ -38,7 +45,7 @@ pub(crate) enum Verdict {
     Wait(Duration),
     /// Say goodbye: nothing was asked for a long time.
     Close,
-    /// Cut it: a head is not coming to its end.
+    /// Cut it: a head is not coming to its end, or an answer is not taken.
     Cut,
 }
 
@@ -47,6 +54,8 @@ impl Activity {
         Self {
             opened: Instant::now(),
             requests: AtomicUsize::new(0),
+            begun: Mutex::default(),
+            count: AtomicU64::new(0),
             quiet_since: AtomicU64::new(0),
             head_since: AtomicU64::new(0),
             is_http2: AtomicBool::new(false),
@@ -68,7 +77,9 @@ impl Activity {
     pub(crate) fn begin(self: &Arc<Self>) -> Request {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.head_since.store(0, Ordering::Relaxed);
-        Request(Arc::clone(self))
+        let key = (self.milliseconds(), self.count.fetch_add(1, Ordering::Relaxed));
+        self.begun().insert(key);
+        Request { activity: Arc::clone(self), key }
     }
 
     /// What is to become of the connection now.
@@ -81,7 +92,13 @@ impl Activity {
             then => Some(since(then - 1)),
         };
         let quiet = since(self.quiet_since.load(Ordering::Relaxed));
-        verdict(Seen { requests: self.requests.load(Ordering::Relaxed), quiet, head }, limits)
+        let oldest = self.begun().first().map(|(began, _)| since(*began));
+        verdict(Seen { oldest, quiet, head }, limits)
+    }
+
+    /// A panic leaves the set whole.
+    fn begun(&self) -> MutexGuard<'_, BTreeSet<(u64, u64)>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn milliseconds(&self) -> u64 {
@@ -91,22 +108,37 @@ impl Activity {
 
 /// Counts one request as long as it lives.
 #[derive(Debug)]
-pub(crate) struct Request(Arc<Activity>);
+pub(crate) struct Request {
+    activity: Arc<Activity>,
+    /// Its entry in `Activity::begun`.
+    key: (u64, u64),
+}
 
 impl Drop for Request {
     fn drop(&mut self) {
-        self.0.quiet_since.store(self.0.milliseconds(), Ordering::Relaxed);
-        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+        let activity = &self.activity;
+        activity.quiet_since.store(activity.milliseconds(), Ordering::Relaxed);
+        activity.begun().remove(&self.key);
+        activity.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// A head may begin right after the look, so the next look is never later than the time a head has.
+///
+/// A body's own deadline is seen only when it is asked for its next piece, and hyper asks for none while the client takes nothing. So
+/// the connection is cut once a request is over its time, after as long as a head has: a refusal or a reset gets that long to go out.
 fn verdict(seen: Seen, limits: &Limits) -> Verdict {
     /// Timers are no finer; without it a look at the last moment would be followed by many.
     const LEAST: Duration = Duration::from_millis(1);
     let wait = |left: Duration| Verdict::Wait(left.min(limits.head_time).max(LEAST));
     match seen {
-        Seen { requests: 1.., .. } => wait(limits.head_time),
+        Seen { oldest: Some(oldest), .. } => {
+            let most = limits.request_time.map(|time| time.saturating_add(limits.head_time));
+            match most.map_or(Duration::MAX, |most| most.saturating_sub(oldest)) {
+                Duration::ZERO => Verdict::Cut,
+                left => wait(left),
+            }
+        }
         Seen { head: Some(head), .. } if head >= limits.head_time => Verdict::Cut,
         Seen { head: Some(head), .. } => wait(limits.head_time.saturating_sub(head)),
         Seen { quiet, .. } if quiet >= limits.idle_time => Verdict::Close,
@@ -126,17 +158,40 @@ mod tests {
 
     #[test]
     fn heads_have_their_time_and_silence_its_own() {
-        let seen = |requests, quiet: u32, head: Option<u32>| {
-            verdict(Seen { requests, quiet: SECOND * quiet, head: head.map(|head| SECOND * head) }, &limits())
+        let seen = |oldest: Option<u32>, quiet: u32, head: Option<u32>| {
+            let seconds = |number: Option<u32>| number.map(|number| SECOND * number);
+            let seen = Seen { oldest: seconds(oldest), quiet: SECOND * quiet, head: seconds(head) };
+            verdict(seen, &limits())
         };
-        assert_eq!(seen(0, 0, None), Verdict::Wait(10 * SECOND));
-        assert_eq!(seen(0, 55, None), Verdict::Wait(5 * SECOND));
-        assert_eq!(seen(0, 60, None), Verdict::Close);
-        assert_eq!(seen(0, 59, Some(3)), Verdict::Wait(7 * SECOND));
-        assert_eq!(seen(0, 11, Some(10)), Verdict::Cut);
+        assert_eq!(seen(None, 0, None), Verdict::Wait(10 * SECOND));
+        assert_eq!(seen(None, 55, None), Verdict::Wait(5 * SECOND));
+        assert_eq!(seen(None, 60, None), Verdict::Close);
+        assert_eq!(seen(None, 59, Some(3)), Verdict::Wait(7 * SECOND));
+        assert_eq!(seen(None, 11, Some(10)), Verdict::Cut);
         // A head that began within the idle time is not cut by it.
-        assert_eq!(seen(0, 65, Some(6)), Verdict::Wait(4 * SECOND));
-        assert_eq!(seen(3, 900, Some(900)), Verdict::Wait(10 * SECOND));
+        assert_eq!(seen(None, 65, Some(6)), Verdict::Wait(4 * SECOND));
+        assert_eq!(seen(Some(900), 900, Some(900)), Verdict::Wait(10 * SECOND));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_beyond_its_time_cuts_the_connection() {
+        let limits = Limits { request_time: Some(30 * SECOND), ..limits() };
+        let activity = Arc::new(Activity::new());
+        let first = activity.begin();
+        tokio::time::advance(20 * SECOND).await;
+        let second = activity.begin();
+        tokio::time::advance(15 * SECOND).await;
+        assert_eq!(
+            activity.verdict(&limits),
+            Verdict::Wait(5 * SECOND),
+            "its time is over, its goodbye is not"
+        );
+        tokio::time::advance(5 * SECOND).await;
+        assert_eq!(activity.verdict(&limits), Verdict::Cut, "whatever else goes on");
+        drop(first);
+        assert_eq!(activity.verdict(&limits), Verdict::Wait(10 * SECOND), "the other one is in time");
+        drop(second);
+        assert_eq!(activity.verdict(&limits), Verdict::Wait(10 * SECOND));
     }
 
     #[tokio::test(start_paused = true)]

@@ -128,6 +128,18 @@ async fn a_request_has_its_time() {
 }
 
 #[tokio::test]
+async fn an_answer_that_nobody_reads_has_its_time_too() {
+    let limits = Limits { connections: 1, request_time: Some(Duration::from_millis(400)), ..limits() };
+    let server = start(limits, None).await;
+    let mut stalled = server.connect().await;
+    stalled.write_all(b"GET /endless HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    server.wait_until_begun(1).await;
+    // There is room for another connection only when the first is gone; what it does not read is still in its socket.
+    let answer = server.exchange(format!("GET / HTTP/1.1\r\n{CLOSE}\r\n").as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
 async fn connections_of_one_address_are_bounded_and_the_bound_can_change() {
     let server = start(Limits { connections_of_an_address: Some(2), ..limits() }, None).await;
     let (mut first, mut second) = (server.connect().await, server.connect().await);

@@ -18,6 +18,7 @@ const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RESET: u8 = 3;
 const SETTINGS: u8 = 4;
+const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
@@ -80,6 +81,28 @@ async fn frames_until_end(stream: &mut TcpStream) -> Vec<(u8, Vec<u8>)> {
         frames.push((head[3], payload.to_vec()));
         rest = after;
     }
+    frames
+}
+
+/// The same, of a client that answers pings.
+async fn frames_with_pings_answered(stream: TcpStream) -> Vec<(u8, Vec<u8>)> {
+    let (mut reader, mut writer) = stream.into_split();
+    let mut frames = Vec::new();
+    let reading = async {
+        let mut head = [0; 9];
+        while reader.read_exact(&mut head).await.is_ok() {
+            let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+            if reader.read_exact(&mut payload).await.is_err() {
+                break;
+            }
+            if head[3] == PING && head[4] == 0 {
+                // It may be gone meanwhile.
+                let _ = writer.write_all(&frame(PING, 1, 0, &payload)).await;
+            }
+            frames.push((head[3], payload));
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), reading).await.expect("the connection was left open");
     frames
 }
 
@@ -172,6 +195,20 @@ async fn pings_do_not_keep_a_connection_open() {
 }
 
 #[tokio::test]
+async fn an_answer_without_a_window_has_its_time_too() {
+    let server = start(Limits { request_time: Some(Duration::from_millis(400)), ..limits() }, None).await;
+    let mut stream = server.connect().await;
+    stream.write_all(PREFACE).await.unwrap();
+    // SETTINGS_INITIAL_WINDOW_SIZE (4) is 0: no byte of an answer's body may be sent.
+    stream.write_all(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0])).await.unwrap();
+    stream.write_all(&frame(HEADERS, END_STREAM | END_HEADERS, 1, HEAD)).await.unwrap();
+    server.gate.add_permits(1);
+    let frames = frames_with_pings_answered(stream).await;
+    assert!(frames.iter().any(|(kind, _)| *kind == HEADERS), "it is answered: {frames:?}");
+    assert!(frames.iter().all(|(kind, _)| *kind != DATA), "{frames:?}");
+}
+
+#[tokio::test]
 async fn the_streams_of_a_connection_are_bounded() {
     let server = start(Limits { streams: Some(2), ..limits() }, None).await;
     let mut stream = raw(&server).await;
@@ -200,22 +237,8 @@ async fn the_drain_answers_what_is_in_flight_and_says_goodbye() {
     server.wait_until_begun(1).await;
     server.stop.cancel();
     server.gate.add_permits(1);
-    // It answers pings, as clients do: the graceful goodbye waits for one.
-    let (mut reader, mut writer) = stream.into_split();
-    let mut frames = Vec::new();
-    loop {
-        let mut head = [0; 9];
-        if tokio::time::timeout(Duration::from_secs(20), reader.read_exact(&mut head)).await.unwrap().is_err()
-        {
-            break;
-        }
-        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-        reader.read_exact(&mut payload).await.unwrap();
-        if head[3] == 6 && head[4] == 0 {
-            writer.write_all(&frame(6, 1, 0, &payload)).await.unwrap();
-        }
-        frames.push((head[3], payload));
-    }
+    // The graceful goodbye waits for a ping.
+    let frames = frames_with_pings_answered(stream).await;
     assert_eq!(says_goodbye(&frames), Some(0), "{frames:?}");
     assert!(
         frames.iter().any(|(kind, payload)| *kind == DATA && payload.starts_with(b"GET /held")),

@@ -5,10 +5,13 @@
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{BodyExt as _, Full};
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
 use lamplight_listener::tls::Tls;
 use lamplight_listener::{Limits, Listener, Peer, Received, serve};
 use lamplight_model::Live;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +38,7 @@ pub fn limits() -> Limits {
     Limits { head_time: Duration::from_millis(300), idle_time: Duration::from_millis(600), ..Limits::api() }
 }
 
-/// Answers with what it has read; `/held` waits for the gate first.
+/// Answers with what it has read; `/held` waits for the gate first. `/endless` answers without end, as fast as it is taken.
 pub async fn start(limits: Limits, tls: Option<Tls>) -> Server {
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
@@ -51,6 +54,10 @@ pub async fn start(limits: Limits, tls: Option<Tls>) -> Server {
                     begun.add_permits(1);
                     gate.acquire().await.unwrap().forget();
                 }
+                if request.uri().path() == "/endless" {
+                    begun.add_permits(1);
+                    return Response::new(endless());
+                }
                 let (parts, body) = request.into_parts();
                 let said = match body.collect().await {
                     Ok(body) => format!(
@@ -63,13 +70,18 @@ pub async fn start(limits: Limits, tls: Option<Tls>) -> Server {
                     ),
                     Err(error) => error.to_string(),
                 };
-                Response::new(Full::new(Bytes::from(said)))
+                Response::new(Full::new(Bytes::from(said)).boxed_unsync())
             }
         }
     };
     let listener = Listener { socket, limits: Arc::clone(&limits), tls, grace: Duration::from_secs(10) };
     let serving = tokio::spawn(serve(listener, answer, stop.clone().cancelled_owned()));
     Server { address, limits, stop, serving, gate, begun }
+}
+
+fn endless() -> UnsyncBoxBody<Bytes, Infallible> {
+    let piece = || Ok(Frame::data(Bytes::from_static(&[b'.'; 65_536])));
+    StreamBody::new(futures_util::stream::repeat_with(piece)).boxed_unsync()
 }
 
 impl Server {
