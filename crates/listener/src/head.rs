@@ -3,14 +3,18 @@
 use crate::limits::Limits;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, Version, header};
 
 /// Gives a head with path and query only, its host in `Host`, or the status it is refused with; `body_bytes` is what it says about
 /// its body at least.
 ///
 /// The host of a request is told once, or one request could be taken for another's: two `Host` fields are refused (RFC 9112, 3.2), in
 /// HTTP/2 also one beside another authority (RFC 9113, 8.3.1); in HTTP/1.1 a target in absolute form counts instead (RFC 9112, 3.2.2).
+///
+/// Cookies are told in one field, too: HTTP/2 clients send each in its own (RFC 9113, 8.2.3), and only whoever hands them on knows
+/// that commas do not separate them.
 pub(crate) fn check(mut parts: Parts, limits: &Limits, body_bytes: u64) -> Result<Parts, StatusCode> {
+    join_cookies(&mut parts.headers)?;
     if parts.headers.len() > limits.headers {
         return Err(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
     }
@@ -38,6 +42,16 @@ pub(crate) fn check(mut parts: Parts, limits: &Limits, body_bytes: u64) -> Resul
         parts.uri = without_authority(path.clone());
     }
     Ok(parts)
+}
+
+fn join_cookies(headers: &mut HeaderMap) -> Result<(), StatusCode> {
+    let cookies: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if cookies.len() > 1 {
+        let joined =
+            HeaderValue::from_bytes(&cookies.join(&b"; "[..])).map_err(|_| StatusCode::BAD_REQUEST)?;
+        headers.insert(header::COOKIE, joined);
+    }
+    Ok(())
 }
 
 fn without_authority(path: PathAndQuery) -> Uri {
@@ -81,6 +95,25 @@ mod tests {
         assert_eq!(check_version(Version::HTTP_2, "http://x.example/a", &[]), good("/a", "x.example"));
         assert_eq!(check_head("/", &["x.example", "x.example"]), Err(400));
         assert_eq!(check_head("/", &[]), good("/", ""));
+    }
+
+    #[test]
+    fn cookies_are_told_in_one_field() {
+        let joined = |cookies: &[&str]| {
+            let mut request = Request::get("/").header("accept", "a").header("accept", "b");
+            for cookie in cookies {
+                request = request.header("cookie", *cookie);
+            }
+            // Two fields and the cookies: crumbs do not count each.
+            let limits = Limits { headers: 3, ..Limits::api() };
+            let parts = check(request.body(()).unwrap().into_parts().0, &limits, 0).unwrap();
+            assert_eq!(parts.headers.get_all("accept").iter().count(), 2, "others stay apart");
+            let values = parts.headers.get_all("cookie").iter();
+            values.map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(joined(&[]), Vec::<String>::new());
+        assert_eq!(joined(&["a=1; b=2"]), ["a=1; b=2"]);
+        assert_eq!(joined(&["a=1", "b=2; c=3", "d=4"]), ["a=1; b=2; c=3; d=4"]);
     }
 
     #[test]
