@@ -150,6 +150,9 @@ pub fn response(answer: &Bytes, default_type: &'static str) -> Result<Response, 
             // Through the same door as single ones, so that the same names are kept and the same values refused.
             let mut one = Map::from_iter([("headers".to_owned(), json!({ name.as_str(): value }))]);
             let head = reply::v2::head(&mut one, default_type)?;
+            if appended.len() >= reply::MOST_FIELDS {
+                return Err(Wrong("it has too many headers"));
+            }
             let is_type = name.eq_ignore_ascii_case("content-type");
             let given = head.headers().iter().filter(|(name, _)| is_type || **name != header::CONTENT_TYPE);
             appended.extend(given.map(|(name, value)| (name.clone(), value.clone())));
@@ -220,5 +223,7 @@ mod tests {
         check(json!({"statusCode": 200, "body": {}}), Err("body")).await;
         check(json!({"statusCode": 200, "multiValueHeaders": {"x": ["a\r\nb: c"]}}), Err("value")).await;
         check(json!({"statusCode": 200, "multiValueHeaders": {"x": "a"}}), Err("list")).await;
+        let names: Map<_, _> = (0..30_000).map(|number| (format!("x-{number}"), json!([""]))).collect();
+        check(json!({"statusCode": 200, "multiValueHeaders": names}), Err("too many")).await;
     }
 }

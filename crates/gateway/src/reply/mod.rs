@@ -16,6 +16,10 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 /// `x-amzn-ErrorType`, on errors of the gateway.
 pub const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 
+/// Header fields that a function's answer may have. A map of headers holds 24,576 names and panics beyond; the gateway's own come on
+/// top of these. AWS bounds bytes (10,240 for an API), which says less.
+pub(crate) const MOST_FIELDS: usize = 10_000;
+
 /// An answer by its parts.
 pub fn with_body(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());

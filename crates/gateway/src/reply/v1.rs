@@ -3,6 +3,7 @@
 //! Source: API Gateway developer guide, "Output format of a Lambda function for proxy integration", "Return binary media from a
 //! Lambda proxy integration", and "Important notes" on headers.
 
+use super::MOST_FIELDS;
 use crate::event::v1::is_binary;
 use crate::{Body, Response};
 use base64::Engine as _;
@@ -110,6 +111,9 @@ fn append(headers: &mut HeaderMap, name: &str, value: &Value) -> Result<(), Malf
     // Refuses carriage return and line feed, with all other control characters.
     let value = HeaderValue::from_str(&text).map_err(|_| Malformed("a header's value is none"))?;
     if !headers.get_all(&name).iter().any(|known| known == value) {
+        if headers.len() >= MOST_FIELDS {
+            return Err(Malformed("it has too many headers"));
+        }
         headers.append(name, value);
     }
     Ok(())
@@ -186,6 +190,14 @@ mod tests {
         let got = answered(answer.clone(), everything(&all)).await;
         let headers = headers.iter().map(|header| (*header).to_owned()).collect();
         assert_eq!(got, Ok((status, headers, body.to_vec())), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn more_headers_than_a_map_holds_are_malformed() {
+        let headers =
+            |count: usize| (0..count).map(|number| (format!("x-{number}"), json!(""))).collect::<Map<_, _>>();
+        assert!(answered(json!({"headers": headers(9_000)}), everything(&[])).await.is_ok());
+        assert!(answered(json!({"headers": headers(30_000)}), everything(&[])).await.is_err());
     }
 
     #[tokio::test]

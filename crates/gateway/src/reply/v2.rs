@@ -5,6 +5,7 @@
 //!
 //! Source: Lambda developer guide, "Invoking Lambda function URLs", response payload format.
 
+use super::MOST_FIELDS;
 use crate::{Body, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -66,7 +67,7 @@ pub fn head(
                 let cookie = cookie.as_str().ok_or(Wrong("a cookie is not a string"))?;
                 let value =
                     HeaderValue::from_str(cookie).map_err(|_| Wrong("a cookie is not a header value"))?;
-                headers.append(header::SET_COOKIE, value);
+                append(headers, header::SET_COOKIE, value)?;
             }
         }
         Some(_) => return Err(Wrong("cookies is not a list")),
@@ -106,6 +107,13 @@ fn set(headers: &mut HeaderMap, name: &str, value: &Value) -> Result<(), Wrong> 
     // Refuses carriage return and line feed, with all other control characters.
     let value = HeaderValue::from_str(&text).map_err(|_| Wrong("a header's value is none"))?;
     // The names of an object differ, but perhaps in case only.
+    append(headers, name, value)
+}
+
+fn append(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) -> Result<(), Wrong> {
+    if headers.len() >= MOST_FIELDS {
+        return Err(Wrong("it has too many headers"));
+    }
     headers.append(name, value);
     Ok(())
 }
@@ -217,6 +225,20 @@ mod tests {
             "",
         )
         .await;
+    }
+
+    #[test]
+    fn more_headers_than_a_map_holds_are_refused() {
+        let answer = |count: usize| {
+            let names = (0..count).map(|number| (format!("x-{number}"), json!("")));
+            let headers: Map<String, Value> = names.collect();
+            Bytes::from(json!({"statusCode": 200, "headers": headers}).to_string())
+        };
+        assert!(response(&answer(9_000), "application/json").is_ok());
+        assert!(response(&answer(30_000), "application/json").is_err());
+        let cookies = vec!["a=b"; 30_000];
+        let answer = Bytes::from(json!({"statusCode": 200, "cookies": cookies}).to_string());
+        assert!(response(&answer, "application/json").is_err());
     }
 
     /// Which of these AWS would take is not published; each could not be sent, or would be sent as something else.
