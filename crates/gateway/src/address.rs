@@ -24,6 +24,8 @@ const URL_PATH: &str = "/_url/";
 const API_PATH: &str = "/_api/";
 /// The same in the form that clients of LocalStack use.
 const OTHER_API_PATH: &str = "/_aws/execute-api/";
+/// Longest host name, bytes; longer ones are nobody's, and nothing is looked up or remembered for them. Source: RFC 1035, 2.3.4.
+const LONGEST_HOST: usize = 253;
 /// Longest id, bytes: a label of a host name.
 const LONGEST_ID: usize = 63;
 
@@ -143,7 +145,8 @@ fn host_name(authority: &str) -> Option<&str> {
     };
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'_');
     let port_is_number = port.is_none_or(|port| port.parse::<u16>().is_ok());
-    (!name.is_empty() && name.bytes().all(plain) && port_is_number).then_some(name)
+    let has_length = (1..=LONGEST_HOST).contains(&name.len());
+    (has_length && name.bytes().all(plain) && port_is_number).then_some(name)
 }
 
 /// Id, kind, region and suffix of `<id>.<kind>.<region>.<suffix>`.
@@ -227,6 +230,18 @@ mod tests {
         // A key of a bucket, at the bucket's host.
         check("/_url/abc/", "bucket.s3.us-east-1.localhost", None);
         check("/_url/abc/", "bucket.localhost", None);
+    }
+
+    #[test]
+    fn names_longer_than_any_are_nobodys() {
+        let foreign = |length: usize| {
+            let host = format!("{}.example", "a".repeat(length - ".example".len()));
+            let (head, ()) =
+                http::Request::get("/").header(header::HOST, &host).body(()).unwrap().into_parts();
+            foreign_host(&head, &[])
+        };
+        assert_eq!(foreign(253).map(|host| host.len()), Some(253));
+        assert_eq!(foreign(254), None);
     }
 
     #[test]
