@@ -113,6 +113,11 @@ def test_bounds_hold_and_change_while_it_runs(public, tmp_path):
             assert public.raw(b"") == b"", "the third is closed without a word"
             assert gateway.read_to_end(second) == b"" and gateway.read_to_end(slow) == b""
     assert public.status(url) == 200
+    public.write(gateway_limits="bodies_mib = 1")
+    public.reload()
+    for _ in range(3):  # What is refused or answered gives its room back.
+        assert public.status(url, "--data-binary", f"@{body}") == 503
+        assert public.status(url, "--data-binary", "x" * 100_000) == 200
     public.write(gateway_limits="idle_seconds = 0")
     assert "nothing could ever be answered" in public.reload("not taken over")
 

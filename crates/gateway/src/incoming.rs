@@ -4,10 +4,11 @@ use crate::Request;
 use crate::address::Address;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Version};
-use lamplight_listener::Peer;
 use lamplight_listener::body::{self, BodyError};
+use lamplight_listener::{Memory, Peer};
 use lamplight_model::{RequestId, Timestamp};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// One request, whole.
 #[derive(Debug, Clone)]
@@ -41,17 +42,17 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// Reads a request whose body has at most `limit_bytes`. Fails as `body::read` does.
+    /// Reads a request whose body has at most `limit_bytes`, into the memory of the gateway's bodies. Fails as `body::read_within` does.
     pub async fn read(
         request: Request,
         address: &Address,
         peer: Peer,
-        limit_bytes: usize,
+        (limit_bytes, memory): (usize, &Arc<Memory>),
         request_id: RequestId,
         time: Timestamp,
     ) -> Result<Self, BodyError> {
         let (head, body) = request.into_parts();
-        let body = body::read(body, limit_bytes).await?;
+        let body = body::read_within(body, limit_bytes, memory).await?;
         Ok(Self {
             method: head.method,
             raw_path: address.path.clone(),

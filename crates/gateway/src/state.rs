@@ -5,7 +5,7 @@ use crate::permission::Permissions;
 use crate::{Request, Response, http_api, reply, rest_api, url};
 use http::{HeaderMap, HeaderValue, header, request::Parts};
 use lamplight_invoke::Invoker;
-use lamplight_listener::{Peer, body};
+use lamplight_listener::{Memory, Peer, body};
 use lamplight_model::{Live, RequestId, Timestamp};
 use lamplight_store::Store;
 use std::sync::Arc;
@@ -23,6 +23,8 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 pub struct GatewayConfig {
     /// Host names (without port) besides loopback: ids stand beneath them, and the path form is served at them.
     pub hosts: Arc<Live<Vec<String>>>,
+    /// What the bodies of all requests may take together, until they are answered; by default there is no bound.
+    pub memory: Arc<Memory>,
 }
 
 /// What the gateway works with; made by the program's wiring.

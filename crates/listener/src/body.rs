@@ -1,8 +1,10 @@
 //! Request bodies, read whole and never beyond a bound.
 
+use crate::memory::{Memory, Taken};
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
 use http_body_util::BodyExt as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How much of a refused body is still read and thrown away, bytes. A client that is still sending when the
@@ -27,6 +29,9 @@ pub enum BodyError {
     /// The client went away or broke the framing.
     #[error("failed to read the body")]
     Broken,
+    /// Other bodies have taken all the memory there is for them.
+    #[error("there is no room for the body beside others")]
+    NoRoom,
     /// The client took too long.
     #[error("the body took too long")]
     Slow,
@@ -35,7 +40,26 @@ pub enum BodyError {
 /// Reads a body of at most `limit` bytes.
 ///
 /// A longer one is read on and thrown away up to a bound, so that the client gets to read the refusal.
-pub async fn read(mut body: impl Body<Data = Bytes> + Unpin, limit: usize) -> Result<Bytes, BodyError> {
+pub async fn read(body: impl Body<Data = Bytes> + Unpin, limit: usize) -> Result<Bytes, BodyError> {
+    read_taking(body, limit, None).await
+}
+
+/// Reads a body of at most `limit` bytes into memory that it shares with others, and keeps its room there as long as it lives.
+///
+/// Fails with `BodyError::NoRoom` when they have taken it; the body is read on and thrown away then, too.
+pub async fn read_within(
+    body: impl Body<Data = Bytes> + Unpin,
+    limit: usize,
+    memory: &Arc<Memory>,
+) -> Result<Bytes, BodyError> {
+    read_taking(body, limit, Some(Taken::nothing(Arc::clone(memory)))).await
+}
+
+async fn read_taking(
+    mut body: impl Body<Data = Bytes> + Unpin,
+    limit: usize,
+    mut taken: Option<Taken>,
+) -> Result<Bytes, BodyError> {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > limit {
         discard(body).await;
@@ -50,6 +74,9 @@ pub async fn read(mut body: impl Body<Data = Bytes> + Unpin, limit: usize) -> Re
             if bytes > limit {
                 return Err(BodyError::TooLarge { bytes });
             }
+            if taken.as_mut().is_some_and(|taken| !taken.grow(data.len())) {
+                return Err(BodyError::NoRoom);
+            }
             match first.take() {
                 // The usual body is one piece and is not copied.
                 None if whole.is_empty() => first = Some(data),
@@ -62,12 +89,16 @@ pub async fn read(mut body: impl Body<Data = Bytes> + Unpin, limit: usize) -> Re
                 }
             }
         }
-        Ok(first.unwrap_or_else(|| whole.freeze()))
+        let whole = first.unwrap_or_else(|| whole.freeze());
+        Ok(match taken.take() {
+            Some(taken) => taken.keep(whole),
+            None => whole,
+        })
     };
     match tokio::time::timeout(BODY_TIMEOUT, reading).await {
-        Ok(Err(BodyError::TooLarge { bytes })) => {
+        Ok(Err(error @ (BodyError::TooLarge { .. } | BodyError::NoRoom))) => {
             discard(body).await;
-            Err(BodyError::TooLarge { bytes })
+            Err(error)
         }
         Ok(result) => result,
         Err(_) => Err(BodyError::Slow),

@@ -12,6 +12,7 @@ mod connection;
 mod connections;
 mod head;
 mod limits;
+mod memory;
 mod peer;
 mod serve;
 mod socket;
@@ -19,5 +20,6 @@ pub mod tls;
 
 pub use bounded::{BoxError, Received, Refused};
 pub use limits::Limits;
+pub use memory::Memory;
 pub use peer::Peer;
 pub use serve::{Listener, serve};

@@ -239,7 +239,8 @@ async fn routed(
     let (head, content) = request.into_parts();
     let target = head.uri.clone();
     let without_body = Request::from_parts(head, Body::empty());
-    let read = Incoming::read(without_body, address, peer, 0, request_id, now).await;
+    let memory = &gateway.parts.config.memory;
+    let read = Incoming::read(without_body, address, peer, (0, memory), request_id, now).await;
     let Ok(mut incoming) = read else {
         body::discard(content).await;
         return internal_error();
@@ -279,9 +280,10 @@ async fn routed(
         }
     };
     let mut whole = incoming.clone();
-    whole.body = match body::read(content, BODY_BYTES).await {
+    whole.body = match body::read_within(content, BODY_BYTES, memory).await {
         Ok(body) => body,
         Err(BodyError::TooLarge { .. }) => return too_large(),
+        Err(BodyError::NoRoom) => return message(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"),
         Err(BodyError::Slow) => return message(StatusCode::REQUEST_TIMEOUT, "Request Timeout"),
         Err(BodyError::Broken) => return message(StatusCode::BAD_REQUEST, "Bad Request"),
     };

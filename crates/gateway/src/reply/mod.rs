@@ -58,6 +58,9 @@ pub fn too_large() -> Response {
 pub fn unreadable(error: &BodyError) -> Response {
     match error {
         BodyError::TooLarge { .. } => too_large(),
+        BodyError::NoRoom => {
+            url_error(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Some("Service Unavailable"))
+        }
         BodyError::Slow => {
             url_error(StatusCode::REQUEST_TIMEOUT, "RequestTimeout", Some("The body took too long."))
         }

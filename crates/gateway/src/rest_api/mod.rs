@@ -74,12 +74,10 @@ pub async fn answer(
     // Kept beside the request: what cannot be read is answered as the API says, too.
     let without_body = Request::from_parts(head.clone(), crate::Body::empty());
     let whole = Request::from_parts(head, body);
-    let (incoming, unreadable) = match Incoming::read(whole, address, peer, REQUEST_BYTES, request_id, now)
-        .await
-    {
+    let bound = (REQUEST_BYTES, &gateway.parts.config.memory);
+    let (incoming, unreadable) = match Incoming::read(whole, address, peer, bound, request_id, now).await {
         Ok(incoming) => (incoming, None),
-        Err(error) => match Incoming::read(without_body, address, peer, REQUEST_BYTES, request_id, now).await
-        {
+        Err(error) => match Incoming::read(without_body, address, peer, bound, request_id, now).await {
             Ok(incoming) => (incoming, Some(error)),
             Err(_) => return internal(),
         },
@@ -401,6 +399,10 @@ impl Exchange<'_> {
     fn unreadable(&self, error: &BodyError) -> Response {
         match error {
             BodyError::TooLarge { .. } => self.too_large(&NOTHING),
+            BodyError::NoRoom => {
+                let body = json!({"message": "Service Unavailable"}).to_string();
+                reply::with_body(StatusCode::SERVICE_UNAVAILABLE, "application/json", body)
+            }
             BodyError::Slow | BodyError::Broken => {
                 let body = json!({"message": "Request Timeout"}).to_string();
                 reply::with_body(StatusCode::REQUEST_TIMEOUT, "application/json", body)

@@ -55,7 +55,8 @@ pub async fn admit(
         Ok(claim) => claim,
         Err(refusal) => return Err(refuse(request, refusal.of_url()).await),
     };
-    let incoming = Incoming::read(request, address, peer, SYNC_PAYLOAD_BYTES, request_id, now)
+    let bound = (SYNC_PAYLOAD_BYTES, &gateway.parts.config.memory);
+    let incoming = Incoming::read(request, address, peer, bound, request_id, now)
         .await
         .map_err(|error| reply::unreadable(&error))?;
     let Some(claim) = claim else { return Ok((incoming, None)) };

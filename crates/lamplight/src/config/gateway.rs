@@ -64,6 +64,8 @@ pub struct GatewayLimits {
     pub headers: usize,
     /// Request body, MiB; a function takes 6 at most.
     pub body_mib: u64,
+    /// Bodies of all requests that are read or answered, together, MiB; also of those that come to the API's listener.
+    pub bodies_mib: usize,
     /// From the first byte of a head to its last, also for a TLS handshake, seconds.
     pub head_seconds: u64,
     /// How long a connection stays open without a request, seconds.
@@ -84,6 +86,7 @@ impl Default for GatewayLimits {
             head_kib: 64,
             headers: 128,
             body_mib: 10,
+            bodies_mib: 512,
             head_seconds: 10,
             idle_seconds: 75,
             body_bytes_per_second: 500,
@@ -144,6 +147,11 @@ impl Gateway {
         }
     }
 
+    /// What all bodies may take together, bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.limits.bodies_mib.saturating_mul(1 << 20)
+    }
+
     /// Checks what types cannot say.
     pub fn check(&self) -> Result<(), Failure> {
         let listens = self.address()?.is_some();
@@ -167,6 +175,7 @@ impl Gateway {
             ("head_kib", limits.head_kib as u64),
             ("headers", limits.headers as u64),
             ("body_mib", limits.body_mib),
+            ("bodies_mib", limits.bodies_mib as u64),
             ("head_seconds", limits.head_seconds),
             ("idle_seconds", limits.idle_seconds),
             ("streams", u64::from(limits.streams)),

@@ -18,6 +18,7 @@ pub const LIVE_KEYS: &[&str] = &[
     "gateway.limits.head_kib",
     "gateway.limits.headers",
     "gateway.limits.body_mib",
+    "gateway.limits.bodies_mib",
     "gateway.limits.head_seconds",
     "gateway.limits.idle_seconds",
     "gateway.limits.body_bytes_per_second",

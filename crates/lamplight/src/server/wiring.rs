@@ -16,7 +16,7 @@ use lamplight_invoke::{
     AdmissionLimits, DurableConfiguration, DurableExecutions, Invoker, InvokerConfig, NodeWorkers,
     converge_functions,
 };
-use lamplight_listener::{Limits, Listener, Received};
+use lamplight_listener::{Limits, Listener, Memory, Received};
 use lamplight_model::{GatewayUrl, Live, PriceBook};
 use lamplight_pool::{PlatformEndpoint, Pool, PoolConfig, StreamLimits};
 use lamplight_sandbox::linux::{DaemonSockets, LinuxBackend, Readiness};
@@ -57,6 +57,7 @@ pub struct Server {
 struct LiveSettings {
     hosts: Arc<Live<Vec<String>>>,
     gateway_hosts: Arc<Live<Vec<String>>>,
+    gateway_memory: Arc<Memory>,
     gateway_url: Arc<Live<GatewayUrl>>,
     concurrency: Arc<Live<usize>>,
     prices: Arc<Live<PriceBook>>,
@@ -126,6 +127,7 @@ pub fn start(config: &Config, listeners: Listeners, sockets: DaemonSockets) -> R
     let live = LiveSettings {
         hosts: Arc::new(config.hosts.clone().into()),
         gateway_hosts: Arc::new(gateway::hosts(config)?.into()),
+        gateway_memory: Arc::new(Memory::new(config.gateway.memory_bytes())),
         gateway_url: Arc::new(config.gateway.url(gateway_port)?.into()),
         concurrency: Arc::new(config.instances.concurrency.into()),
         prices: Arc::new(config.prices.clone().into()),
@@ -169,7 +171,10 @@ pub fn start(config: &Config, listeners: Listeners, sockets: DaemonSockets) -> R
     let gateway = Gateway::new(GatewayParts {
         store: Arc::clone(&opened.store),
         invoker: Arc::clone(&invoker),
-        config: GatewayConfig { hosts: Arc::clone(&live.gateway_hosts) },
+        config: GatewayConfig {
+            hosts: Arc::clone(&live.gateway_hosts),
+            memory: Arc::clone(&live.gateway_memory),
+        },
         clock: Arc::clone(&clock),
     });
     let listener = tokio::net::TcpListener::from_std(listeners.api)
@@ -242,6 +247,7 @@ impl Server {
         }
         self.live.gateway_url.set(gateway_url);
         self.live.gateway_hosts.set(gateway_hosts);
+        self.live.gateway_memory.set(config.gateway.memory_bytes());
         self.live.hosts.set(config.hosts.clone());
         self.live.concurrency.set(config.instances.concurrency);
         self.live.prices.set(config.prices.clone());
