@@ -10,6 +10,7 @@ import urllib.request
 import pytest
 
 from support import functions, gateway, host
+from support.errors import arn
 
 ECHO = """
     import time
@@ -91,6 +92,28 @@ def test_the_public_url_is_what_clients_get_and_can_change(public):
     public.write(gateway=f'{listen}\npublic_url = "apps.example.com"')
     assert "gateway.public_url" in public.reload("not taken over")
     assert client.get_function_url_config(FunctionName=function.name)["FunctionUrl"] == url
+
+
+@pytest.mark.covers("http-api:Requests: custom domains", client="HTTP")
+def test_a_custom_domain_may_be_the_gateways_own_name(new_server, work_directory, tmp_path_factory):
+    # A name in gateway.acme.domains is one of these, too: it is what a custom domain gets its certificate by.
+    directory = work_directory / tmp_path_factory.mktemp("domain").name
+    public = gateway.start(new_server, directory, gateway='public_url = "http://pets.example.com"')
+    function = functions.create(public.server, {"app.py": ECHO})
+    source = "arn:aws:execute-api:us-east-1:000000000000:*"
+    public.server.client().add_permission(FunctionName=function.name, StatementId="api", Action="lambda:InvokeFunction", Principal="apigateway.amazonaws.com", SourceArn=source)
+    apis = public.server.client("apigatewayv2")
+    api = apis.create_api(Name="pets", ProtocolType="HTTP", Target=arn(function.name))["ApiId"]
+
+    def get(name):
+        return public.raw(f"GET /v1/pets HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
+
+    assert get("pets.example.com").startswith(b"HTTP/1.1 404")
+    apis.create_domain_name(DomainName="pets.example.com", DomainNameConfigurations=[{"EndpointType": "REGIONAL"}])
+    apis.create_api_mapping(DomainName="pets.example.com", ApiId=api, Stage="$default", ApiMappingKey="v1")
+    answered = get("pets.example.com")
+    assert answered.startswith(b"HTTP/1.1 200") and json.loads(answered.split(b"\r\n\r\n")[1])["domain"] == "pets.example.com", answered
+    assert get("cats.example.com").startswith(b"HTTP/1.1 404")
 
 
 @pytest.mark.covers("gateway:bounds", client="curl")

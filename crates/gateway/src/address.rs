@@ -73,7 +73,7 @@ impl Address {
 ///
 /// `allowed` are host names beside the loopback ones, beneath which ids stand, too.
 pub fn find(head: &Parts, allowed: &[String]) -> Option<Address> {
-    let host = host_name(authority(head)?)?.to_ascii_lowercase();
+    let host = host(head)?;
     let is_allowed = |name: &str| allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name));
     let path = head.uri.path();
     if let Some((id, kind, region, suffix)) = labels(&host)
@@ -107,9 +107,14 @@ pub fn find(head: &Parts, allowed: &[String]) -> Option<Address> {
     Some(Address { addressed, region: None, domain_name: host, path, by_path: true })
 }
 
-/// The host name of a request, in lower case, when it is neither a loopback one nor allowed: a custom domain's, or nobody's.
+/// The host name a request is for, in lower case.
+pub fn host(head: &Parts) -> Option<String> {
+    Some(host_name(authority(head)?)?.to_ascii_lowercase())
+}
+
+/// The host name of a request when it is neither a loopback one nor allowed: a custom domain's, or nobody's.
 pub fn foreign_host(head: &Parts, allowed: &[String]) -> Option<String> {
-    let host = host_name(authority(head)?)?.to_ascii_lowercase();
+    let host = host(head)?;
     let own = host == "localhost"
         || host.ends_with(".localhost")
         || host.parse::<IpAddr>().is_ok()

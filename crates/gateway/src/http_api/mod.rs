@@ -119,7 +119,8 @@ pub async fn is_domain(gateway: &Gateway, host: &str) -> bool {
         .is_some()
 }
 
-/// Answers a request that may be for a custom domain: the API of the mapping with the longest key that begins its path.
+/// Answers a request that may be for a custom domain: the API of the mapping with the longest key that begins its path. The domain
+/// may be one of the gateway's own names, as those are that it gets certificates for.
 pub async fn answer_by_domain(
     gateway: &Gateway,
     request: Request,
@@ -127,7 +128,7 @@ pub async fn answer_by_domain(
     request_id: RequestId,
 ) -> Response {
     let (head, content) = request.into_parts();
-    let host = address::foreign_host(&head, &gateway.parts.config.hosts.get());
+    let host = address::host(&head);
     let path = head.uri.path().to_owned();
     let request = Request::from_parts(head, content);
     let Some(host) = host else { return refuse(request, not_found()).await };
