@@ -420,8 +420,11 @@ def test_http_proxy(api):
         assert (reply.status, reply.header("x-back")) == (202, "end")
         assert reply.json | {"forwarded": ""} == {"path": "/at/a/b%20c?k=v&q=1", "method": "POST", "body": "content", "own": "1", "forwarded": ""}
         assert reply.json["forwarded"].startswith("for=127.0.0.1;host=")
+        # What one segment was stays one.
+        api.route("GET /one/{id}", api.integrate(f"{base}/pets/{{id}}/name", "1.0", IntegrationType="HTTP_PROXY", IntegrationMethod="ANY"))
+        assert api.request("GET", "/one/a%2Fb%20c").json["path"] == "/pets/a%2Fb%20c/name"
         # Nothing leads out of what the integration names.
-        for path in ("/to/../x", "/to/a/%2e%2E/x", "/to/a%2F..%2Fx"):
+        for path in ("/to/../x", "/to/a/%2e%2E/x", "/to/a%2F..%2Fx", "/one/..", "/one/%2e"):
             assert (api.request("GET", path).status, api.request("GET", path).json) == (400, {"message": "Bad Request"}), path
     finally:
         back_end.shutdown()

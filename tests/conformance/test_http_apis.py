@@ -134,6 +134,13 @@ def test_integrations(server, http, api):
     ):
         assert refused(http.create_integration, ApiId=api, **(INTEGRATION | wrong))[:2] == BAD, wrong
     assert refused(http.create_integration, ApiId=api, IntegrationType="AWS_PROXY", IntegrationUri=FUNCTION)[:2] == BAD
+    # Who sends a request does not choose the host it goes on to; stage variables are the owner's.
+    proxy = {"IntegrationType": "HTTP_PROXY", "PayloadFormatVersion": "1.0", "IntegrationMethod": "ANY"}
+    for uri in ("http://{proxy}", "https://{id}.example.com/x", "http://example.com:{id}/", "http://${stageVariables.host}{id}/"):
+        assert refused(http.create_integration, ApiId=api, IntegrationUri=uri, **proxy) == (*BAD, f"Invalid HTTP endpoint specified for URI {uri}")
+    made = http.create_integration(ApiId=api, IntegrationUri="http://${stageVariables.host}/{proxy}?q={id}", **proxy)["IntegrationId"]
+    assert refused(http.update_integration, ApiId=api, IntegrationId=made, IntegrationUri="http://{proxy}")[:2] == BAD
+    http.delete_integration(ApiId=api, IntegrationId=made)
     # What boto3 itself would refuse, and what is no JSON object.
     for body in ({"timeoutInMillis": 49}, {"timeoutInMillis": 30001}, {"timeoutInMillis": "x"}, []):
         content = json.dumps({"integrationType": "AWS_PROXY", "integrationUri": FUNCTION, "payloadFormatVersion": "2.0"} | body if body else body)

@@ -346,7 +346,10 @@ mod tests {
         two["openapi"] = "2.0".into();
         let mut dangling = document();
         dangling["components"]["x-amazon-apigateway-integrations"] = json!({});
-        for (wrong, part) in [(two, "3.0"), (dangling, "resolve reference")] {
+        let mut open = document();
+        open["paths"]["/pets/{id}"][ANY_METHOD][INTEGRATION]["uri"] = "http://{id}/".into();
+        for (wrong, part) in [(two, "3.0"), (dangling, "resolve reference"), (open, "Invalid HTTP endpoint")]
+        {
             let error = read_document(&wrong, "ignore").err().unwrap();
             assert!(error.message.contains(part), "{error}");
         }

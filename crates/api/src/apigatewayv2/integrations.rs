@@ -5,7 +5,7 @@ use super::input::{integer, list as page, new_id, one_of, refuse, required, show
 use super::{bad_request, conflict, created, deleted, not_found, ok, stored};
 use crate::http::{ApiError, Context, Members, Response};
 use crate::state::ApiState;
-use lamplight_model::http_api::{Integration, function_of_uri};
+use lamplight_model::http_api::{Integration, Texts, function_of_uri, split_authority, with_stage_variables};
 
 /// Milliseconds. Source: service model, `IntegrationTimeoutInMillis` of HTTP APIs; the greatest is the default.
 const TIMEOUT_MILLIS: (i64, i64) = (50, 30_000);
@@ -190,8 +190,11 @@ pub fn check(integration: &Integration) -> Result<(), ApiError> {
                 return Err(bad_request("PayloadFormatVersion must be 1.0 for integration type HTTP_PROXY"));
             }
             required(integration.integration_method.as_deref(), "IntegrationMethod")?;
-            let host = uri.strip_prefix("http://").or_else(|| uri.strip_prefix("https://"));
-            match host.is_some_and(|host| !host.is_empty() && !host.starts_with('/')) {
+            // Stage variables are the owner's; variables of the path, whoever's who sends a request.
+            let is_fixed = |(authority, _): (&str, &str)| {
+                !with_stage_variables(authority, &Texts::new()).contains(['{', '}'])
+            };
+            match split_authority(uri).is_some_and(is_fixed) {
                 true => Ok(()),
                 false => Err(bad_request(format!("Invalid HTTP endpoint specified for URI {uri}"))),
             }

@@ -7,14 +7,16 @@ use super::{Call, internal_error, message, unavailable};
 use crate::{Body, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::Full;
-use lamplight_model::http_api::Integration;
+use lamplight_model::http_api::{Integration, PathPart, RouteKey, split_authority};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::time::Duration;
 
 /// Largest answer of a back end, bytes. Source: quotas of HTTP APIs, "Payload size" (10 MB).
 const ANSWER_BYTES: usize = 10 * 1024 * 1024;
-/// What is encoded of a path variable's value: all but unreserved characters (RFC 3986, 2.3) and the slash of greedy ones.
-const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+/// What is encoded of a path variable's value: all but unreserved characters (RFC 3986, 2.3).
+const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// The same of a greedy one, which is several segments.
+const GREEDY_VALUE: &AsciiSet = &VALUE.remove(b'/');
 /// Headers of one connection. Source: RFC 9110, 7.6.1.
 const OF_CONNECTION: [HeaderName; 7] = [
     header::CONNECTION,
@@ -35,10 +37,12 @@ pub async fn answer(
     timeout: Duration,
 ) -> Response {
     let incoming = call.incoming;
-    if call.path_parameters.iter().any(|(_, value)| leads_up(value)) {
+    if call.path_parameters.iter().any(|(_, value)| leads_elsewhere(value)) {
         return message(StatusCode::BAD_REQUEST, "Bad Request");
     }
-    let Ok(target) = target(uri, &call.path_parameters, &incoming.raw_query).parse::<Uri>() else {
+    let greedy = greedy_variable(&call.route.route_key);
+    let target = target(uri, &call.path_parameters, greedy.as_deref(), &incoming.raw_query);
+    let Some(Ok(target)) = target.map(|target| target.parse::<Uri>()) else {
         tracing::info!(uri, "an integration's URI is no URL");
         return internal_error();
     };
@@ -76,26 +80,43 @@ pub async fn answer(
     }
 }
 
-/// Whether a path variable would lead out of the part of the back end that the integration names. Servers take dots for what they are
+/// Whether a path variable would lead out of its place in the path that the integration names. Servers take dots for what they are
 /// also when they are percent-encoded (RFC 3986, 6.2.2), so encoding them would not help.
-fn leads_up(value: &str) -> bool {
-    value.split(['/', '\\']).any(|segment| segment == "..")
+fn leads_elsewhere(value: &str) -> bool {
+    value.split(['/', '\\']).any(|segment| matches!(segment, "." | ".."))
 }
 
-/// The URL with the values of path variables in the place of `{name}`, and the request's query behind its own.
-fn target(uri: &str, parameters: &[(String, String)], query: &str) -> String {
-    let mut target = uri.to_owned();
+/// The variable of a route that takes all that is left of a path.
+fn greedy_variable(route_key: &str) -> Option<String> {
+    match RouteKey::parse(route_key) {
+        Ok(RouteKey::Path { mut parts, .. }) => match parts.pop() {
+            Some(PathPart::Greedy(name)) => Some(name),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The URL with the values of path variables in the place of `{name}`, and the request's query behind its own. `None` when it is no
+/// URL, or a variable would be part of its host.
+fn target(uri: &str, parameters: &[(String, String)], greedy: Option<&str>, query: &str) -> Option<String> {
+    let (authority, behind) = split_authority(uri)?;
+    if authority.contains(['{', '}']) {
+        return None;
+    }
+    let mut target = behind.to_owned();
     for (name, value) in parameters {
-        let value = utf8_percent_encode(value, VALUE).to_string();
+        let encoded = if greedy == Some(name) { GREEDY_VALUE } else { VALUE };
+        let value = utf8_percent_encode(value, encoded).to_string();
         for hole in [format!("{{{name}}}"), format!("{{{name}+}}")] {
             target = target.replace(&hole, &value);
         }
     }
     if query.is_empty() {
-        return target;
+        return Some(format!("{authority}{target}"));
     }
     let between = if target.contains('?') { '&' } else { '?' };
-    format!("{target}{between}{query}")
+    Some(format!("{authority}{target}{between}{query}"))
 }
 
 /// Headers without those of the connection they came by, named by `Connection` ones among them.
@@ -120,21 +141,42 @@ mod tests {
 
     #[test]
     fn targets() {
-        let parameters = [("id".to_owned(), "a b?c".to_owned()), ("proxy".to_owned(), "x/y".to_owned())];
-        let check =
-            |uri: &str, query: &str, expected: &str| assert_eq!(target(uri, &parameters, query), expected);
-        check("http://h/{id}", "", "http://h/a%20b%3Fc");
-        check("http://h/{proxy}?k=v", "q=1", "http://h/x/y?k=v&q=1");
-        check("http://h/{proxy+}", "q=1", "http://h/x/y?q=1");
-        check("http://h/{other}", "", "http://h/{other}");
+        let parameters = [("id".to_owned(), "a b?c/d".to_owned()), ("proxy".to_owned(), "x/y z".to_owned())];
+        let check = |uri: &str, query: &str, expected: Option<&str>| {
+            assert_eq!(target(uri, &parameters, Some("proxy"), query).as_deref(), expected, "{uri}");
+        };
+        check("http://h/{id}", "", Some("http://h/a%20b%3Fc%2Fd"));
+        check("http://h/{proxy}?k=v", "q=1", Some("http://h/x/y%20z?k=v&q=1"));
+        check("http://h/{proxy+}", "q=1", Some("http://h/x/y%20z?q=1"));
+        check("http://h/{other}", "", Some("http://h/{other}"));
+        check("http://h", "q=1", Some("http://h?q=1"));
+        for uri in ["http://{id}/", "http://{id}.h/", "http://h:{id}", "http://{other}/", "ftp://h/"] {
+            check(uri, "", None);
+        }
     }
 
     #[test]
-    fn what_leads_up() {
-        for (value, expected) in
-            [("..", true), ("a/../b", true), ("a\\..", true), ("a..b", false), ("...", false)]
+    fn which_variable_is_greedy() {
+        for (key, expected) in
+            [("ANY /a/{p+}", Some("p")), ("GET /{p}", None), ("GET /", None), ("$default", None)]
         {
-            assert_eq!(leads_up(value), expected, "{value}");
+            assert_eq!(greedy_variable(key).as_deref(), expected, "{key}");
+        }
+    }
+
+    #[test]
+    fn what_leads_elsewhere() {
+        for (value, expected) in [
+            ("..", true),
+            (".", true),
+            ("a/../b", true),
+            ("a/./b", true),
+            ("a\\..", true),
+            ("a..b", false),
+            ("...", false),
+            ("a.", false),
+        ] {
+            assert_eq!(leads_elsewhere(value), expected, "{value}");
         }
     }
 

@@ -8,7 +8,7 @@ mod route_key;
 mod target;
 
 pub use route_key::{PathPart, RouteKey, RouteKeyError};
-pub use target::{FunctionTarget, function_of_uri, with_stage_variables};
+pub use target::{FunctionTarget, function_of_uri, split_authority, with_stage_variables};
 
 use crate::Timestamp;
 use serde::{Deserialize, Serialize};

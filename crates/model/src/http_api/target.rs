@@ -54,6 +54,15 @@ pub fn with_stage_variables(uri: &str, variables: &Texts) -> String {
     whole
 }
 
+/// Splits the URL of an integration behind its authority, path variables stand after which only: in it, whoever sends a request would
+/// choose the host it goes on to. `None` for what is no URL of HTTP.
+pub fn split_authority(uri: &str) -> Option<(&str, &str)> {
+    let rest = uri.strip_prefix("http://").or_else(|| uri.strip_prefix("https://"))?;
+    let length = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
+    let (host, _) = rest.split_at(length);
+    (!host.is_empty()).then(|| uri.split_at(uri.len() - rest.len() + length))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,5 +89,20 @@ mod tests {
         check("${stageVariables.fn}${stageVariables.none}", "pets");
         check("a${stageVariables.fn", "a${stageVariables.fn");
         check("plain", "plain");
+    }
+
+    #[test]
+    fn where_the_authority_of_a_url_ends() {
+        for (uri, expected) in [
+            ("http://h", Some(("http://h", ""))),
+            ("https://h:1/a/{b}", Some(("https://h:1", "/a/{b}"))),
+            ("http://h?q={a}", Some(("http://h", "?q={a}"))),
+            ("http://{a}.h/x", Some(("http://{a}.h", "/x"))),
+            ("http:///x", None),
+            ("http://", None),
+            ("ftp://h/x", None),
+        ] {
+            assert_eq!(split_authority(uri), expected, "{uri}");
+        }
     }
 }
