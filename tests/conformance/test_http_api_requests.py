@@ -357,6 +357,13 @@ def test_lambda_authorizers(api, echo, asked, version):
     assert len(set(kept)) == 1
     assert get("/pets/1", "good-other").json["requestContext"]["authorizer"]["lambda"]["calls"] == kept[0] + 1
     assert get("/pets/1", "bad").status == 403
+    # What one value got does not hold for a request with another one behind or before it.
+    api.http.update_authorizer(ApiId=api.id, AuthorizerId=authorizer, IdentitySource=["$request.querystring.key"])
+    said = [get(f"/pets/1?{query}") for query in ("key=good", "key=good&key=bad", "key=good%2Cbad", "key=good")]
+    said = [reply.json["requestContext"]["authorizer"]["lambda"] for reply in said]
+    assert [one["who"] for one in said] == ["good", "good,bad", "good,bad", "good"]
+    assert [one["calls"] - said[0]["calls"] for one in said] == [0, 1, 2, 0]
+    assert get("/pets/1?key=bad&key=good").status == 403
 
 
 @pytest.mark.covers("http-api:Requests: AWS_IAM", client="botocore signatures")

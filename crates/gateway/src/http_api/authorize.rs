@@ -3,7 +3,7 @@
 //! Source: API Gateway developer guide, "Controlling and managing access to HTTP APIs".
 
 use super::issuer::Issuers;
-use super::lambda_authorizer::{self, Verdict};
+use super::lambda_authorizer::{self, Identity, Verdict};
 use super::{Call, client::Client, jwt};
 use crate::Response;
 use crate::authorization::{self, Asked, Claim, Expected, Refusal, RequestHead};
@@ -50,8 +50,8 @@ async fn by_token(
     authorizer: &Authorizer,
 ) -> Result<Authorized, Response> {
     let Some(expected) = &authorizer.jwt_configuration else { return Err(super::internal_error()) };
-    let sources = lambda_authorizer::identity(&authorizer.identity_source, call);
-    let Some(text) = sources.and_then(|sources| sources.into_iter().next()) else {
+    let identity = Identity::of(&authorizer.identity_source, call);
+    let Some(text) = identity.and_then(|identity| identity.texts().into_iter().next()) else {
         return Err(unauthorized("Bearer"));
     };
     let scopes = call.route.authorization_scopes.as_deref().unwrap_or_default();
@@ -97,10 +97,10 @@ async fn by_function(
     authorizer: &Authorizer,
 ) -> Result<Authorized, Response> {
     // A source that is missing is no: the function is not asked.
-    let Some(sources) = lambda_authorizer::identity(&authorizer.identity_source, call) else {
+    let Some(identity) = Identity::of(&authorizer.identity_source, call) else {
         return Err(unauthorized(""));
     };
-    match lambda_authorizer::ask(gateway, call, authorizer, &sources).await {
+    match lambda_authorizer::ask(gateway, call, authorizer, &identity).await {
         Ok(Verdict { allowed: true, context, principal }) => {
             let mut format_1 = context.clone();
             if let Some(principal) = principal {

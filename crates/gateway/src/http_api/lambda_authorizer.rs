@@ -5,19 +5,25 @@
 use super::permission::{authorizer_arn, route_arn};
 use super::{Call, function, payload};
 use crate::event::v2;
+use crate::incoming::Incoming;
 use crate::state::Gateway;
 use lamplight_model::Timestamp;
 use lamplight_model::http_api::{Authorizer, function_of_uri, with_stage_variables};
 use lamplight_model::policy::{Decision, evaluate};
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long an authorizer may take. Source: quotas of HTTP APIs, "Lambda authorizer: timeout".
 const ANSWER: Duration = Duration::from_secs(10);
 /// Answers kept; those that are over go first.
 const ANSWERS: usize = 10_000;
+/// Largest answer kept, bytes. A longer one holds for its request alone.
+const ANSWER_BYTES: usize = 64 * 1024;
+/// All answers kept, bytes.
+const ANSWERS_BYTES: usize = 64 * 1024 * 1024;
 
 /// What an authorizer said.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,45 +38,83 @@ pub struct Verdict {
 
 /// Answers that hold for some time, by what was asked with.
 #[derive(Debug, Default)]
-pub struct Verdicts(Mutex<HashMap<String, (Timestamp, Value)>>);
+pub struct Verdicts(Mutex<Kept>);
+
+/// A digest: however long a request's headers are, what is kept of them is short.
+type Key = [u8; 32];
+
+#[derive(Debug, Default)]
+struct Kept {
+    answers: HashMap<Key, (Timestamp, Arc<[u8]>)>,
+    /// Of all answers.
+    bytes: usize,
+}
 
 impl Verdicts {
-    fn find(&self, key: &str, now: Timestamp) -> Option<Value> {
+    fn find(&self, key: &Key, now: Timestamp) -> Option<Arc<[u8]>> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.get(key).filter(|(until, _)| now < *until).map(|(_, answer)| answer.clone())
+        kept.answers.get(key).filter(|(until, _)| now < *until).map(|(_, answer)| answer.clone())
     }
 
-    fn keep(&self, key: String, until: Timestamp, answer: Value, now: Timestamp) {
+    fn keep(&self, key: Key, until: Timestamp, answer: &[u8], now: Timestamp) {
+        if answer.len() > ANSWER_BYTES {
+            return;
+        }
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= ANSWERS {
-            kept.retain(|_, (until, _)| now < *until);
+        let Kept { answers, bytes } = &mut *kept;
+        if let Some((_, before)) = answers.remove(&key) {
+            *bytes -= before.len();
         }
-        if kept.len() < ANSWERS {
-            kept.insert(key, (until, answer));
+        let fits = |count: usize, bytes: usize| count < ANSWERS && bytes + answer.len() <= ANSWERS_BYTES;
+        if !fits(answers.len(), *bytes) {
+            answers.retain(|_, (until, _)| now < *until);
+            *bytes = answers.values().map(|(_, answer)| answer.len()).sum();
+        }
+        if fits(answers.len(), *bytes) {
+            *bytes += answer.len();
+            answers.insert(key, (until, answer.into()));
         }
     }
 }
 
-/// The values of identity sources; `None` when one is missing or empty.
-pub fn identity(sources: &[String], call: &Call<'_>) -> Option<Vec<String>> {
-    sources.iter().map(|source| value_of(source, call).filter(|value| !value.is_empty())).collect()
+/// All values of each identity source, in order, as events show them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity(Vec<Vec<String>>);
+
+impl Identity {
+    /// Of a request; `None` when one is missing or empty.
+    pub fn of(sources: &[String], call: &Call<'_>) -> Option<Self> {
+        let values = |source: &String| {
+            let values = values_of(source, call)?;
+            values.iter().any(|value| !value.is_empty()).then_some(values)
+        };
+        sources.iter().map(values).collect::<Option<_>>().map(Self)
+    }
+
+    /// One text for each source, its values joined by commas.
+    pub fn texts(&self) -> Vec<String> {
+        self.0.iter().map(|values| values.join(",")).collect()
+    }
+
+    /// By what an answer is kept: where it was asked for, and with what. JSON tells lengths and values apart: nothing can look like
+    /// something else.
+    fn key(&self, place: [&str; 4]) -> Key {
+        Sha256::digest(json!([place, self.0]).to_string()).into()
+    }
 }
 
-fn value_of(source: &str, call: &Call<'_>) -> Option<String> {
+fn values_of(source: &str, call: &Call<'_>) -> Option<Vec<String>> {
     let incoming = call.incoming;
     if let Some(name) = source.strip_prefix("$request.header.") {
-        let values = incoming.headers.get_all(name).iter();
-        let values: Option<Vec<&str>> = values.map(|value| value.to_str().ok()).collect();
-        return values.filter(|values| !values.is_empty()).map(|values| values.join(","));
+        return header_values(name, incoming);
     }
     if let Some(name) = source.strip_prefix("$request.querystring.") {
-        let mut query = form_urlencoded::parse(incoming.raw_query.as_bytes());
-        return query.find(|(found, _)| found == name).map(|(_, value)| value.into_owned());
+        return Some(query_values(name, &incoming.raw_query));
     }
     if let Some(name) = source.strip_prefix("$stageVariables.") {
-        return call.stage.stage_variables.get(name).cloned();
+        return call.stage.stage_variables.get(name).map(|value| vec![value.clone()]);
     }
-    Some(match source.strip_prefix("$context.")? {
+    let value = match source.strip_prefix("$context.")? {
         "routeKey" => call.route.route_key.clone(),
         "path" => incoming.raw_path.clone(),
         "httpMethod" => incoming.method.to_string(),
@@ -79,7 +123,32 @@ fn value_of(source: &str, call: &Call<'_>) -> Option<String> {
         "domainName" => incoming.domain_name.clone(),
         "identity.sourceIp" => incoming.source.to_string(),
         _ => return None,
-    })
+    };
+    Some(vec![value])
+}
+
+/// The values of a header; those that events show of the connection instead of what a client says are the connection's here, too.
+/// `None` when one is no text.
+fn header_values(name: &str, incoming: &Incoming) -> Option<Vec<String>> {
+    let name = name.to_ascii_lowercase();
+    match name.as_str() {
+        "x-forwarded-port" => return Some(vec![incoming.port.to_string()]),
+        "x-forwarded-proto" => return Some(vec![incoming.scheme().to_owned()]),
+        _ => {}
+    }
+    let values = incoming.headers.get_all(&name).iter();
+    let mut values: Vec<String> =
+        values.map(|value| value.to_str().map(str::to_owned).ok()).collect::<Option<_>>()?;
+    if name == "x-forwarded-for" {
+        values.push(incoming.source.to_string());
+    }
+    Some(values)
+}
+
+/// The values of a parameter, decoded.
+fn query_values(name: &str, query: &str) -> Vec<String> {
+    let parameters = form_urlencoded::parse(query.as_bytes()).filter(|(found, _)| found == name);
+    parameters.map(|(_, value)| value.into_owned()).collect()
 }
 
 /// Asks an authorizer's function, or what it said before. Fails in words for the log.
@@ -87,23 +156,15 @@ pub async fn ask(
     gateway: &Gateway,
     call: &Call<'_>,
     authorizer: &Authorizer,
-    sources: &[String],
+    identity: &Identity,
 ) -> Result<Verdict, String> {
     let arn = route_arn(call.scope, call.api_id, &call.stage.stage_name, call.route);
     let request_arn = request_arn(call);
     let ttl = Duration::from_secs(authorizer.authorizer_result_ttl_in_seconds.unwrap_or_default());
     let now = call.incoming.time;
-    // Lengths are told apart: no value can look like two.
-    let key = (!ttl.is_zero()).then(|| {
-        json!([
-            call.api_id,
-            call.stage.stage_name,
-            call.stage.deployment_id,
-            authorizer.authorizer_id,
-            sources
-        ])
-        .to_string()
-    });
+    let deployment = call.stage.deployment_id.as_deref().unwrap_or_default();
+    let place = [call.api_id, &call.stage.stage_name, deployment, &authorizer.authorizer_id];
+    let key = (!ttl.is_zero()).then(|| identity.key(place));
     let verdicts = &gateway.http_apis.verdicts;
     if let Some(answer) = key.as_ref().and_then(|key| verdicts.find(key, now)) {
         return read(authorizer, &answer, &request_arn);
@@ -116,15 +177,13 @@ pub async fn ask(
     if !may.map_err(|error| error.to_string())? {
         return Err(format!("its function's policy does not let {source} call it"));
     }
-    let event = event(call, authorizer, sources, &arn, &request_arn);
+    let event = event(call, authorizer, &identity.texts(), &arn, &request_arn);
     let answer = function::call(gateway, &target, event.to_string().into(), call, ANSWER)
         .await
         .map_err(|failure| format!("its function did not answer: {failure:?}"))?;
-    let answer: Value =
-        serde_json::from_slice(&answer).map_err(|error| format!("its answer is no JSON: {error}"))?;
     let verdict = read(authorizer, &answer, &request_arn)?;
     if let Some(key) = key {
-        verdicts.keep(key, now.plus(ttl), answer, now);
+        verdicts.keep(key, now.plus(ttl), &answer, now);
     }
     Ok(verdict)
 }
@@ -166,7 +225,9 @@ pub fn request_arn(call: &Call<'_>) -> String {
 }
 
 /// What an answer means: `isAuthorized`, or a policy.
-fn read(authorizer: &Authorizer, answer: &Value, request_arn: &str) -> Result<Verdict, String> {
+fn read(authorizer: &Authorizer, answer: &[u8], request_arn: &str) -> Result<Verdict, String> {
+    let answer: Value =
+        serde_json::from_slice(answer).map_err(|error| format!("its answer is no JSON: {error}"))?;
     let context = match answer.get("context") {
         None | Some(Value::Null) => Map::new(),
         Some(Value::Object(context)) => context.clone(),
@@ -192,7 +253,7 @@ mod tests {
 
     fn check(simple: bool, answer: Value, expected: Result<bool, &str>) {
         let authorizer = Authorizer { enable_simple_responses: Some(simple), ..Authorizer::default() };
-        match (read(&authorizer, &answer, ARN), expected) {
+        match (read(&authorizer, answer.to_string().as_bytes(), ARN), expected) {
             (Ok(verdict), Ok(allowed)) => assert_eq!(verdict.allowed, allowed, "{answer}"),
             (Err(error), Err(part)) => assert!(error.contains(part), "{error}"),
             (got, expected) => panic!("{answer}: {got:?}, expected {expected:?}"),
@@ -225,9 +286,46 @@ mod tests {
     #[test]
     fn answers_hold_until_their_time_is_over() {
         let verdicts = Verdicts::default();
-        verdicts.keep("a".to_owned(), Timestamp(10), json!(1), Timestamp(0));
-        assert_eq!(verdicts.find("a", Timestamp(9)), Some(json!(1)));
-        assert_eq!(verdicts.find("a", Timestamp(10)), None);
-        assert_eq!(verdicts.find("b", Timestamp(0)), None);
+        verdicts.keep([1; 32], Timestamp(10), b"{}", Timestamp(0));
+        assert_eq!(verdicts.find(&[1; 32], Timestamp(9)).as_deref(), Some(&b"{}"[..]));
+        assert_eq!(verdicts.find(&[1; 32], Timestamp(10)), None);
+        assert_eq!(verdicts.find(&[2; 32], Timestamp(0)), None);
+    }
+
+    #[test]
+    fn answers_kept_are_bounded() {
+        let verdicts = Verdicts::default();
+        let key = |number: usize| Sha256::digest(number.to_le_bytes()).into();
+        let longest = vec![b' '; ANSWER_BYTES];
+        verdicts.keep(key(0), Timestamp(10), &[&longest[..], b" "].concat(), Timestamp(0));
+        assert_eq!(verdicts.find(&key(0), Timestamp(0)), None, "one that is too long");
+        let most = ANSWERS_BYTES / ANSWER_BYTES;
+        for number in 0..=most {
+            verdicts.keep(key(number), Timestamp(10), &longest, Timestamp(0));
+            verdicts.keep(key(number), Timestamp(10), &longest, Timestamp(0));
+        }
+        assert!(verdicts.find(&key(most - 1), Timestamp(0)).is_some(), "the same one counts once");
+        assert_eq!(verdicts.find(&key(most), Timestamp(0)), None, "one more than there is room for");
+        verdicts.keep(key(most), Timestamp(20), &longest, Timestamp(10));
+        assert!(verdicts.find(&key(most), Timestamp(10)).is_some(), "what is over makes room");
+        assert_eq!(verdicts.0.lock().unwrap().bytes, ANSWER_BYTES);
+    }
+
+    #[test]
+    fn every_value_is_part_of_what_is_asked_with() {
+        let queries =
+            ["k=good", "k=good&k=bad", "k=bad&k=good", "k=good%2Cbad", "k=good%22%2C%22bad", "k=&k=good"];
+        let keys: Vec<Key> = queries
+            .iter()
+            .map(|query| Identity(vec![query_values("k", query)]).key(["api", "dev", "1", "guard"]))
+            .collect();
+        for (at, key) in keys.iter().enumerate() {
+            assert!(!keys[..at].contains(key), "{}", queries[at]);
+        }
+        let place = ["api", "dev", "1", "guard"];
+        let text = |text: &str| text.to_owned();
+        let two = Identity(vec![vec![text("a")], vec![text("b")]]);
+        let one = Identity(vec![vec![text("a"), text("b")]]);
+        assert_ne!(two.key(place), one.key(place));
     }
 }
