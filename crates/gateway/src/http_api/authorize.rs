@@ -12,6 +12,7 @@ use http::{HeaderValue, StatusCode, header};
 use lamplight_model::Timestamp;
 use lamplight_model::http_api::{Authorizer, JwtConfiguration};
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 /// What an event is told of who asks: in format 2.0, and in format 1.0.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -81,7 +82,7 @@ async fn by_token(
 
 async fn verified(
     issuers: &Issuers,
-    client: &Client,
+    client: &Arc<Client>,
     text: &str,
     expected: &JwtConfiguration,
     now: Timestamp,

@@ -35,6 +35,7 @@ use lamplight_model::http_api::{
 };
 use lamplight_model::{RequestId, Scope, function_url};
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Largest body of a request, bytes. Source: quotas of HTTP APIs, "Payload size" (10 MB).
@@ -49,7 +50,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("apigw-requestid");
 pub struct HttpApis {
     known: Known,
     issuers: issuer::Issuers,
-    client: client::Client,
+    client: Arc<client::Client>,
     verdicts: lambda_authorizer::Verdicts,
     throttles: throttle::Throttles,
 }
