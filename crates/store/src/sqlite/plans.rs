@@ -106,3 +106,39 @@ fn a_claim_takes_as_many_steps_with_a_large_backlog_as_with_a_small_one() {
         assert!(large <= small + small / 4 + 10, "{large} steps instead of {small}");
     }
 }
+
+fn letters(connection: &Connection) -> Vec<(i64, i64)> {
+    let sql = "SELECT dead_at, (SELECT count(*) FROM event_payload WHERE event_payload.event = dead_letter.event)
+               FROM dead_letter ORDER BY dead_at";
+    let mut statement = connection.prepare(sql).unwrap();
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+fn give_up(connection: &Connection, events: usize, now: Timestamp) {
+    let claimed = queue::claim(connection, "node/1", NOW, LEASE, &ClaimBounds::events(events)).unwrap();
+    assert_eq!(claimed.len(), events);
+    for (number, claimed) in claimed.iter().enumerate() {
+        let release = Release::DeadLetter { condition: "RetriesExhausted".to_owned(), error: String::new() };
+        let (id, at) = (claimed.event.request_id, now.plus(Duration::from_millis(number as u64)));
+        assert!(queue::settle(connection, id, claimed.claim, &release.into(), at).unwrap());
+    }
+}
+
+#[test]
+fn a_function_that_ever_had_many_dead_letters_keeps_new_ones_and_the_newest() {
+    let (_directory, connection) = database();
+    enqueue(&connection, "a", 70);
+    // As of a function whose letters retention took away: they are gone, the count went on.
+    let sql = "UPDATE event_queue SET accepted = accepted + ?1, dead_lettered = ?1";
+    connection.execute(sql, [queue::DEAD_LETTERS_KEPT * 3]).unwrap();
+    give_up(&connection, 70, NOW);
+    let all: Vec<(i64, i64)> = (0..70).map(|number| (NOW.0 + number, 1)).collect();
+    assert_eq!(letters(&connection), all, "each is there with its payload");
+    queue::keep_newest(&connection, 1, 70).unwrap();
+    assert_eq!(letters(&connection), all);
+    queue::keep_newest(&connection, 1, 3).unwrap();
+    assert_eq!(letters(&connection), all[67..], "the newest are kept");
+    let payloads: i64 = connection.query_row("SELECT count(*) FROM event_payload", [], |row| row.get(0)).unwrap();
+    assert_eq!(payloads, 3, "payloads go with their letters");
+}

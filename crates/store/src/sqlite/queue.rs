@@ -21,6 +21,10 @@ use std::time::Duration;
 pub(crate) const PENDING_PER_FUNCTION: i64 = 5_000_000;
 /// Dead letters kept per function, newest first. The count goes on.
 pub(crate) const DEAD_LETTERS_KEPT: i64 = 100_000;
+/// Dead letters of a function between two looks whether there are more than are kept: a look walks through all of them.
+const DEAD_LETTERS_PER_LOOK: i64 = 64;
+/// Dead letters beyond those kept that one look takes away: bounds the transaction.
+const DEAD_LETTERS_PER_CUT: i64 = 1_000;
 /// Events of deleted functions that one claim turns into dead letters: bounds the transaction.
 const CLOSED_PER_CLAIM: i64 = 1_000;
 /// Functions one claim looks at.
@@ -337,22 +341,29 @@ fn bury(
         .prepare_cached("SELECT dead_lettered FROM event_queue WHERE id = ?")
         .and_then(|mut statement| statement.query_row(params![queue], |row| row.get(0)))
         .map_err(failed(doing))?;
-    if counted > DEAD_LETTERS_KEPT {
-        forget_oldest(connection, queue)?;
+    // The count says when to look and not how many there are: it goes on when letters are forgotten for their age.
+    if counted % DEAD_LETTERS_PER_LOOK == 0 {
+        keep_newest(connection, queue, DEAD_LETTERS_KEPT)?;
     }
     Ok(())
 }
 
-fn forget_oldest(connection: &Connection, queue: i64) -> Result<(), StoreError> {
-    let doing = "failed to forget the oldest dead letter";
-    let oldest: Option<i64> = connection
-        .prepare_cached(
-            "SELECT dead_letter.event FROM event_queue JOIN dead_letter USING (scope, function)
-             WHERE event_queue.id = ? ORDER BY dead_at, dead_letter.event LIMIT 1",
-        )
-        .and_then(|mut statement| statement.query_row(params![queue], |row| row.get(0)).optional())
-        .map_err(failed(doing))?;
-    if let Some(event) = oldest {
+/// Takes away the oldest dead letters of a queue's function that are more than `kept`.
+pub(super) fn keep_newest(connection: &Connection, queue: i64, kept: i64) -> Result<(), StoreError> {
+    let doing = "failed to forget the oldest dead letters";
+    let beyond: Vec<i64> = {
+        let mut statement = connection
+            .prepare_cached(
+                "SELECT dead_letter.event FROM event_queue JOIN dead_letter USING (scope, function)
+                 WHERE event_queue.id = ? ORDER BY dead_at DESC, dead_letter.event DESC LIMIT ? OFFSET ?",
+            )
+            .map_err(failed(doing))?;
+        let rows = statement
+            .query_map(params![queue, DEAD_LETTERS_PER_CUT, kept], |row| row.get(0))
+            .map_err(failed(doing))?;
+        rows.collect::<Result<_, _>>().map_err(failed(doing))?
+    };
+    for event in beyond {
         run(connection, doing, "DELETE FROM event_payload WHERE event = ?", params![event])?;
         run(connection, doing, "DELETE FROM dead_letter WHERE event = ?", params![event])?;
     }
