@@ -89,13 +89,21 @@ struct Held {
     function: FunctionKey,
     claim: u64,
     extend_at: Timestamp,
+    /// The end of the lease as far as this node knows; `None` when the claim is not its own any more.
+    lease_until: Option<Timestamp>,
 }
 
 impl Held {
     fn new(claimed: &ClaimedEvent, now: Timestamp, lease: Duration) -> Self {
         let function = (claimed.event.scope.clone(), claimed.event.function.clone());
         let request_id = claimed.event.request_id;
-        Self { request_id, function, claim: claimed.claim, extend_at: now.plus(lease / 2) }
+        let (claim, extend_at, lease_until) = (claimed.claim, now.plus(lease / 2), Some(now.plus(lease)));
+        Self { request_id, function, claim, extend_at, lease_until }
+    }
+
+    /// Whether a claim made at `now` could take this event while it runs here.
+    fn has_lapsed(&self, now: Timestamp) -> bool {
+        self.lease_until.is_some_and(|until| until <= now)
     }
 }
 
@@ -189,6 +197,9 @@ impl QueueWorker {
                 Some(due) if due <= now => {}
                 later => return Ok(later.into_iter().chain(self.paces.next_unblocked(now)).min()),
             }
+            let Some(now) = self.with_leases(now).await else {
+                return Ok(Some(now.plus(PAUSE_AFTER_FAILURE)));
+            };
             self.invoker.queue.claiming(true);
             let claimed = self.claim_and_begin(now, &bounds).await;
             self.invoker.queue.claiming(false);
@@ -197,6 +208,18 @@ impl QueueWorker {
                 return Ok(Some(now.plus(PAUSE_AFTER_FAILURE)));
             }
         }
+    }
+
+    /// The moment to claim at: one at which no event in hand has lapsed, as this node would take it from itself and run it a
+    /// second time. `None` when the leases cannot be extended.
+    async fn with_leases(&mut self, now: Timestamp) -> Option<Timestamp> {
+        if !self.held.values().any(|held| held.has_lapsed(now)) {
+            return Some(now);
+        }
+        // Storage or the whole machine stood still for longer than a lease.
+        self.extend_leases().await;
+        let now = (self.invoker.clock)();
+        (!self.held.values().any(|held| held.has_lapsed(now))).then_some(now)
     }
 
     /// Gives back how many events were claimed.
@@ -247,12 +270,13 @@ impl QueueWorker {
         self.invoker.queue.holds(held);
     }
 
-    /// Extends the leases that are half over, all at the same time so that they share a commit.
+    /// Extends the leases that are half over, or over, all at the same time so that they share a commit.
     async fn extend_leases(&mut self) {
         let now = (self.invoker.clock)();
         let lease = self.invoker.config.asynchronous.lease;
         let mut extensions = JoinSet::new();
-        for (task, held) in self.held.iter().filter(|(_, held)| held.extend_at <= now) {
+        let due = |held: &Held| held.extend_at <= now || held.has_lapsed(now);
+        for (task, held) in self.held.iter().filter(|(_, held)| due(held)) {
             let (store, task) = (Arc::clone(&self.invoker.store), *task);
             let (request_id, claim) = (held.request_id, held.claim);
             extensions.spawn(async move {
@@ -263,8 +287,12 @@ impl QueueWorker {
             let Ok((task, request_id, result)) = extension else { continue };
             let Some(held) = self.held.get_mut(&task) else { continue };
             held.extend_at = match result {
-                Ok(true) => now.plus(lease / 2),
+                Ok(true) => {
+                    held.lease_until = Some(now.plus(lease));
+                    now.plus(lease / 2)
+                }
                 Ok(false) => {
+                    held.lease_until = None;
                     // Settled a moment ago, or lost; the attempt itself finds out which when it settles.
                     now.plus(lease)
                 }

@@ -300,6 +300,28 @@ async fn the_lease_of_a_long_run_is_extended() {
 }
 
 #[tokio::test]
+async fn a_node_does_not_take_a_running_event_from_itself_when_its_lease_could_not_be_extended() {
+    let (gate, workers) = gated();
+    let (funnel, request_id) = with_one_event(workers).await;
+    funnel.workers.wait_until_begun(1).await;
+    let lease = AsynchronousConfig::default().lease;
+    funnel.store.refuse_extensions.store(true, Ordering::SeqCst);
+    funnel.advance(lease * 2);
+    let_everything_run().await;
+    assert!(funnel.store.refused.load(Ordering::SeqCst) > 0, "it was tried");
+    assert_eq!(funnel.store.claims_of(request_id), 1, "it runs here, and only once");
+    funnel.store.refuse_extensions.store(false, Ordering::SeqCst);
+    // Nothing else was claimed meanwhile; now all goes on.
+    funnel.invoker.enqueue(request("hello", None, "{}")).await.unwrap();
+    funnel.workers.wait_until_begun(2).await;
+    assert_eq!(funnel.store.lease_of(request_id), Some(START.plus(lease * 3)));
+    assert_eq!(funnel.store.claims_of(request_id), 1);
+    gate.add_permits(2);
+    funnel.until(|store| store.counts() == counts(2, 2, 0, 0)).await;
+    assert_eq!(funnel.workers.begun().len(), 2);
+}
+
+#[tokio::test]
 async fn a_crashed_nodes_event_is_run_again_by_another_when_its_lease_ends_without_using_a_retry() {
     let (_gate, workers) = gated();
     let (crashed, request_id) = with_one_event(workers).await;

@@ -43,6 +43,8 @@ pub struct MemoryStore {
     content: Mutex<Content>,
     changes: watch::Sender<u64>,
     pub refuse_writes: AtomicBool,
+    /// Makes only the extension of leases fail.
+    pub refuse_extensions: AtomicBool,
     pub refused: AtomicUsize,
 }
 
@@ -187,6 +189,10 @@ impl Store for MemoryStore {
     }
 
     async fn extend(&self, request_id: RequestId, claim: u64, until: Timestamp) -> Result<bool, StoreError> {
+        if self.refuse_extensions.load(Ordering::SeqCst) {
+            self.refused.fetch_add(1, Ordering::SeqCst);
+            return Err(StoreError::Unwritable("the disk is full".to_owned()));
+        }
         self.write(|content| {
             let Some(entry) = held(content, request_id, claim) else { return Ok(false) };
             entry.leased_until = Some(until);
