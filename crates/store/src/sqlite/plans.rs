@@ -1,7 +1,7 @@
 //! What the queue's statements cost does not depend on how much waits: their plans, and the steps they take.
 
 use super::connection::{Durability, open_writer};
-use super::queue::{self, DUE_EVENTS, DUE_QUEUES, GIVE_BACK, NEXT_DUE};
+use super::queue::{self, CLOSED_EVENTS, DUE_EVENTS, DUE_QUEUES, GIVE_BACK, NEXT_DUE};
 use super::schema::{METADATA, migrate};
 use crate::contract::{ClaimBounds, QueuedEvent, Release};
 use lamplight_model::{FunctionName, RequestId, Scope, Timestamp};
@@ -52,7 +52,7 @@ fn plan(connection: &Connection, statement: &str) -> String {
 #[test]
 fn no_statement_of_a_claim_reads_a_whole_table() {
     let (_directory, connection) = database();
-    for statement in [DUE_QUEUES, DUE_EVENTS, NEXT_DUE, GIVE_BACK] {
+    for statement in [DUE_QUEUES, DUE_EVENTS, NEXT_DUE, GIVE_BACK, CLOSED_EVENTS] {
         let plan = plan(&connection, statement);
         let walks_events = plan.contains("SCAN event ")
             || plan.ends_with("SCAN event")
@@ -68,6 +68,32 @@ fn no_statement_of_a_claim_reads_a_whole_table() {
         "the oldest come first without sorting all"
     );
     assert!(plan(&connection, GIVE_BACK).contains("event_due (queue=? AND due>? AND due<?)"));
+    let due_queues = plan(&connection, DUE_QUEUES);
+    assert!(due_queues.contains("event_queue_due (next_due<?)"), "{due_queues}");
+    let closed = plan(&connection, CLOSED_EVENTS);
+    assert!(closed.contains("event_queue_closed") && closed.contains("(queue=?)"), "{closed}");
+}
+
+#[test]
+fn a_claim_takes_as_many_steps_with_many_functions_that_have_nothing_waiting() {
+    let measure = |idle: i64| {
+        let (_directory, connection) = database();
+        enqueue(&connection, "busy", 1);
+        connection.execute_batch("BEGIN").unwrap();
+        for number in 0..idle {
+            // Every other one was deleted.
+            let sql =
+                "INSERT INTO event_queue (scope, function, closed, accepted, done) VALUES ('s', ?, ?, 1, 1)";
+            connection.execute(sql, params![format!("idle{number}"), number % 2]).unwrap();
+        }
+        connection.execute_batch("COMMIT").unwrap();
+        [
+            steps(&connection, DUE_QUEUES, params![NOW.0]),
+            steps(&connection, NEXT_DUE, params![]),
+            steps(&connection, CLOSED_EVENTS, params![NOW.0, 10]),
+        ]
+    };
+    assert_eq!(measure(2), measure(2_000));
 }
 
 /// Steps of SQLite's machine that a statement takes until it has given its rows.
@@ -108,7 +134,8 @@ fn a_claim_takes_as_many_steps_with_a_large_backlog_as_with_a_small_one() {
 }
 
 fn letters(connection: &Connection) -> Vec<(i64, i64)> {
-    let sql = "SELECT dead_at, (SELECT count(*) FROM event_payload WHERE event_payload.event = dead_letter.event)
+    let sql =
+        "SELECT dead_at, (SELECT count(*) FROM event_payload WHERE event_payload.event = dead_letter.event)
                FROM dead_letter ORDER BY dead_at";
     let mut statement = connection.prepare(sql).unwrap();
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
@@ -139,6 +166,7 @@ fn a_function_that_ever_had_many_dead_letters_keeps_new_ones_and_the_newest() {
     assert_eq!(letters(&connection), all);
     queue::keep_newest(&connection, 1, 3).unwrap();
     assert_eq!(letters(&connection), all[67..], "the newest are kept");
-    let payloads: i64 = connection.query_row("SELECT count(*) FROM event_payload", [], |row| row.get(0)).unwrap();
+    let payloads: i64 =
+        connection.query_row("SELECT count(*) FROM event_payload", [], |row| row.get(0)).unwrap();
     assert_eq!(payloads, 3, "payloads go with their letters");
 }
