@@ -161,6 +161,23 @@ async fn only_dead_letters_are_sent_again_each_for_itself() {
 }
 
 #[tokio::test]
+async fn a_letter_whose_id_a_waiting_event_has_stays_and_keeps_no_other_from_going() {
+    let events = Events::new();
+    let (taken, other) = (event("hello", 0), event("hello", 1));
+    for event in [&taken, &other] {
+        events.at(0).enqueue(event.clone()).await.unwrap();
+    }
+    assert_eq!(events.settle(2, dead(), None).await, taken.request_id);
+    assert_eq!(events.settle(2, dead(), None).await, other.request_id);
+    let elsewhere = QueuedEvent { scope: other_scope(), ..taken.clone() };
+    events.at(3).enqueue(elsewhere).await.unwrap();
+    let sent = events.at(4).redrive(&scope(), vec![taken.request_id, other.request_id]).await.unwrap();
+    assert_eq!(sent, [Redrive::Pending, Redrive::Sent(name("hello"))]);
+    assert_eq!(events.counts("hello").await, (2, 0, 1, 1));
+    assert!(matches!(events.state(taken.request_id).await, Some(EventState::DeadLettered { .. })));
+}
+
+#[tokio::test]
 async fn a_letter_of_a_deleted_function_goes_to_the_one_made_anew() {
     let events = Events::new();
     events.opened.store.put_version(function("hello"), Expect::Absent).await.unwrap();

@@ -340,6 +340,10 @@ pub(super) fn redrive(
         });
         return Ok(if pending { Redrive::Pending } else { Redrive::Unknown });
     };
+    // Looked for before anything is written: a failure here would fail all that are sent again with it.
+    if is_pending(connection, request_id)? {
+        return Ok(Redrive::Pending);
+    }
     let to: Option<i64> = connection
         .prepare_cached(
             "INSERT INTO event_queue (scope, function, next_due, accepted, pending) VALUES (?1, ?2, ?3, 1, 1)
@@ -383,6 +387,14 @@ pub(super) fn redrive(
     insert(connection, to, request_id, StepKind::Redriven, None, now, None, "", &[])?;
     refresh_due(connection, to)?;
     Ok(Redrive::Sent(event.function))
+}
+
+/// Whether an event of this id waits or runs, in whatever scope: there is one at a time.
+fn is_pending(connection: &Connection, request_id: RequestId) -> Result<bool, StoreError> {
+    connection
+        .prepare_cached("SELECT 1 FROM event WHERE request_id = ?")
+        .and_then(|mut statement| statement.exists(params![request_id.0.as_bytes()]))
+        .map_err(failed("failed to look for an event"))
 }
 
 /// Number, queue and last claim of a dead letter, and its event without the payload.
