@@ -1,6 +1,6 @@
 //! The seam: what any storage engine must do. `contract.rs` in `tests/` proves it for each engine.
 
-use crate::events::{EventQuery, EventRecord, EventStory, Redrive, Settlement};
+use crate::events::{EventQuery, EventRecord, EventStory, Forgotten, Redrive, Settlement};
 use async_trait::async_trait;
 use bytes::Bytes;
 use lamplight_model::function::FunctionMarks;
@@ -385,8 +385,9 @@ pub trait Store: Send + Sync + 'static {
     /// Gives dead letters back to the queue of their function, each for itself, in one transaction and in the order given: as
     /// new events that keep their request id, their place in the list and their story.
     async fn redrive(&self, scope: &Scope, request_ids: Vec<RequestId>) -> Result<Vec<Redrive>, StoreError>;
-    /// Forgets dead letters and steps of stories from before `before`, a bounded number. Gives back how many letters went.
-    async fn forget_dead_letters(&self, before: Timestamp) -> Result<u64, StoreError>;
+    /// Forgets dead letters and steps of stories from before `before`, a bounded number of each: called until nothing goes, all
+    /// are gone.
+    async fn forget_dead_letters(&self, before: Timestamp) -> Result<Forgotten, StoreError>;
     /// When the next event that `bounds` let pass is due, to sleep until then: an unclaimed one, or a claimed one whose lease
     /// ends.
     async fn next_due_within(&self, bounds: &ClaimBounds) -> Result<Option<Timestamp>, StoreError>;

@@ -179,6 +179,15 @@ pub struct EventQuery {
     pub until: Option<Timestamp>,
 }
 
+/// What one call took away because it was old: at most a bounded number of each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Dead letters, with their payloads.
+    pub letters: u64,
+    /// Steps of stories.
+    pub steps: u64,
+}
+
 /// What came of sending one dead letter again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Redrive {

@@ -30,8 +30,8 @@ pub use contract::{
 };
 pub use database::{DataDirectory, Database};
 pub use events::{
-    AttemptNote, EventQuery, EventRecord, EventState, EventStep, EventStory, Redrive, Settlement, StepKind,
-    Told, WantedState,
+    AttemptNote, EventQuery, EventRecord, EventState, EventStep, EventStory, Forgotten, Redrive, Settlement,
+    StepKind, Told, WantedState,
 };
 pub use executions::{ExecutionKey, Executions};
 pub use ledger::{Ledger, Run, RunQuery, UsageQuery, UsageRow};

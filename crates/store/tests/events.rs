@@ -178,6 +178,21 @@ async fn a_letter_whose_id_a_waiting_event_has_stays_and_keeps_no_other_from_goi
 }
 
 #[tokio::test]
+async fn steps_are_forgotten_until_none_is_left_also_when_no_letter_goes() {
+    let events = Events::new();
+    let queued = event("hello", 0);
+    events.at(0).enqueue(queued.clone()).await.unwrap();
+    for attempt in 1..=3 {
+        events.settle(attempt, again(0, true), note(attempt, "no")).await;
+    }
+    events.settle(4, Release::Done, None).await;
+    let forgotten = events.opened.store.forget_dead_letters(Timestamp(3)).await.unwrap();
+    assert_eq!(forgotten, Forgotten { letters: 0, steps: 2 }, "what went says that there may be more");
+    let story = events.opened.store.event_story(&scope(), queued.request_id).await.unwrap();
+    assert_eq!(story.steps.len(), 1);
+}
+
+#[tokio::test]
 async fn a_letter_of_a_deleted_function_goes_to_the_one_made_anew() {
     let events = Events::new();
     events.opened.store.put_version(function("hello"), Expect::Absent).await.unwrap();
@@ -242,8 +257,10 @@ async fn old_letters_and_steps_are_forgotten_and_the_counts_go_on() {
     events.settle(10, dead(), note(9, "")).await;
     events.settle(20, dead(), note(19, "")).await;
     events.settle(11, again(1_000, true), note(11, "once")).await;
-    assert_eq!(events.opened.store.forget_dead_letters(Timestamp(15)).await.unwrap(), 1);
-    assert_eq!(events.opened.store.forget_dead_letters(Timestamp(15)).await.unwrap(), 0);
+    let store = &events.opened.store;
+    let forgotten = Forgotten { letters: 1, steps: 1 };
+    assert_eq!(store.forget_dead_letters(Timestamp(15)).await.unwrap(), forgotten);
+    assert_eq!(store.forget_dead_letters(Timestamp(15)).await.unwrap(), Forgotten::default());
     assert_eq!(
         events.opened.store.event_story(&scope(), old.request_id).await.unwrap(),
         EventStory::default()

@@ -250,7 +250,7 @@ impl Store for MemoryStore {
         unreachable!()
     }
 
-    async fn forget_dead_letters(&self, _before: Timestamp) -> Result<u64, StoreError> {
+    async fn forget_dead_letters(&self, _before: Timestamp) -> Result<Forgotten, StoreError> {
         unreachable!()
     }
 

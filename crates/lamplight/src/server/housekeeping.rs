@@ -3,7 +3,7 @@
 use lamplight_api::ApiState;
 use lamplight_model::{Scope, Timestamp};
 use lamplight_pool::Pool;
-use lamplight_store::{CodeStore, Opened, Store, StoreError};
+use lamplight_store::{CodeStore, Forgotten, Opened, Store, StoreError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,19 +47,23 @@ pub async fn collect(
 async fn forget_dead_letters(store: &dyn Store, now: Timestamp, kept: Duration) {
     let kept_ms = i64::try_from(kept.as_millis()).unwrap_or(i64::MAX);
     let before = Timestamp(now.as_millis().saturating_sub(kept_ms));
-    let mut forgotten = 0;
+    let mut forgotten = Forgotten::default();
     loop {
         match store.forget_dead_letters(before).await {
-            Ok(0) => break,
-            Ok(count) => forgotten += count,
+            Ok(nothing) if nothing == Forgotten::default() => break,
+            Ok(more) => {
+                forgotten.letters += more.letters;
+                forgotten.steps += more.steps;
+            }
             Err(error) => {
                 tracing::warn!(%error, "failed to forget old dead letters");
                 break;
             }
         }
     }
-    if forgotten > 0 {
-        tracing::info!(forgotten, "forgot events that were given up long ago");
+    if forgotten != Forgotten::default() {
+        let Forgotten { letters, steps } = forgotten;
+        tracing::info!(letters, steps, "forgot events that were given up long ago");
     }
 }
 

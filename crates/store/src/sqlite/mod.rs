@@ -19,7 +19,7 @@ mod watcher;
 pub(crate) mod writer;
 
 use crate::contract::*;
-use crate::events::{EventQuery, EventRecord, EventStory, Redrive, Settlement};
+use crate::events::{EventQuery, EventRecord, EventStory, Forgotten, Redrive, Settlement};
 use crate::lock::DataDirectoryLock;
 use crate::open::Clock;
 use crate::sealed_documents;
@@ -480,7 +480,7 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn forget_dead_letters(&self, before: Timestamp) -> Result<u64, StoreError> {
+    async fn forget_dead_letters(&self, before: Timestamp) -> Result<Forgotten, StoreError> {
         self.writer.write(move |connection| story::forget(connection, before), |_| {}).await
     }
 

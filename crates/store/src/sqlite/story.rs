@@ -4,8 +4,8 @@
 
 use crate::contract::{EventCounts, QueuedEvent, StoreError};
 use crate::events::{
-    AttemptNote, EventQuery, EventRecord, EventState, EventStep, EventStory, Redrive, StepKind, Told,
-    WantedState,
+    AttemptNote, EventQuery, EventRecord, EventState, EventStep, EventStory, Forgotten, Redrive, StepKind,
+    Told, WantedState,
 };
 use crate::sqlite::queue::{PENDING_PER_FUNCTION, event, failed, get, name, refresh_due, run};
 use lamplight_model::{FunctionName, Qualifier, RequestId, Scope, TenantId, Timestamp, lineage};
@@ -419,8 +419,8 @@ fn letter(
     Ok(Some((get(row, 9)?, get(row, 10)?, get(row, 11)?, event(row, scope.clone(), function)?)))
 }
 
-/// Deletes dead letters and steps that are older than `before`. The counts go on.
-pub(super) fn forget(connection: &Connection, before: Timestamp) -> Result<u64, StoreError> {
+/// Deletes dead letters and steps that are older than `before`, a bounded number of each. The counts go on.
+pub(super) fn forget(connection: &Connection, before: Timestamp) -> Result<Forgotten, StoreError> {
     let doing = "failed to forget dead letters";
     let old = "SELECT event FROM dead_letter WHERE dead_at < ? ORDER BY dead_at LIMIT ?";
     let parameters = params![before.0, FORGOTTEN_AT_ONCE];
@@ -428,7 +428,7 @@ pub(super) fn forget(connection: &Connection, before: Timestamp) -> Result<u64, 
     let letters =
         run(connection, doing, &format!("DELETE FROM dead_letter WHERE event IN ({old})"), parameters)?;
     // Steps are numbered as they come: none of the oldest is old, none is.
-    run(
+    let steps = run(
         connection,
         doing,
         "DELETE FROM event_step WHERE at < ?1
@@ -436,7 +436,7 @@ pub(super) fn forget(connection: &Connection, before: Timestamp) -> Result<u64, 
            AND NOT EXISTS (SELECT 1 FROM event WHERE event.request_id = event_step.request_id)",
         parameters,
     )?;
-    Ok(letters as u64)
+    Ok(Forgotten { letters: letters as u64, steps: steps as u64 })
 }
 
 /// The counts of every function of a scope, over all functions that ever had its name.
