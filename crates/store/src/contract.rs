@@ -349,7 +349,8 @@ pub trait Store: Send + Sync + 'static {
     async fn give_back_claims(&self, node: &str, now: Timestamp, lease: Duration) -> Result<u64, StoreError>;
     /// Extends a claim. `false` when it was lost.
     async fn extend(&self, request_id: RequestId, claim: u64, until: Timestamp) -> Result<bool, StoreError>;
-    /// Ends a claim, writes down what the attempt was, and appends the event that follows from it: all in one transaction.
+    /// Ends a claim, writes down what the attempt was, and appends the event that follows from it: all in one transaction. When so
+    /// many events wait for that one's function that it takes no more, the claim ends without it, and `told` says so.
     /// `false` when the claim was lost to another owner; then nothing changed.
     async fn settle(
         &self,

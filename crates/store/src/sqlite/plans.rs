@@ -3,7 +3,9 @@
 use super::connection::{Durability, open_writer};
 use super::queue::{self, CLOSED_EVENTS, DUE_EVENTS, DUE_QUEUES, GIVE_BACK, NEXT_DUE};
 use super::schema::{METADATA, migrate};
+use super::story;
 use crate::contract::{ClaimBounds, QueuedEvent, Release};
+use crate::events::{AttemptNote, Settlement, Told};
 use lamplight_model::{FunctionName, RequestId, Scope, Timestamp};
 use rusqlite::{Connection, StatementStatus, params};
 use std::time::Duration;
@@ -169,4 +171,31 @@ fn a_function_that_ever_had_many_dead_letters_keeps_new_ones_and_the_newest() {
     let payloads: i64 =
         connection.query_row("SELECT count(*) FROM event_payload", [], |row| row.get(0)).unwrap();
     assert_eq!(payloads, 3, "payloads go with their letters");
+}
+
+#[test]
+fn an_event_is_settled_although_its_destination_takes_no_more() {
+    let (_directory, connection) = database();
+    enqueue(&connection, "a", 1);
+    enqueue(&connection, "full", 1);
+    let sql = "UPDATE event_queue SET accepted = ?1, pending = ?1 WHERE function = 'full'";
+    connection.execute(sql, [queue::PENDING_PER_FUNCTION]).unwrap();
+    let claimed = queue::claim(&connection, "node/1", NOW, LEASE, &ClaimBounds::events(2)).unwrap();
+    let (event, full) = (&claimed[0], &claimed[1]);
+    assert_eq!((event.event.function.as_str(), full.event.function.as_str()), ("a", "full"));
+    let id = event.event.request_id;
+    let follow_up = QueuedEvent { request_id: RequestId(uuid::Uuid::new_v4()), ..full.event.clone() };
+    let told = Told { arn: "arn:full".to_owned(), role: "Destination".to_owned(), failure: None };
+    let settlement = Settlement {
+        release: Release::DeadLetter { condition: "RetriesExhausted".to_owned(), error: String::new() },
+        attempt: Some(AttemptNote { began_at: NOW, error: String::new(), told: vec![told] }),
+        follow_up: Some(follow_up),
+    };
+    assert!(queue::settle(&connection, id, event.claim, &settlement, NOW).unwrap());
+    assert_eq!(letters(&connection), [(NOW.0, 1)]);
+    let story = story::story(&connection, &Scope::default(), id).unwrap();
+    let failure = story.steps[0].told[0].failure.clone().unwrap();
+    assert!(failure.starts_with("5000000 events already wait for function full"), "{failure}");
+    let counts = queue::counts(&connection, &Scope::default(), &full.event.function).unwrap();
+    assert_eq!(counts.pending, 5_000_000, "nothing was added");
 }

@@ -47,9 +47,24 @@ pub(super) fn run(
 }
 
 pub(super) fn enqueue(connection: &Connection, event: &QueuedEvent) -> Result<(), StoreError> {
+    if enqueue_within(connection, event)? {
+        Ok(())
+    } else {
+        Err(StoreError::Unwritable(full(&event.function)))
+    }
+}
+
+fn full(function: &FunctionName) -> String {
+    format!(
+        "{PENDING_PER_FUNCTION} events already wait for function {function}; try again when some are done"
+    )
+}
+
+/// Gives back `false`, and has done nothing, when as many events wait for the function as may.
+fn enqueue_within(connection: &Connection, event: &QueuedEvent) -> Result<bool, StoreError> {
     let doing = "failed to enqueue an event";
     let (scope, function) = (event.scope.key(), event.function.as_str());
-    let queue: i64 = connection
+    let queue: Option<i64> = connection
         .prepare_cached(
             "INSERT INTO event_queue (scope, function, next_due, accepted, pending) VALUES (?1, ?2, ?3, 1, 1)
              ON CONFLICT (scope, function) WHERE closed = 0 DO UPDATE SET
@@ -59,15 +74,13 @@ pub(super) fn enqueue(connection: &Connection, event: &QueuedEvent) -> Result<()
         )
         .and_then(|mut statement| {
             statement
-                .query_row(params![scope, function, event.not_before.0, PENDING_PER_FUNCTION], |row| row.get(0))
+                .query_row(params![scope, function, event.not_before.0, PENDING_PER_FUNCTION], |row| {
+                    row.get(0)
+                })
                 .optional()
         })
-        .map_err(failed(doing))?
-        .ok_or_else(|| {
-            StoreError::Unwritable(format!(
-                "{PENDING_PER_FUNCTION} events already wait for function {function}; try again when some are done"
-            ))
-        })?;
+        .map_err(failed(doing))?;
+    let Some(queue) = queue else { return Ok(false) };
     let inserted = connection
         .prepare_cached(
             // Not the number SQLite would choose: that of the newest event is free again when it becomes a dead letter,
@@ -102,7 +115,7 @@ pub(super) fn enqueue(connection: &Connection, event: &QueuedEvent) -> Result<()
         "INSERT INTO event_payload (event, payload) VALUES (?, ?)",
         params![id, event.payload.as_ref()],
     )?;
-    Ok(())
+    Ok(true)
 }
 
 /// A function's queue with something due.
@@ -266,22 +279,23 @@ pub(super) fn settle(
                 params![not_before.0, i64::from(*counted), event],
             )?;
         }
-        Release::DeadLetter { condition, error } => {
-            bury(connection, event, queue, condition, error, now)?;
-            story::note_end(
-                connection,
-                queue,
-                request_id,
-                condition,
-                error,
-                settlement.attempt.as_ref(),
-                now,
-            )?;
-        }
+        Release::DeadLetter { condition, error } => bury(connection, event, queue, condition, error, now)?,
     }
     refresh_due(connection, queue)?;
-    if let Some(follow_up) = &settlement.follow_up {
-        enqueue(connection, follow_up)?;
+    let mut attempt = settlement.attempt.clone();
+    if let Some(follow_up) = &settlement.follow_up
+        && !enqueue_within(connection, follow_up)?
+    {
+        // An event must not stay claimed, and be run again, for as long as a destination takes no more.
+        let why = full(&follow_up.function);
+        tracing::warn!(%request_id, why, "failed to tell a destination");
+        let told = attempt.iter_mut().flat_map(|attempt| &mut attempt.told);
+        for told in told.filter(|told| told.role == "Destination" && told.failure.is_none()) {
+            told.failure = Some(why.clone());
+        }
+    }
+    if let Release::DeadLetter { condition, error } = &settlement.release {
+        story::note_end(connection, queue, request_id, condition, error, attempt.as_ref(), now)?;
     }
     Ok(true)
 }
