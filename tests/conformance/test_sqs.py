@@ -190,6 +190,14 @@ def test_a_message_comes_back_with_everything_said_about_it(sqs, queue):
     assert abs(int(system.pop("ApproximateFirstReceiveTimestamp")) / 1000 - time.time()) < 60
     assert system == {"SenderId": ACCOUNT, "ApproximateReceiveCount": "1", "AWSTraceHeader": trace}
 
+    def traced(length):
+        return {"AWSTraceHeader": {"DataType": "String", "StringValue": "x" * length}}
+
+    assert "MessageId" in sqs.send_message(QueueUrl=queue(), MessageBody="b", MessageSystemAttributes=traced(1_024))
+    with pytest.raises(sqs.exceptions.ClientError) as long:  # AWS names no bound.
+        sqs.send_message(QueueUrl=url, MessageBody="b", MessageSystemAttributes=traced(1_025))
+    assert long.value.response["Error"]["Code"] == "InvalidParameterValue"
+
     def given(*names):
         row, = sqs.receive_message(QueueUrl=url, MessageAttributeNames=list(names), VisibilityTimeout=0)["Messages"]
         assert "Attributes" not in row

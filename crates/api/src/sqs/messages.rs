@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lamplight_services::queues::{
     AttributeValue, MessageAttribute, MessageAttributes, NewMessage, QueueError, Receive, ReceivedMessage,
-    Sent, attributes_digest, check_value, digest,
+    Sent, TRACE_BYTES, attributes_digest, check_value, digest,
 };
 use serde_json::{Map, Value, json};
 
@@ -14,8 +14,6 @@ use serde_json::{Map, Value, json};
 const TRACE: &str = "AWSTraceHeader";
 /// The header of a request by which its trace goes on.
 const TRACE_HEADER: &str = "x-amzn-trace-id";
-/// Characters of a trace header that is kept.
-const TRACE_LENGTH: usize = 1_024;
 
 /// SendMessage.
 pub async fn send(request: &Request<'_>) -> Result<Value, ApiError> {
@@ -63,7 +61,7 @@ pub fn new_message(request: &Request<'_>, members: &Members<'_>) -> Result<NewMe
 ///
 /// Source: X-Ray developer guide, "Amazon SQS and AWS X-Ray".
 pub fn traced(request: &Request<'_>, message: NewMessage) -> NewMessage {
-    let of_request = || request.context.header(TRACE_HEADER).filter(|trace| trace.len() <= TRACE_LENGTH);
+    let of_request = || request.context.header(TRACE_HEADER).filter(|trace| trace.len() <= TRACE_BYTES);
     let trace = message.trace.or_else(|| of_request().map(str::to_owned));
     NewMessage { trace, ..message }
 }

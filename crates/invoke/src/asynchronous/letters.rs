@@ -9,7 +9,7 @@ use crate::asynchronous::destination::{self, Response};
 use crate::invoker::{ErrorChain, Invoker};
 use lamplight_model::ErrorCode;
 use lamplight_services::queues::{
-    AttributeValue, MessageAttribute, MessageAttributes, NewMessage, QueueError,
+    AttributeValue, MessageAttribute, MessageAttributes, NewMessage, QueueError, TRACE_BYTES,
 };
 use lamplight_store::{QueuedEvent, Release, Told};
 use serde_json::Value;
@@ -109,7 +109,8 @@ async fn post(
     let message = NewMessage {
         body,
         attributes,
-        trace: destination::handed_on(event).filter(|trace| !trace.is_empty()),
+        // A message with a longer one would be refused, and the letter lost.
+        trace: destination::handed_on(event).filter(|trace| !trace.is_empty() && trace.len() <= TRACE_BYTES),
         sender: SENDER.to_owned(),
         ..NewMessage::default()
     };

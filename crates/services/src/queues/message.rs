@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 const ATTRIBUTES: usize = 10;
 /// Characters of an attribute's name, and of its type.
 const ATTRIBUTE_NAME: usize = 256;
+/// Bytes of a trace header at most. AWS names no bound; a header of 32 functions in one chain has less than 600.
+pub const TRACE_BYTES: usize = 1_024;
 /// Characters of a group's or deduplication id.
 const ID_LENGTH: usize = 128;
 
@@ -127,7 +129,8 @@ pub fn attributes_digest<'a>(
 }
 
 impl NewMessage {
-    /// Bytes of body and attributes: names, types and values.
+    /// Bytes of body and attributes: names, types and values. "The size of a message system attribute doesn't count towards the
+    /// total size of a message" (API reference, "SendMessage").
     pub fn size(&self) -> u64 {
         let attributes: usize = self
             .attributes
@@ -165,6 +168,12 @@ impl NewMessage {
         }
         for (name, attribute) in &self.attributes {
             check_attribute(name, attribute)?;
+        }
+        if let Some(trace) = self.trace.as_ref().filter(|trace| trace.len() > TRACE_BYTES) {
+            return Err(QueueError::InvalidParameterValue(format!(
+                "Message system attribute 'AWSTraceHeader' of {} bytes is longer than {TRACE_BYTES} bytes.",
+                trace.len()
+            )));
         }
         if let Some(delay) = self.delay_seconds
             && !(0..=DELAY_SECONDS.cast_signed()).contains(&delay)
@@ -320,6 +329,16 @@ mod tests {
             with("ErrorDetails", text("String", "")).check().unwrap_err().to_string(),
             "Message (user) attribute 'ErrorDetails' must contain a non-empty value of type 'String'."
         );
+    }
+
+    #[test]
+    fn traces_are_bounded() {
+        let check = |bytes: usize| {
+            let trace = Some("x".repeat(bytes));
+            NewMessage { body: "b".to_owned(), trace, ..NewMessage::default() }.check()
+        };
+        assert!(check(TRACE_BYTES).is_ok());
+        assert!(matches!(check(TRACE_BYTES + 1), Err(QueueError::InvalidParameterValue(_))));
     }
 
     #[test]

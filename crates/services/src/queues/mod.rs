@@ -28,7 +28,7 @@ pub use address::QueueAddress;
 pub use error::QueueError;
 pub use lifecycle::{Counts, Description};
 pub use message::{
-    AttributeValue, MessageAttribute, MessageAttributes, NewMessage, ReceivedMessage, Sent,
+    AttributeValue, MessageAttribute, MessageAttributes, NewMessage, ReceivedMessage, Sent, TRACE_BYTES,
     attributes_digest, check_value, digest,
 };
 pub use receive::Receive;
