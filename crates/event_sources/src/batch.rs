@@ -113,8 +113,12 @@ impl Hold {
 pub async fn run(work: Arc<Work>, batch: Batch) {
     let Batch { records, mut hold } = batch;
     let mut blocked: HashSet<String> = HashSet::new();
-    let mut waiting: Vec<String> = records.iter().map(|record| record.receipt.clone()).collect();
-    for event in events(records) {
+    let receipts: Vec<String> = records.iter().map(|record| record.receipt.clone()).collect();
+    // Events are in the order of the records: what is behind the last one is settled, or blocked and comes with its group.
+    let mut waiting = receipts.as_slice();
+    for event in events(records, |header| work.function.invocations(header)) {
+        let held = waiting;
+        waiting = &waiting[event.len()..];
         let records: Vec<(Record, String)> = event
             .into_iter()
             .filter(|(record, _)| record.group.as_ref().is_none_or(|group| !blocked.contains(group)))
@@ -122,7 +126,7 @@ pub async fn run(work: Arc<Work>, batch: Batch) {
         if records.is_empty() {
             continue;
         }
-        let ended = give(&work, &records, &waiting, &mut hold).await;
+        let ended = give(&work, &records, held, &mut hold).await;
         let done = done(&work, &records, &ended);
         settle(&work, &records, &done, &ended, &hold).await;
         let mut done = done.into_iter().peekable();
@@ -130,22 +134,21 @@ pub async fn run(work: Arc<Work>, batch: Batch) {
             if done.next_if_eq(&place).is_none() {
                 blocked.extend(record.group);
             }
-            waiting.retain(|receipt| *receipt != record.receipt);
         }
     }
 }
 
-/// Cuts records into events that are not too large, in their order. Records of chains that are to be stopped stand by themselves,
-/// so that the others are not stopped with them.
-fn events(records: Vec<Record>) -> Vec<Vec<(Record, String)>> {
+/// Cuts records into events that are not too large, in their order. Records whose chains have invoked the function unequally
+/// often are not in one event: what follows from it has one trace header, and would be counted with the longest chain.
+fn events(records: Vec<Record>, invocations: impl Fn(&str) -> u32) -> Vec<Vec<(Record, String)>> {
     let mut events: Vec<Vec<(Record, String)>> = Vec::new();
-    let (mut room, mut exhausted) = (0, false);
+    let (mut room, mut count) = (0, 0);
     for record in records {
         let text = record.event.to_string();
-        let is_exhausted = record.trace.as_deref().is_some_and(lineage::is_exhausted);
-        if text.len() + 1 > room || events.is_empty() || is_exhausted != exhausted {
+        let of_record = record.trace.as_deref().map_or(0, &invocations);
+        if text.len() + 1 > room || events.is_empty() || of_record != count {
             events.push(Vec::new());
-            (room, exhausted) = (RECORD_BYTES, is_exhausted);
+            (room, count) = (RECORD_BYTES, of_record);
         }
         room = room.saturating_sub(text.len() + 1);
         if let Some(event) = events.last_mut() {
@@ -159,7 +162,8 @@ fn events(records: Vec<Record>) -> Vec<Vec<(Record, String)>> {
 async fn give(work: &Work, records: &[(Record, String)], waiting: &[String], hold: &mut Hold) -> Ended {
     let texts: Vec<&str> = records.iter().map(|(_, text)| text.as_str()).collect();
     let event = Bytes::from(format!("{{\"Records\":[{}]}}", texts.join(",")));
-    let trace = lineage::merged(records.iter().filter_map(|(record, _)| record.trace.as_deref()));
+    let trace = lineage::shortest(records.iter().filter_map(|(record, _)| record.trace.as_deref()));
+    let trace = trace.map(str::to_owned);
     // A call that is not taken until then is given up: the source gives the records again, as SQS does.
     let until = hold.renewal();
     let (mut delay, longest) = THROTTLE_DELAYS;
@@ -253,22 +257,36 @@ async fn take_away(work: &Work, receipts: &[String]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lamplight_model::{FunctionName, Scope};
 
     #[test]
-    fn records_of_a_loop_stand_by_themselves() {
-        let record = |id: &str, invocations: u32| Record {
+    fn records_of_unequal_chains_are_not_in_one_event() {
+        let (scope, function) = (Scope::default(), FunctionName::parse("f").unwrap());
+        let header = |function: &str, invocations: usize| {
+            let function = FunctionName::parse(function).unwrap();
+            (0..invocations).fold("Root=1".to_owned(), |header, _| {
+                lineage::continued(&header, &Scope::default(), &function).header
+            })
+        };
+        let record = |id: &str, trace: Option<String>| Record {
             id: id.to_owned(),
             receipt: id.to_owned(),
             group: None,
-            trace: Some(format!("Root=1;Lineage=a87bd80c:{invocations}")),
+            trace,
             event: serde_json::json!({}),
         };
-        let bound = lineage::INVOCATIONS_IN_A_CHAIN;
-        let records = vec![record("1", 1), record("2", 3), record("3", bound), record("4", 2)];
-        let cut: Vec<Vec<String>> = events(records)
+        let records = vec![
+            record("1", None),
+            record("2", Some(header("other", 5))),
+            record("3", Some(header("f", 3))),
+            record("4", Some(header("f", 3))),
+            record("5", Some(header("f", 15))),
+            record("6", Some(header("f", 2))),
+        ];
+        let cut: Vec<Vec<String>> = events(records, |header| lineage::invocations(header, &scope, &function))
             .into_iter()
             .map(|event| event.into_iter().map(|(record, _)| record.id).collect())
             .collect();
-        assert_eq!(cut, [vec!["1", "2"], vec!["3"], vec!["4"]]);
+        assert_eq!(cut, [vec!["1", "2"], vec!["3", "4"], vec!["5"], vec!["6"]]);
     }
 }

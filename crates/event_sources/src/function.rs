@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lamplight_invoke::{InvokeRequest, Invoker};
 use lamplight_model::limits::SYNC_PAYLOAD_BYTES;
-use lamplight_model::{ErrorCode, FunctionReference, RequestId, Scope, ServiceError};
+use lamplight_model::{ErrorCode, FunctionReference, RequestId, Scope, ServiceError, lineage};
 use std::sync::Arc;
 
 /// How a call ended.
@@ -21,6 +21,8 @@ pub enum Answered {
 pub trait Function: Send + Sync + 'static {
     /// Whether a call would find something to run. Fails as `Invoker::dry_run` does.
     async fn ready(&self) -> Result<(), ServiceError>;
+    /// How often the function has been invoked in the chain of this trace header.
+    fn invocations(&self, header: &str) -> u32;
     /// Runs the function and waits for its answer. Fails as `Invoker::invoke` does.
     async fn call(&self, event: Bytes, trace: Option<String>) -> Result<Answered, ServiceError>;
 }
@@ -58,6 +60,10 @@ impl Function for InvokedFunction {
             ));
         }
         self.invoker.dry_run(&request).await
+    }
+
+    fn invocations(&self, header: &str) -> u32 {
+        lineage::invocations(header, &self.scope, &self.reference.name)
     }
 
     async fn call(&self, event: Bytes, trace: Option<String>) -> Result<Answered, ServiceError> {

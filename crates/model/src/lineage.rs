@@ -52,33 +52,23 @@ pub fn continued(header: &str, scope: &Scope, function: &FunctionName) -> Chain 
     Chain { header: join(&rest, &format!("{MEMBER}{}", entries.join("|"))), invocations }
 }
 
-/// Whether some function has been invoked in the chain as often as it may be.
-pub fn is_exhausted(header: &str) -> bool {
+/// How often this function has been invoked in the chain.
+pub fn invocations(header: &str, scope: &Scope, function: &FunctionName) -> u32 {
+    let hash = format!("{:08x}", hash(scope, function));
     let value = readable(take_apart(header).1);
-    entries_of(&value).any(|(_, count)| count >= INVOCATIONS_IN_A_CHAIN)
+    entries_of(&value).find(|(of, _)| *of == hash).map_or(0, |(_, count)| count)
 }
 
-/// The trace header of one invocation that goes on with several chains: the first one's, with each function counted as often as
-/// in the chain that has it most often. `None` without any.
-pub fn merged<'a>(headers: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    let mut merged: Option<String> = None;
-    let mut counts: Vec<(String, u32)> = Vec::new();
-    for header in headers {
-        let (rest, value) = take_apart(header);
-        merged.get_or_insert(rest);
-        for (hash, count) in entries_of(&readable(value)) {
-            match counts.iter_mut().find(|(of, _)| of == hash) {
-                Some((_, most)) => *most = count.max(*most),
-                None => counts.push((hash.to_owned(), count)),
-            }
-        }
-    }
-    // Those counted least give way.
-    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    counts.truncate(ENTRIES);
-    let entries: Vec<String> = counts.iter().map(|(hash, count)| format!("{hash}:{count}")).collect();
-    let rest = merged?;
-    Some(if entries.is_empty() { rest } else { join(&rest, &format!("{MEMBER}{}", entries.join("|"))) })
+/// Of chains that one invocation goes on with, the header of the one in which no function has been invoked as often as some
+/// function in the others; the first of equals. `None` without any.
+///
+/// Chains that have invoked the invoked function equally often lose nothing by it: every loop that leads here counts that one.
+pub fn shortest<'a>(headers: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let most = |header: &&str| {
+        let value = readable(take_apart(header).1);
+        entries_of(&value).map(|(_, count)| count).max().unwrap_or(0)
+    };
+    headers.into_iter().min_by_key(most)
 }
 
 /// The trace header of a chain that begins anew.
@@ -195,7 +185,7 @@ mod tests {
         for header in [members.as_str(), lineage.as_str()] {
             let begun = std::time::Instant::now();
             assert_eq!(go_on(header, "a").invocations, 1);
-            assert!(!is_exhausted(header));
+            assert_eq!(invocations(header, &Scope::default(), &name("a")), 0);
             assert!(begun.elapsed() < std::time::Duration::from_secs(20));
         }
         assert_eq!(go_on(&lineage, "a").header.matches(':').count(), ENTRIES);
@@ -203,16 +193,18 @@ mod tests {
 
     #[test]
     fn one_invocation_goes_on_with_several_chains() {
-        let loops =
-            (0..INVOCATIONS_IN_A_CHAIN).fold("Root=1".to_owned(), |header, _| go_on(&header, "a").header);
-        assert!(is_exhausted(&loops) && is_exhausted(&loops.replace('|', QUOTED_SEPARATOR)));
-        let other = go_on(&go_on("Root=2", "b").header, "a").header;
-        assert!(!is_exhausted(&other) && !is_exhausted("Root=3") && !is_exhausted("Lineage=x:99"));
-        let header = merged([other.as_str(), "Root=3", loops.as_str()]).unwrap();
-        assert_eq!(without(&header), "Root=2");
-        assert_eq!(go_on(&header, "a").invocations, INVOCATIONS_IN_A_CHAIN + 1);
-        assert_eq!(go_on(&header, "b").invocations, 2);
-        assert_eq!(merged(["Root=3"]).as_deref(), Some("Root=3"));
-        assert_eq!(merged([]), None);
+        let chain = |root: &str, function: &str, invocations: u32| {
+            (0..invocations).fold(root.to_owned(), |header, _| go_on(&header, function).header)
+        };
+        let count = |header: &str| invocations(header, &Scope::default(), &name("a"));
+        let (long, short) = (chain("Root=1", "a", 16), chain("Root=2", "b", 3));
+        assert_eq!(
+            (count(&long), count(&long.replace(':', "%")), count(&short), count("Root=3")),
+            (16, 0, 0, 0)
+        );
+        assert_eq!(count(&chain(&short, "a", 2).replace('|', QUOTED_SEPARATOR)), 2);
+        assert_eq!(shortest([long.as_str(), &short, &chain("Root=4", "c", 3)]), Some(short.as_str()));
+        assert_eq!(shortest(["Root=3", "Root=4"]), Some("Root=3"));
+        assert_eq!(shortest([]), None);
     }
 }

@@ -11,7 +11,7 @@ use crate::poller::Poller;
 use crate::scaling::Scaling;
 use async_trait::async_trait;
 use bytes::Bytes;
-use lamplight_model::{EventSourceMapping, Scope, ServiceError};
+use lamplight_model::{EventSourceMapping, FunctionName, Scope, ServiceError, lineage};
 use lamplight_store::{Options, open, system_clock};
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -35,6 +35,10 @@ struct Scripted {
 impl Function for Scripted {
     async fn ready(&self) -> Result<(), ServiceError> {
         Ok(())
+    }
+
+    fn invocations(&self, header: &str) -> u32 {
+        lineage::invocations(header, &Scope::default(), &FunctionName::parse("f").unwrap())
     }
 
     async fn call(&self, event: Bytes, _: Option<String>) -> Result<Answered, ServiceError> {
