@@ -229,8 +229,30 @@ impl Invoker {
         request: InvokeRequest,
         version: &FunctionVersion,
     ) -> Result<(), StoreError> {
+        self.store.enqueue(self.event(request)).await?;
+        self.accepted(version);
+        Ok(())
+    }
+
+    /// As `accept`, for an event that was given up and is not kept: its story says that it was sent again.
+    pub(crate) async fn accept_again(
+        &self,
+        request: InvokeRequest,
+        version: &FunctionVersion,
+    ) -> Result<(), StoreError> {
+        self.store.enqueue_again(self.event(request)).await?;
+        self.accepted(version);
+        Ok(())
+    }
+
+    fn accepted(&self, version: &FunctionVersion) {
+        self.metrics.event_accepted(&version.scope, &version.name);
+        self.queue.wake();
+    }
+
+    fn event(&self, request: InvokeRequest) -> QueuedEvent {
         let now = (self.clock)();
-        let event = QueuedEvent {
+        QueuedEvent {
             request_id: request.request_id,
             payload: request.event(),
             scope: request.scope,
@@ -242,11 +264,7 @@ impl Invoker {
             accepted_at: now,
             attempts: 0,
             not_before: now,
-        };
-        self.store.enqueue(event).await?;
-        self.metrics.event_accepted(&version.scope, &version.name);
-        self.queue.wake();
-        Ok(())
+        }
     }
 
     /// Whether `invoke` would find something to run; runs nothing. Fails as `invoke` does before it admits.

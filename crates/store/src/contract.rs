@@ -322,6 +322,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Appends an event; durable when it returns.
     async fn enqueue(&self, event: QueuedEvent) -> Result<(), StoreError>;
+    /// As `enqueue`, for an event that somebody sends again of which nothing is kept: its story says so, from the same
+    /// transaction on.
+    async fn enqueue_again(&self, event: QueuedEvent) -> Result<(), StoreError>;
     /// Claims due events for `owner` until `now + lease`, within `bounds` and fair between functions: who was served longest
     /// ago comes first. Events whose lease ran out are due again; that costs them no retry.
     ///

@@ -193,6 +193,24 @@ async fn steps_are_forgotten_until_none_is_left_also_when_no_letter_goes() {
 }
 
 #[tokio::test]
+async fn an_event_that_comes_back_from_elsewhere_says_so_from_the_first_moment() {
+    let events = Events::new();
+    let queued = event("hello", 0);
+    let id = queued.request_id;
+    events.at(7).enqueue_again(queued.clone()).await.unwrap();
+    let refused = events.at(8).enqueue_again(queued.clone()).await;
+    assert!(matches!(refused, Err(StoreError::AlreadyExists(_))), "{refused:?}");
+    let story = events.opened.store.event_story(&scope(), id).await.unwrap();
+    let steps: Vec<_> = story.steps.iter().map(|step| (step.kind, step.at)).collect();
+    assert_eq!(steps, [(StepKind::Redriven, Timestamp(7))]);
+    assert_eq!(story.payload, Some(queued.payload));
+    assert_eq!(events.counts("hello").await, (1, 0, 0, 1));
+    assert_eq!(events.settle(9, Release::Done, None).await, id);
+    let story = events.opened.store.event_story(&scope(), id).await.unwrap();
+    assert_eq!((story.steps.len(), events.counts("hello").await), (1, (1, 1, 0, 0)));
+}
+
+#[tokio::test]
 async fn a_letter_of_a_deleted_function_goes_to_the_one_made_anew() {
     let events = Events::new();
     events.opened.store.put_version(function("hello"), Expect::Absent).await.unwrap();

@@ -4,12 +4,15 @@
 //! event's story tells: the next redrive deletes the message and sends nothing.
 
 use crate::asynchronous::letter::{self, Letter};
-use crate::asynchronous::options::FunctionDestination;
+use crate::asynchronous::options::{self, EventInvokeOptions, FunctionDestination};
 use crate::invoker::{Invoker, service_error};
 use crate::request::InvokeRequest;
 use crate::resolve::check_call;
-use lamplight_model::{ErrorCode, FunctionName, RequestId, Scope, ServiceError};
+use lamplight_model::{
+    ErrorCode, FunctionName, FunctionVersion, OutcomeStatus, RequestId, Scope, ServiceError,
+};
 use lamplight_services::queues::{QueueAddress, QueueError, Queues, Receive, ReceivedMessage};
+use lamplight_store::function_documents::{self, Owner};
 use lamplight_store::{EventRecord, EventState, EventStory, Redrive, StepKind, StoreError};
 
 /// Messages one redrive of a queue looks at, at most.
@@ -20,6 +23,9 @@ const BATCH: usize = 10;
 const HELD_SECONDS: i64 = 300;
 /// Functions looked through for the one whose dead letter queue a queue is, per page.
 const FUNCTIONS_PER_PAGE: usize = 500;
+
+/// Why an event that succeeded is not sent again.
+const DONE: &str = "its event is done";
 
 /// What came of one event or message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +80,7 @@ fn decide(story: &EventStory, message: &ReceivedMessage) -> Decision {
         Some(EventState::Waiting { .. } | EventState::Running { .. }) => {
             Decision::Refuse("its event waits or runs; try again when that has ended")
         }
-        Some(EventState::Done { .. }) => Decision::Refuse("its event is done"),
+        Some(EventState::Done { .. }) => Decision::Refuse(DONE),
         None => Decision::SendAnew,
     }
 }
@@ -219,7 +225,11 @@ impl Invoker {
         letter: Letter,
         dry_run: bool,
     ) -> Result<Result<FunctionName, String>, ServiceError> {
-        let scope = letter.target.as_ref().map_or(&address.scope, |target| &target.scope).clone();
+        let scope = address.scope.clone();
+        // Whoever may send to a queue may write any record.
+        if letter.target.as_ref().is_some_and(|target| target.scope != scope) {
+            return Ok(Err("its record names a function of another account or region".to_owned()));
+        }
         let failed = |error: StoreError| service_error("send an event again", &error);
         let story = self.store.event_story(&scope, letter.request_id).await.map_err(failed)?;
         match decide(&story, message) {
@@ -235,6 +245,9 @@ impl Invoker {
                 // Of a letter that was sent again and is done since, only its queue may know the function.
                 Ok(known.or_else(|| function.cloned()).ok_or_else(|| "it was sent again before".to_owned()))
             }
+            Decision::SendAnew if self.has_succeeded(&scope, letter.request_id).await? => {
+                Ok(Err(DONE.to_owned()))
+            }
             Decision::SendAnew => {
                 let to = match (letter.target.clone(), function) {
                     (Some(target), _) => target,
@@ -249,16 +262,26 @@ impl Invoker {
                         }
                     }
                 };
-                self.send_anew(to, letter, dry_run).await
+                let vouched_for = letter.target.is_none() || function == Some(&to.function);
+                self.send_anew(to, letter, (!vouched_for).then_some(address), dry_run).await
             }
         }
     }
 
-    /// Accepts the event of a letter of which nothing is known here any more, under its own request id.
+    /// Whether some run of a request succeeded: events that are done are kept for so long, records of runs for longer.
+    async fn has_succeeded(&self, scope: &Scope, request_id: RequestId) -> Result<bool, ServiceError> {
+        let runs = self.ledger.attempts(scope, request_id).await;
+        let runs = runs.map_err(|error| service_error("read the runs of an event", &error))?;
+        Ok(runs.iter().any(|run| run.outcome.status == OutcomeStatus::Success))
+    }
+
+    /// Accepts the event of a letter of which nothing is known here any more, under its own request id. `from` is the queue
+    /// where only the letter itself names the function: it is to be one that the function's failures go to.
     async fn send_anew(
         &self,
         to: FunctionDestination,
         letter: Letter,
+        from: Option<&QueueAddress>,
         dry_run: bool,
     ) -> Result<Result<FunctionName, String>, ServiceError> {
         let Some(payload) = letter.payload else {
@@ -274,16 +297,43 @@ impl Invoker {
             Err(gone) if gone.code == ErrorCode::ResourceNotFoundException => return Ok(Err(gone.message)),
             Err(error) => return Err(error),
         };
+        if let Some(queue) = from
+            && !self.sends_failures_to(&queue.arn(), &version, &request).await?
+        {
+            return Ok(Err(format!(
+                "failures of function {function} do not go to this queue; name the function with Function"
+            )));
+        }
         if let Err(refused) = check_call(&version, &request) {
             return Ok(Err(refused.message));
         }
         if !dry_run {
-            match self.accept(request, &version).await {
-                Ok(()) | Err(StoreError::AlreadyExists(_)) => {}
+            match self.accept_again(request, &version).await {
+                Ok(()) => {}
+                // Since it was looked for, or elsewhere. The message stays until that is known.
+                Err(StoreError::AlreadyExists(_)) => return Ok(said(Redrive::Pending)),
                 Err(error) => return Err(service_error("store the event", &error)),
             }
         }
         Ok(Ok(function))
+    }
+
+    /// Whether a queue is dead letter queue or `OnFailure` destination of what a request means.
+    async fn sends_failures_to(
+        &self,
+        queue_arn: &str,
+        version: &FunctionVersion,
+        request: &InvokeRequest,
+    ) -> Result<bool, ServiceError> {
+        if version.dead_letter_target_arn.as_deref() == Some(queue_arn) {
+            return Ok(true);
+        }
+        let owner =
+            Owner { scope: &request.scope, function: &request.name, qualifier: request.qualifier.as_ref() };
+        let options: Option<EventInvokeOptions> = function_documents::get(&*self.store, options::KIND, owner)
+            .await
+            .map_err(|error| service_error("read where failures go", &error))?;
+        Ok(options.and_then(|options| options.on_failure).as_deref() == Some(queue_arn))
     }
 
     /// The one function whose dead letter queue this is. Why there is none, when there is none or there are several.

@@ -236,6 +236,10 @@ impl Store for MemoryStore {
         unreachable!()
     }
 
+    async fn enqueue_again(&self, _event: QueuedEvent) -> Result<(), StoreError> {
+        unreachable!()
+    }
+
     async fn events(
         &self,
         _scope: &Scope,

@@ -244,6 +244,76 @@ async fn a_record_of_an_event_nobody_knows_here_is_accepted_under_its_id() {
     assert_eq!(node.workers.begun()[0].payload.as_ref(), b"{\"n\":1.0}");
 }
 
+fn record(id: &str, function: &str) -> String {
+    format!(
+        r#"{{"requestContext":{{"requestId":"{id}","functionArn":"arn:aws:lambda:{function}","condition":"EventAgeExceeded"}},"requestPayload":1}}"#
+    )
+}
+
+/// The second message stands for one whose redrive died before it was deleted.
+#[tokio::test]
+async fn a_record_that_outlived_a_crash_is_not_sent_twice() {
+    let node = Node::start().await;
+    node.broken.store(false, Ordering::SeqCst);
+    let record =
+        record("7f0b3a53-0000-4000-8000-000000000005", "us-east-1:000000000000:function:import:$LATEST");
+    node.put(&record).await;
+    node.put(&record).await;
+    let one = node.invoker.redrive_queue(&node.failures, None, 1, false).await.unwrap();
+    assert_eq!((sent(&one.rows[0]).1, node.messages().await), (Ok("import"), 1));
+    node.until((1, 1, 0, 0)).await;
+    let rows = node.redrive_queue(false).await.rows;
+    assert_eq!(rows.iter().map(|row| sent(row).1).collect::<Vec<_>>(), [Ok("import")]);
+    assert_eq!((node.messages().await, node.workers.begun().len()), (0, 1));
+}
+
+#[tokio::test]
+async fn a_request_that_only_the_ledger_remembers_as_done_is_not_run_again() {
+    let node = Node::start().await;
+    node.broken.store(false, Ordering::SeqCst);
+    let call = request("import", None, "1");
+    let id = call.request_id.to_string();
+    node.invoker.invoke(call).await.unwrap().answer.detach().finished.await.unwrap();
+    node.opened.ledger.flush().await.unwrap();
+    node.put(&record(&id, "us-east-1:000000000000:function:import:$LATEST")).await;
+    for dry_run in [true, false] {
+        let rows = node.redrive_queue(dry_run).await.rows;
+        assert_eq!(sent(&rows[0]).1, Err("its event is done"));
+    }
+    assert_eq!((node.messages().await, node.workers.begun().len()), (1, 1));
+}
+
+/// Whoever may send to a queue may write any record: it says nothing for functions that have nothing to do with the queue.
+#[tokio::test]
+async fn a_record_is_sent_only_to_a_function_whose_failures_go_to_its_queue() {
+    let node = Node::start().await;
+    node.broken.store(false, Ordering::SeqCst);
+    node.opened.store.put_version(function("other"), Expect::Absent).await.unwrap();
+    node.put(&record("7f0b3a53-0000-4000-8000-000000000006", "us-east-1:000000000000:function:other")).await;
+    node.put(&record("7f0b3a53-0000-4000-8000-000000000007", "eu-west-1:000000000000:function:import")).await;
+    let takers = async || {
+        let rows = node.redrive_queue(true).await.rows;
+        rows.into_iter().map(|row| row.result.ok()).collect::<Vec<_>>()
+    };
+    let elsewhere = Err("its record names a function of another account or region".to_owned());
+    let why = "failures of function other do not go to this queue; name the function with Function";
+    let rows = node.redrive_queue(false).await.rows;
+    assert_eq!((sent(&rows[0]).1, &rows[1].result), (Err(why), &elsewhere));
+    assert!(takers().await.iter().all(Option::is_none));
+    assert_eq!((node.messages().await, node.workers.begun().len()), (2, 0));
+    let (scope, other) = (Scope::default(), name("other"));
+    let named = node.invoker.redrive_queue(&node.failures, Some(&other), 100, true).await.unwrap().rows;
+    assert_eq!((sent(&named[0]).1, &named[1].result), (Ok("other"), &elsewhere));
+    let options = crate::EventInvokeOptions { on_failure: Some(node.failures.arn()), ..Default::default() };
+    let owner =
+        lamplight_store::function_documents::Owner { scope: &scope, function: &other, qualifier: None };
+    let kind = crate::asynchronous::options::KIND;
+    lamplight_store::function_documents::put(&*node.opened.store, kind, owner, &options, Expect::Anything)
+        .await
+        .unwrap();
+    assert_eq!(takers().await[0], Some(other));
+}
+
 #[tokio::test]
 async fn a_dead_letter_nobody_knows_goes_to_the_function_whose_queue_it_is_in() {
     let node = Node::start().await;

@@ -416,6 +416,11 @@ impl Store for SqliteStore {
         self.writer.write(move |connection| queue::enqueue(connection, &event), |()| {}).await
     }
 
+    async fn enqueue_again(&self, event: QueuedEvent) -> Result<(), StoreError> {
+        let now = (self.clock)();
+        self.writer.write(move |connection| story::enqueue_again(connection, &event, now), |()| {}).await
+    }
+
     async fn claim_within(
         &self,
         owner: &str,

@@ -7,7 +7,7 @@ use crate::events::{
     AttemptNote, EventQuery, EventRecord, EventState, EventStep, EventStory, Forgotten, Redrive, StepKind,
     Told, WantedState,
 };
-use crate::sqlite::queue::{PENDING_PER_FUNCTION, event, failed, get, name, refresh_due, run};
+use crate::sqlite::queue::{PENDING_PER_FUNCTION, enqueue, event, failed, get, name, refresh_due, run};
 use lamplight_model::{FunctionName, Qualifier, RequestId, Scope, TenantId, Timestamp, lineage};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -395,6 +395,22 @@ fn is_pending(connection: &Connection, request_id: RequestId) -> Result<bool, St
         .prepare_cached("SELECT 1 FROM event WHERE request_id = ?")
         .and_then(|mut statement| statement.exists(params![request_id.0.as_bytes()]))
         .map_err(failed("failed to look for an event"))
+}
+
+/// Appends an event that was given up and is not kept, with the step that tells that it was sent again.
+pub(super) fn enqueue_again(
+    connection: &Connection,
+    event: &QueuedEvent,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    enqueue(connection, event)?;
+    let queue: i64 = connection
+        .prepare_cached("SELECT queue FROM event WHERE request_id = ?")
+        .and_then(|mut statement| {
+            statement.query_row(params![event.request_id.0.as_bytes()], |row| row.get(0))
+        })
+        .map_err(failed("failed to find the queue of an event"))?;
+    insert(connection, queue, event.request_id, StepKind::Redriven, None, now, None, "", &[])
 }
 
 /// Number, queue and last claim of a dead letter, and its event without the payload.
