@@ -29,6 +29,9 @@ use tokio_util::task::TaskTracker;
 
 /// How long changes gather: every event that is accepted wakes who watches the store.
 const GATHER: Duration = Duration::from_millis(50);
+/// How soon a look follows on the last one after a change that is none of a document: of a function, or of events, of which
+/// there may be thousands in a second.
+const BETWEEN: Duration = Duration::from_secs(1);
 /// After a failure.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// How long a poller may take to stop receiving.
@@ -99,6 +102,29 @@ impl EventSources {
     }
 }
 
+/// Waits until it is time to look again: soon after a change of documents, at most every `BETWEEN` after others, and after
+/// `again` in any case. For ever when the store is closed.
+async fn pause(changes: &mut watch::Receiver<u64>, has_moved: impl Fn() -> bool, again: Duration) {
+    let looked = tokio::time::Instant::now();
+    let mut next = looked + again;
+    loop {
+        tokio::select! {
+            changed = changes.changed() => {
+                if changed.is_err() {
+                    // Only the stop is left.
+                    std::future::pending::<()>().await;
+                }
+                if has_moved() {
+                    break;
+                }
+                next = next.min(looked + BETWEEN);
+            }
+            () = tokio::time::sleep_until(next) => break,
+        }
+    }
+    tokio::time::sleep(GATHER).await;
+}
+
 struct Converging {
     parts: Parts,
     stop: CancellationToken,
@@ -111,28 +137,18 @@ impl Converging {
         let mut changes = self.parts.store.watch();
         loop {
             changes.mark_unchanged();
+            let generation = self.parts.store.document_generation();
             let again = match self.round().await {
-                Ok(()) => claims::RENEWAL,
+                Ok(again) => again,
                 Err(error) => {
                     tracing::warn!(%error, "failed to look after the event source mappings; trying again");
                     RETRY_DELAY
                 }
             };
-            let pause = async {
-                tokio::select! {
-                    changed = changes.changed() => {
-                        if changed.is_err() {
-                            // The store is closed: only the stop is left.
-                            std::future::pending::<()>().await;
-                        }
-                        tokio::time::sleep(GATHER).await;
-                    }
-                    () = tokio::time::sleep(again) => {}
-                }
-            };
+            let has_moved = || self.parts.store.document_generation() != generation;
             tokio::select! {
                 () = self.stop.cancelled() => break,
-                () = pause => {}
+                () = pause(&mut changes, has_moved, again) => {}
             }
         }
         for (scope, uuid) in self.running.keys() {
@@ -142,13 +158,21 @@ impl Converging {
         }
     }
 
-    async fn round(&mut self) -> Result<(), StoreError> {
+    /// Gives back when to look again at the latest.
+    async fn round(&mut self) -> Result<Duration, StoreError> {
+        let mut again = claims::RENEWAL;
         let stored = self.parts.store.documents_in_all_scopes(KIND).await?;
         let mut known = HashSet::with_capacity(stored.len());
         for (scope, document) in stored {
             let key = (scope, document.key);
             match serde_json::from_value::<EventSourceMapping>(document.value) {
-                Ok(mapping) => self.converge(&key, mapping).await?,
+                Ok(mapping) => {
+                    // One that is broken keeps none of the others.
+                    if let Err(error) = self.converge(&key, mapping).await {
+                        tracing::warn!(%error, mapping = key.1, "failed to look after an event source mapping");
+                        again = RETRY_DELAY;
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(%error, mapping = key.1, "failed to read an event source mapping");
                     continue;
@@ -160,7 +184,7 @@ impl Converging {
         for key in gone {
             self.stop_polling(&key).await;
         }
-        Ok(())
+        Ok(again)
     }
 
     async fn converge(&mut self, key: &Key, mapping: EventSourceMapping) -> Result<(), StoreError> {
@@ -300,5 +324,84 @@ impl Converging {
         if tokio::time::timeout(QUIET, running.quiet.changed()).await.is_err() {
             tracing::warn!(mapping = key.1, "a poller takes long to stop");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::mapping;
+    use lamplight_invoke::InvokerConfig;
+    use lamplight_invoke::workers::fake::FakeWorkers;
+    use lamplight_services::queues::Bounds;
+    use lamplight_store::{Opened, Options, open, system_clock};
+    use tokio::time::Instant;
+
+    #[tokio::test(start_paused = true)]
+    async fn events_wake_a_look_once_in_a_while_and_documents_at_once() {
+        let (sender, mut changes) = watch::channel(0);
+        let begun = Instant::now();
+        let busy = async {
+            loop {
+                sender.send_modify(|number| *number += 1);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            () = busy => {}
+            () = pause(&mut changes, || false, claims::RENEWAL) => {}
+        }
+        assert!((BETWEEN..BETWEEN * 2).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+
+        changes.mark_unchanged();
+        let begun = Instant::now();
+        pause(&mut changes, || false, claims::RENEWAL).await;
+        assert!(begun.elapsed() >= claims::RENEWAL, "nothing has changed");
+
+        let begun = Instant::now();
+        sender.send_modify(|number| *number += 1);
+        pause(&mut changes, || true, claims::RENEWAL).await;
+        assert!(begun.elapsed() <= GATHER * 2, "{:?}", begun.elapsed());
+    }
+
+    async fn put(opened: &Opened, kind: &str, key: &str, value: serde_json::Value) {
+        let document = Document { key: key.to_owned(), value };
+        opened.store.put_document(&Scope::default(), kind, document, Expect::Anything).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_mapping_whose_claim_cannot_be_read_keeps_no_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let opened = open(Options::new(directory.path())).unwrap();
+        let invoker = Invoker::new(
+            InvokerConfig::default(),
+            Arc::clone(&opened.store),
+            FakeWorkers::echo(),
+            Arc::clone(&opened.ledger),
+            system_clock(),
+        );
+        for uuid in ["a", "b"] {
+            let mapping =
+                EventSourceMapping { uuid: uuid.to_owned(), state: MappingState::Creating, ..mapping() };
+            put(&opened, KIND, uuid, serde_json::to_value(mapping).unwrap()).await;
+        }
+        put(&opened, "event-source-mapping-claim", "a", serde_json::json!("nonsense")).await;
+        let parts = Parts {
+            store: Arc::clone(&opened.store),
+            queues: Queues::open(&opened.directory, Bounds::default(), system_clock()).unwrap(),
+            metrics: MetricStore::open(&opened.directory, system_clock()).unwrap(),
+            invoker,
+            clock: system_clock(),
+            node: "n".to_owned(),
+        };
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let mut converging = Converging { parts, stop: stop.clone(), tasks, running: HashMap::new() };
+        assert_eq!(converging.round().await.unwrap(), RETRY_DELAY);
+        let running: Vec<&str> = converging.running.keys().map(|(_, uuid)| uuid.as_str()).collect();
+        assert_eq!(running, ["b"]);
+        let states = opened.store.list_documents(&Scope::default(), KIND, None, 9).await.unwrap();
+        let states: Vec<_> = states.iter().map(|document| document.value["State"].clone()).collect();
+        assert_eq!(states[1], "Enabled");
+        stop.cancel();
     }
 }
