@@ -24,6 +24,9 @@ HANDLER = """
             return {"stopped": number}
         again = json.dumps({**event, "number": number}).encode()
         try:
+            if event["how"] == "InvokeAsync":
+                client.invoke_async(FunctionName=context.function_name, InvokeArgs=again)
+                return None
             answer = client.invoke(FunctionName=context.function_name, InvocationType=event["how"], Payload=again)
         except botocore.exceptions.ClientError as error:
             return {"refused": number, "code": error.response["Error"]["Code"], "status": error.response["ResponseMetadata"]["HTTPStatusCode"], "message": error.response["Error"]["Message"]}
@@ -83,10 +86,11 @@ def test_a_synchronous_loop_is_refused_to_the_caller(looping):
 
 
 @RECURSION
+@pytest.mark.parametrize("how", ["Event", "InvokeAsync"])
 @pytest.mark.timeout(300)
-def test_an_event_in_a_loop_ends_among_the_dead_letters(server, client, looping):
+def test_an_event_in_a_loop_ends_among_the_dead_letters(server, client, looping, how):
     function, url = looping
-    client.invoke(FunctionName=function.name, InvocationType="Event", Payload=json.dumps({"how": "Event", "most": 30}))
+    client.invoke(FunctionName=function.name, InvocationType="Event", Payload=json.dumps({"how": how, "most": 30}))
     (message,) = eventually(lambda: server.client("sqs").receive_message(QueueUrl=url, WaitTimeSeconds=5, MessageAttributeNames=["All"], MessageSystemAttributeNames=["All"]).get("Messages"), "the dead letter", seconds=120)
     assert json.loads(message["Body"])["number"] == 16
     assert message["MessageAttributes"]["ErrorMessage"]["StringValue"] == MESSAGE

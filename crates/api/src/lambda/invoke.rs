@@ -92,7 +92,7 @@ pub fn dry_run(request: &InvokeRequest, version: &FunctionVersion) -> Result<Res
     Ok(reply::empty(StatusCode::NO_CONTENT))
 }
 
-/// InvokeAsync, the operation before `Event`: no client context, and the trace is not passed on.
+/// InvokeAsync, the operation before `Event`: no client context.
 pub async fn invoke_async(
     state: &ApiState,
     context: &Context,
@@ -108,8 +108,10 @@ pub async fn invoke_async(
     };
     let payload = read_payload(body, InvocationType::Event, limits::INVOKE_ASYNC_PAYLOAD_BYTES).await?;
     check_json(&payload)?;
-    let request =
+    let mut request =
         InvokeRequest::new(target.scope, target.name, target.qualifier, context.request_id, payload);
+    // A loop that goes this way is counted, too.
+    request.trace_header = context.header(TRACE_ID).map(str::to_owned);
     let version = state.invoker.resolve(&request.scope, &request.name, request.qualifier.as_ref()).await?;
     durable::invoke::refuse(&version, "InvokeAsync")?;
     state.invoker.enqueue_version(request, &version).await?;
