@@ -32,21 +32,19 @@ impl Client {
     /// A URL that asks for signatures is not opened: that is a decision, and not one of a deployment.
     pub async fn publish_url(&self, name: &str, invoke_mode: &str) -> Result<String, Failure> {
         let path = format!("/2021-10-31/functions/{}/url", segment(name));
-        let found = self.send_json(Method::GET, &path, None).await?;
         let wanted = json!({ "AuthType": "NONE", "InvokeMode": invoke_mode });
-        let configuration = if found.status == StatusCode::NOT_FOUND && self.refusal(&found).code.is_some() {
-            self.json(Method::POST, &path, Some(&wanted)).await?
-        } else {
-            let found = self.read_json(found)?;
-            if found["AuthType"] != "NONE" {
+        let method = match self.find_url(name).await? {
+            None => Method::POST,
+            Some((_, auth_type)) if auth_type == "NONE" => Method::PUT,
+            Some(_) => {
                 return Err(Failure::usage(format!("the URL of {name} is for signed requests only"))
                     .because("--url would let everybody call it")
                     .then(format!(
                         "aws lambda update-function-url-config --function-name {name} --auth-type NONE"
                     )));
             }
-            self.json(Method::PUT, &path, Some(&wanted)).await?
         };
+        let configuration = self.json(method, &path, Some(&wanted)).await?;
         for (id, action, condition) in STATEMENTS {
             let value = if condition == "FunctionUrlAuthType" { json!("NONE") } else { json!(true) };
             let request = json!({ "StatementId": id, "Action": action, "Principal": "*", condition: value });

@@ -115,7 +115,7 @@ fn as_json(invoked: &Invoked) -> Value {
 }
 
 /// Why a function failed, in words, with what to do: by the error type its document names.
-pub fn explain_failure(name: &str, kind: &str, payload: &[u8]) -> Failure {
+fn explain_failure(name: &str, kind: &str, payload: &[u8]) -> Failure {
     let document: Value = serde_json::from_slice(payload).unwrap_or_default();
     let text = |key: &str| document.get(key).and_then(Value::as_str).unwrap_or_default();
     let (error_type, message) = (text("errorType"), text("errorMessage"));
