@@ -54,7 +54,7 @@ pub fn function_endpoint(state: Arc<ApiState>, caller: Caller) -> FrontDoor {
 }
 
 async fn answer(state: &ApiState, caller: Arc<Caller>, request: Request<Body>) -> Response {
-    let request_id = RequestId(uuid::Uuid::new_v4());
+    let request_id = RequestId::generate();
     let (parts, body) = request.into_parts();
     let mut response = match guard::check(&parts.headers, &state.config.allowed_hosts.get()) {
         Ok(authority) => {

@@ -42,7 +42,7 @@ impl InvokedFunction {
 
     fn request(&self, event: Bytes, trace: Option<String>) -> InvokeRequest {
         let (name, qualifier) = (self.reference.name.clone(), self.reference.qualifier.clone());
-        let id = RequestId(uuid::Uuid::new_v4());
+        let id = RequestId::generate();
         let request = InvokeRequest::new(self.scope.clone(), name, qualifier, id, event);
         InvokeRequest { trace_header: trace, ..request }
     }

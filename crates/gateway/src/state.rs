@@ -77,7 +77,7 @@ impl Gateway {
 
     /// Answers one request, whatever is wrong with it. One that `claims` would not take gets 404.
     pub async fn answer(&self, request: Request, peer: Peer) -> Response {
-        let request_id = RequestId(uuid::Uuid::new_v4());
+        let request_id = RequestId::generate();
         let (head, body) = request.into_parts();
         let address = address::find(&head, &self.parts.config.hosts.get());
         let request = Request::from_parts(head, body);

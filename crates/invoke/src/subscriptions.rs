@@ -278,7 +278,7 @@ impl Delivery {
             scope.clone(),
             function.name,
             function.qualifier,
-            RequestId(uuid::Uuid::new_v4()),
+            RequestId::generate(),
             payload.to_string().into(),
         );
         match self.invoker.enqueue(request).await {

@@ -14,6 +14,16 @@ use std::time::Duration;
 #[serde(transparent)]
 pub struct RequestId(pub uuid::Uuid);
 
+impl RequestId {
+    /// A new one.
+    ///
+    /// Of version 7: those made one after the other are neighbours, so the indexes by request id of the queue and of the ledger
+    /// grow at their end. With random ones every row changes a page of its own. Source: RFC 9562, 5.7 and 6.13.
+    pub fn generate() -> Self {
+        Self(uuid::Uuid::now_v7())
+    }
+}
+
 impl std::fmt::Display for RequestId {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(formatter)

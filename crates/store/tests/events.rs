@@ -288,3 +288,43 @@ async fn old_letters_and_steps_are_forgotten_and_the_counts_go_on() {
     assert_eq!(story.steps.len(), 1, "the story of an event that waits is kept");
     assert_eq!(events.counts("hello").await, (3, 0, 2, 1));
 }
+
+#[tokio::test]
+async fn events_accepted_at_the_same_time_are_each_answered_for_themselves_and_all_are_there() {
+    let events = Events::new();
+    let store = Arc::clone(events.at(1_000));
+    let taken = event("a", 1_000);
+    store.enqueue(taken.clone()).await.unwrap();
+    let mut senders = tokio::task::JoinSet::new();
+    for number in 0..300_i64 {
+        let (store, taken) = (Arc::clone(&store), taken.clone());
+        senders.spawn(async move {
+            // Every third one has an id that is taken; the others go to two functions.
+            let event = match number % 3 {
+                0 => taken,
+                1 => event("a", 1_000 + number),
+                _ => event("b", 900),
+            };
+            let sending = store.enqueue(event);
+            if number % 10 == 9 {
+                // This client goes away as soon as it has handed its event over, or before.
+                let _ = tokio::time::timeout(Duration::ZERO, sending).await;
+                return;
+            }
+            match (number % 3, sending.await) {
+                (0, Err(StoreError::AlreadyExists(_))) | (1 | 2, Ok(())) => {}
+                (kind, outcome) => panic!("{kind}: {outcome:?}"),
+            }
+        });
+    }
+    while let Some(sent) = senders.join_next().await {
+        sent.unwrap();
+    }
+    // 90 of each function are certain; the ten that were not waited for each may or may not have been handed over.
+    let (a, b) = (events.counts("a").await, events.counts("b").await);
+    assert!((91..=101).contains(&a.0) && (a.1, a.2, a.3) == (0, 0, a.0), "{a:?}");
+    assert!((90..=100).contains(&b.0) && (b.1, b.2, b.3) == (0, 0, b.0), "{b:?}");
+    let claimed = store.claim("node/start", Timestamp(2_000), LEASE, 500).await.unwrap();
+    assert_eq!(claimed.len() as u64, a.0 + b.0, "what is counted is there");
+    assert_eq!(store.next_due().await.unwrap(), Some(Timestamp(2_000).plus(LEASE)));
+}

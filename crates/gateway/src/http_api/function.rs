@@ -35,7 +35,7 @@ pub async fn call(
     }
     let (scope, name, qualifier) = (target.scope.clone(), target.name.clone(), target.qualifier.clone());
     // A request may call two functions, so the run has an id of its own.
-    let mut request = InvokeRequest::new(scope, name, qualifier, RequestId(uuid::Uuid::new_v4()), event);
+    let mut request = InvokeRequest::new(scope, name, qualifier, RequestId::generate(), event);
     request.trace_header = Some(call.trace_header.to_owned());
     let invoker = &gateway.parts.invoker;
     let whole = async {

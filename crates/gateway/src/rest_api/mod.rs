@@ -233,7 +233,7 @@ impl Exchange<'_> {
                 source: &source,
                 payload: event.to_string().into(),
                 // Not the method's run, whose id the request has.
-                request_id: RequestId(uuid::Uuid::new_v4()),
+                request_id: RequestId::generate(),
                 trace_header: self.trace_header,
                 timeout: Duration::from_millis(WHOLE_TIMEOUT_MILLISECONDS.into()),
             },

@@ -185,7 +185,7 @@ async fn delivery(
         // A failure to read is none of the destination's: its queue takes the event all the same.
         Err(error) if error.code == ErrorCode::ResourceNotFoundException => lost(&error.message),
         _ => {
-            let request_id = RequestId(uuid::Uuid::new_v4());
+            let request_id = RequestId::generate();
             Ok(destination::delivery(to, event, release, response, request_id, (invoker.clock)()))
         }
     }

@@ -39,6 +39,9 @@ pub struct AsynchronousConfig {
     pub parallelism: usize,
     /// How long a claim holds without being extended: the longest wait of an event whose node crashed.
     pub lease: Duration,
+    /// Pause after a look at the queue that found nothing to claim: thousands of changes a second that leave nothing to do must
+    /// not be as many looks.
+    pub pause_between_looks: Duration,
     /// Retries and age of events of functions that set neither.
     pub retry: RetryPolicy,
 }
@@ -49,6 +52,7 @@ impl Default for AsynchronousConfig {
             node: "local".to_owned(),
             parallelism: 64,
             lease: Duration::from_secs(20),
+            pause_between_looks: Duration::from_millis(2),
             retry: RetryPolicy::default(),
         }
     }

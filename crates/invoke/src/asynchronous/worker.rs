@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -116,6 +117,8 @@ pub struct QueueWorker {
     /// By task, because a task that panics cannot say which event it had.
     held: HashMap<Id, Held>,
     paces: Paces,
+    /// Until then nobody's wake-up makes it look: the last look found nothing.
+    next_look: Instant,
 }
 
 impl QueueWorker {
@@ -123,7 +126,8 @@ impl QueueWorker {
     pub fn new(invoker: Arc<Invoker>, stop: CancellationToken) -> Self {
         let owner = format!("{}/{}", invoker.config.asynchronous.node, uuid::Uuid::new_v4());
         let paces = Paces::new(invoker.config.asynchronous.parallelism);
-        Self { invoker, owner, stop, attempts: JoinSet::new(), held: HashMap::new(), paces }
+        let (attempts, held) = (JoinSet::new(), HashMap::new());
+        Self { invoker, owner, stop, attempts, held, paces, next_look: Instant::now() }
     }
 
     /// Works until `stop`; then gives unfinished events back at no cost to them.
@@ -135,12 +139,25 @@ impl QueueWorker {
             changes.borrow_and_update();
             let sleep = self.turn().await;
             let has_room = self.room() > 0;
-            tokio::select! {
+            let woken = tokio::select! {
                 () = self.stop.cancelled() => break,
-                () = self.invoker.queue.wanted() => {}
-                changed = changes.changed(), if has_room && store_is_open => store_is_open = changed.is_ok(),
-                Some(ended) = self.attempts.join_next_with_id() => self.ended(ended).await,
-                () = tokio::time::sleep(sleep) => {}
+                () = self.invoker.queue.wanted() => true,
+                changed = changes.changed(), if has_room && store_is_open => {
+                    store_is_open = changed.is_ok();
+                    true
+                }
+                Some(ended) = self.attempts.join_next_with_id() => {
+                    self.ended(ended).await;
+                    false
+                }
+                () = tokio::time::sleep(sleep) => false,
+            };
+            if woken && Instant::now() < self.next_look {
+                tokio::select! {
+                    () = self.stop.cancelled() => break,
+                    Some(ended) = self.attempts.join_next_with_id() => self.ended(ended).await,
+                    () = tokio::time::sleep_until(self.next_look) => {}
+                }
             }
         }
         self.give_back().await;
@@ -195,7 +212,10 @@ impl QueueWorker {
             let now = (self.invoker.clock)();
             match next_due {
                 Some(due) if due <= now => {}
-                later => return Ok(later.into_iter().chain(self.paces.next_unblocked(now)).min()),
+                later => {
+                    self.next_look = Instant::now() + self.invoker.config.asynchronous.pause_between_looks;
+                    return Ok(later.into_iter().chain(self.paces.next_unblocked(now)).min());
+                }
             }
             let Some(now) = self.with_leases(now).await else {
                 return Ok(Some(now.plus(PAUSE_AFTER_FAILURE)));

@@ -47,7 +47,9 @@ impl Funnel {
         Self::on(store, workers, config)
     }
 
-    fn on(store: Arc<MemoryStore>, workers: Arc<FakeWorkers>, config: InvokerConfig) -> Self {
+    fn on(store: Arc<MemoryStore>, workers: Arc<FakeWorkers>, mut config: InvokerConfig) -> Self {
+        // What has not begun when everything ran must not begin.
+        config.asynchronous.pause_between_looks = Duration::ZERO;
         let now = Arc::new(AtomicI64::new(START.0));
         let ledger = Arc::new(MemoryLedger::default());
         let clock = {

@@ -1,8 +1,9 @@
 //! The embedded engine: one SQLite file in WAL mode, one writer with group commit, a few readers.
 //!
-//! `writer` decides when callers are answered; `functions`, `aliases`, `documents` and `queue` hold the statements,
+//! `writer` decides when callers are answered; `functions`, `aliases`, `documents`, `accept` and `queue` hold the statements,
 //! `schema` the formats.
 
+mod accept;
 mod aliases;
 mod cache;
 pub(crate) mod connection;
@@ -38,7 +39,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use watcher::Watcher;
-use writer::Writer;
+use writer::{Gathering, Writer};
 
 /// Metadata and queue in `metadata.sqlite`.
 pub(crate) struct SqliteStore {
@@ -49,6 +50,8 @@ pub(crate) struct SqliteStore {
     key: Arc<Key>,
     cache: Arc<Cache<VersionNumber, FunctionVersion>>,
     aliases: Arc<Cache<String, Alias>>,
+    /// Events that wait to be accepted by the next transaction.
+    accepted: Gathering<QueuedEvent>,
     changes: watch::Receiver<u64>,
     /// Raised by every change of documents, see `Store::document_generation`.
     documents: Arc<AtomicU64>,
@@ -103,6 +106,7 @@ impl SqliteStore {
             key,
             cache: Arc::default(),
             aliases: Arc::default(),
+            accepted: Gathering::default(),
             changes,
             documents: Arc::default(),
             clock,
@@ -413,7 +417,7 @@ impl Store for SqliteStore {
     }
 
     async fn enqueue(&self, event: QueuedEvent) -> Result<(), StoreError> {
-        self.writer.write(move |connection| queue::enqueue(connection, &event), |()| {}).await
+        self.writer.write_gathered(&self.accepted, event, accept::enqueue_together).await
     }
 
     async fn enqueue_again(&self, event: QueuedEvent) -> Result<(), StoreError> {

@@ -1,5 +1,6 @@
 //! What the queue's statements cost does not depend on how much waits: their plans, and the steps they take.
 
+use super::accept;
 use super::connection::{Durability, open_writer};
 use super::queue::{self, CLOSED_EVENTS, DUE_EVENTS, DUE_QUEUES, GIVE_BACK, NEXT_DUE};
 use super::schema::{METADATA, migrate};
@@ -37,7 +38,7 @@ fn enqueue(connection: &Connection, function: &str, events: usize) {
             attempts: 0,
             not_before: at,
         };
-        queue::enqueue(connection, &event).unwrap();
+        accept::enqueue(connection, &event).unwrap();
     }
     connection.execute_batch("COMMIT").unwrap();
 }
@@ -179,7 +180,7 @@ fn an_event_is_settled_although_its_destination_takes_no_more() {
     enqueue(&connection, "a", 1);
     enqueue(&connection, "full", 1);
     let sql = "UPDATE event_queue SET accepted = ?1, pending = ?1 WHERE function = 'full'";
-    connection.execute(sql, [queue::PENDING_PER_FUNCTION]).unwrap();
+    connection.execute(sql, [accept::PENDING_PER_FUNCTION]).unwrap();
     let claimed = queue::claim(&connection, "node/1", NOW, LEASE, &ClaimBounds::events(2)).unwrap();
     let (event, full) = (&claimed[0], &claimed[1]);
     assert_eq!((event.event.function.as_str(), full.event.function.as_str()), ("a", "full"));

@@ -11,14 +11,12 @@
 
 use crate::contract::{ClaimBounds, ClaimedEvent, DeadLetter, EventCounts, QueuedEvent, Release, StoreError};
 use crate::events::Settlement;
-use crate::sqlite::story;
+use crate::sqlite::{accept, story};
 use lamplight_model::{AccountId, FunctionName, Qualifier, Region, RequestId, Scope, TenantId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Events of one function that may wait; one more is refused, so one function cannot fill the disk.
-pub(crate) const PENDING_PER_FUNCTION: i64 = 5_000_000;
 /// Dead letters kept per function, newest first. The count goes on.
 pub(crate) const DEAD_LETTERS_KEPT: i64 = 100_000;
 /// Dead letters of a function between two looks whether there are more than are kept: a look walks through all of them.
@@ -44,78 +42,6 @@ pub(super) fn run(
         .prepare_cached(sql)
         .and_then(|mut statement| statement.execute(parameters))
         .map_err(failed(doing))
-}
-
-pub(super) fn enqueue(connection: &Connection, event: &QueuedEvent) -> Result<(), StoreError> {
-    if enqueue_within(connection, event)? {
-        Ok(())
-    } else {
-        Err(StoreError::Unwritable(full(&event.function)))
-    }
-}
-
-fn full(function: &FunctionName) -> String {
-    format!(
-        "{PENDING_PER_FUNCTION} events already wait for function {function}; try again when some are done"
-    )
-}
-
-/// Gives back `false`, and has done nothing, when as many events wait for the function as may.
-fn enqueue_within(connection: &Connection, event: &QueuedEvent) -> Result<bool, StoreError> {
-    let doing = "failed to enqueue an event";
-    let (scope, function) = (event.scope.key(), event.function.as_str());
-    let queue: Option<i64> = connection
-        .prepare_cached(
-            "INSERT INTO event_queue (scope, function, next_due, accepted, pending) VALUES (?1, ?2, ?3, 1, 1)
-             ON CONFLICT (scope, function) WHERE closed = 0 DO UPDATE SET
-                 accepted = accepted + 1, pending = pending + 1, next_due = min(ifnull(next_due, ?3), ?3)
-             WHERE pending < ?4
-             RETURNING id",
-        )
-        .and_then(|mut statement| {
-            statement
-                .query_row(params![scope, function, event.not_before.0, PENDING_PER_FUNCTION], |row| {
-                    row.get(0)
-                })
-                .optional()
-        })
-        .map_err(failed(doing))?;
-    let Some(queue) = queue else { return Ok(false) };
-    let inserted = connection
-        .prepare_cached(
-            // Not the number SQLite would choose: that of the newest event is free again when it becomes a dead letter,
-            // whose payload keeps it.
-            "INSERT INTO event (id, queue, request_id, due, attempts, not_before, accepted_at,
-                                qualifier, client_context, trace_header, tenant_id)
-             VALUES ((SELECT ifnull(max(event), 0) + 1 FROM event_payload), ?1, ?2, ?3, ?4, ?3, ?5, ?6, ?7, ?8, ?9)",
-        )
-        .and_then(|mut statement| {
-            statement.insert(params![
-                queue,
-                event.request_id.0.as_bytes(),
-                event.not_before.0,
-                event.attempts,
-                event.accepted_at.0,
-                event.qualifier.as_ref().map(ToString::to_string),
-                event.client_context,
-                event.trace_header,
-                event.tenant_id.as_ref().map(TenantId::as_str),
-            ])
-        });
-    let id = match inserted {
-        Ok(id) => id,
-        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) => {
-            return Err(StoreError::AlreadyExists(format!("event {}", event.request_id)));
-        }
-        Err(error) => return Err(StoreError::sqlite(doing, error)),
-    };
-    run(
-        connection,
-        doing,
-        "INSERT INTO event_payload (event, payload) VALUES (?, ?)",
-        params![id, event.payload.as_ref()],
-    )?;
-    Ok(true)
 }
 
 /// A function's queue with something due.
@@ -284,10 +210,9 @@ pub(super) fn settle(
     refresh_due(connection, queue)?;
     let mut attempt = settlement.attempt.clone();
     if let Some(follow_up) = &settlement.follow_up
-        && !enqueue_within(connection, follow_up)?
+        && let Some(why) = refusal(connection, follow_up)?
     {
         // An event must not stay claimed, and be run again, for as long as a destination takes no more.
-        let why = full(&follow_up.function);
         tracing::warn!(%request_id, why, "failed to tell a destination");
         let told = attempt.iter_mut().flat_map(|attempt| &mut attempt.told);
         for told in told.filter(|told| told.role == "Destination" && told.failure.is_none()) {
@@ -298,6 +223,15 @@ pub(super) fn settle(
         story::note_end(connection, queue, request_id, condition, error, attempt.as_ref(), now)?;
     }
     Ok(true)
+}
+
+/// Why an event cannot be accepted now, when it is not.
+fn refusal(connection: &Connection, event: &QueuedEvent) -> Result<Option<String>, StoreError> {
+    match accept::enqueue(connection, event) {
+        Ok(()) => Ok(None),
+        Err(StoreError::Unwritable(why)) => Ok(Some(why)),
+        Err(error) => Err(error),
+    }
 }
 
 /// Event and queue of a claim that is still held: the fencing number is the newest and the event not released.

@@ -7,7 +7,8 @@ use crate::events::{
     AttemptNote, EventQuery, EventRecord, EventState, EventStep, EventStory, Forgotten, Redrive, StepKind,
     Told, WantedState,
 };
-use crate::sqlite::queue::{PENDING_PER_FUNCTION, enqueue, event, failed, get, name, refresh_due, run};
+use crate::sqlite::accept::{PENDING_PER_FUNCTION, enqueue};
+use crate::sqlite::queue::{event, failed, get, name, refresh_due, run};
 use lamplight_model::{FunctionName, Qualifier, RequestId, Scope, TenantId, Timestamp, lineage};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 

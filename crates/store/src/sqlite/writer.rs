@@ -5,13 +5,13 @@
 //! ```
 //! A job that fails is rolled back to its savepoint and costs the others nothing. When the transaction
 //! itself fails, every caller of the batch gets that failure, also those whose job refused (what they saw
-//! never came to be).
+//! never came to be). What many callers do alike can be gathered into one job.
 
 use crate::contract::StoreError;
 use crate::lock::DataDirectoryLock;
 use crate::turnstile::Turnstile;
 use rusqlite::Connection;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Jobs that wait for the writer; further callers wait in `write`.
@@ -30,6 +30,10 @@ type Reply = Box<dyn FnOnce() + Send>;
 /// Runs inside the transaction, or not at all (`None`) when the transaction already failed; gives back
 /// whether its savepoint stays, and its answer.
 type Job = Box<dyn FnOnce(Option<&Connection>) -> (bool, Answer) + Send>;
+
+/// One change for many items: the outcome of each, in their order. A failure of the whole is everybody's, and nothing of it
+/// is kept.
+pub(crate) type Together<Item> = fn(&Connection, &[Item]) -> Result<Vec<Result<(), StoreError>>, StoreError>;
 
 /// Handle to the writer thread. Dropping it lets the thread finish what was queued and joins it.
 pub(crate) struct Writer {
@@ -74,12 +78,11 @@ impl Writer {
         change: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
         committed: impl FnOnce(&T) + Send + 'static,
     ) -> Result<T, StoreError> {
-        let stopped = || StoreError::failed("failed to write", "the store's writer has stopped");
         let (sender, receiver) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
             let result = match connection {
                 Some(connection) => change(connection),
-                None => Err(StoreError::failed("failed to write", "the transaction had failed before")),
+                None => Err(transaction_had_failed()),
             };
             let keep = result.is_ok();
             let answer: Answer = Box::new(move |commit| {
@@ -102,6 +105,105 @@ impl Writer {
         let jobs = self.jobs.as_ref().ok_or_else(stopped)?;
         jobs.send(job).await.map_err(|_| stopped())?;
         receiver.await.map_err(|_| stopped())?
+    }
+
+    /// As `write`, together with all others that wait in `gathering` when the transaction comes to it; `change` is the same for
+    /// all calls with one gathering.
+    pub(crate) async fn write_gathered<Item: Send + 'static>(
+        &self,
+        gathering: &Gathering<Item>,
+        item: Item,
+        change: Together<Item>,
+    ) -> Result<(), StoreError> {
+        let jobs = self.jobs.as_ref().ok_or_else(stopped)?;
+        let (sender, receiver) = oneshot::channel();
+        // The place comes first: a caller that goes away while it waits for one must not leave its item, and those of the
+        // callers after it, without a job.
+        let place = jobs.reserve().await.map_err(|_| stopped())?;
+        let first = {
+            let mut waiting = gathering.waiting.0.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.push((item, sender));
+            waiting.len() == 1
+        };
+        if first {
+            place.send(gathering.job(change));
+        }
+        receiver.await.map_err(|_| stopped())?
+    }
+}
+
+fn stopped() -> StoreError {
+    StoreError::failed("failed to write", "the store's writer has stopped")
+}
+
+fn transaction_had_failed() -> StoreError {
+    StoreError::failed("failed to write", "the transaction had failed before")
+}
+
+/// Items of callers that wait for one job, which takes them all.
+pub(crate) struct Gathering<Item> {
+    waiting: Arc<Waiting<Item>>,
+}
+
+struct Waiting<Item>(Mutex<Vec<Gathered<Item>>>);
+
+/// An item, and whom to tell what came of it.
+type Gathered<Item> = (Item, oneshot::Sender<Result<(), StoreError>>);
+
+impl<Item> Waiting<Item> {
+    fn take(&self) -> Vec<Gathered<Item>> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl<Item> Default for Gathering<Item> {
+    fn default() -> Self {
+        Self { waiting: Arc::new(Waiting(Mutex::default())) }
+    }
+}
+
+/// What a job takes when it runs. A job that the writer never came to takes its callers with it, who learn that it has stopped.
+struct Due<Item>(Option<Arc<Waiting<Item>>>);
+
+impl<Item> Due<Item> {
+    fn take(&mut self) -> Vec<Gathered<Item>> {
+        // Only once: whoever comes after that has a job of his own.
+        self.0.take().map(|waiting| waiting.take()).unwrap_or_default()
+    }
+}
+
+impl<Item> Drop for Due<Item> {
+    fn drop(&mut self) {
+        self.take();
+    }
+}
+
+impl<Item: Send + 'static> Gathering<Item> {
+    /// The job of all that wait when it runs.
+    fn job(&self, change: Together<Item>) -> Job {
+        let mut due = Due(Some(Arc::clone(&self.waiting)));
+        Box::new(move |connection| {
+            let (items, callers): (Vec<_>, Vec<_>) = due.take().into_iter().unzip();
+            let outcomes = match connection {
+                Some(connection) => change(connection, &items),
+                None => Err(transaction_had_failed()),
+            };
+            let keep = outcomes.is_ok();
+            let answer: Answer = Box::new(move |commit| {
+                let failure = outcomes.as_ref().err().or(commit.err()).map(StoreError::repeat);
+                let outcomes: Vec<_> = match failure {
+                    None => outcomes.unwrap_or_default(),
+                    Some(error) => callers.iter().map(|_| Err(error.repeat())).collect(),
+                };
+                Box::new(move || {
+                    for (caller, outcome) in callers.into_iter().zip(outcomes) {
+                        // The caller may have gone away; what it asked for is done all the same.
+                        let _ = caller.send(outcome);
+                    }
+                })
+            });
+            (keep, answer)
+        })
     }
 }
 
@@ -160,7 +262,7 @@ fn run_batch(
     };
     for job in batch.drain(..) {
         if failure.is_none() {
-            failure = execute(connection, "SAVEPOINT job").err();
+            failure = step(connection, "SAVEPOINT job").err();
         }
         if failure.is_some() {
             answers.push(job(None).1);
@@ -175,11 +277,13 @@ fn run_batch(
             ));
             continue;
         }
-        let end = if keep { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
-        failure = execute(connection, end).err();
+        failure = match keep {
+            true => step(connection, "RELEASE job").err(),
+            false => execute(connection, "ROLLBACK TO job; RELEASE job").err(),
+        };
     }
     if failure.is_none() {
-        failure = execute(connection, "COMMIT").err();
+        failure = step(connection, "COMMIT").err();
     }
     match failure {
         None => Ok(connection.total_changes() != before),
@@ -206,6 +310,15 @@ fn begin(connection: &Connection) -> Result<(), StoreError> {
         }
     }
     execute(connection, statement)
+}
+
+/// As `execute`, for what every job does: read once, and kept.
+fn step(connection: &Connection, statement: &'static str) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(statement)
+        .and_then(|mut prepared| prepared.execute([]))
+        .map(|_| ())
+        .map_err(|error| StoreError::sqlite(format!("failed to {}", statement.to_lowercase()), error))
 }
 
 fn execute(connection: &Connection, statement: &str) -> Result<(), StoreError> {
