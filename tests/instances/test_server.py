@@ -1,5 +1,7 @@
 """The server as a process: who holds capabilities, who may start, how it ends."""
 
+import os
+import signal
 import subprocess
 import threading
 import time
@@ -72,11 +74,26 @@ def test_sigterm_finishes_calls_in_flight(new_server):
 
 @pytest.mark.covers("instance:drain")
 def test_ctrl_c_ends_it_too(new_server):
-    import signal
-
     server = new_server().start()
     server.process.send_signal(signal.SIGINT)
     assert server.process.wait(40) == 0
+
+
+@pytest.mark.covers("instance:log not writable")
+@pytest.mark.parametrize("standard_error", ["/dev/full", "a pipe that nobody reads"])
+def test_a_log_that_cannot_be_written_stops_nothing(new_server, standard_error):
+    redirected = "2>/dev/full" if standard_error == "/dev/full" else "2> >(exec true)"
+    server = new_server(prefix=("bash", "-c", f'exec "$0" "$@" {redirected}')).start()
+    client, sqs = server.client(), server.client("sqs")
+    # Each of these is worth a line in the log, by the request, by the daemon and by the keeper.
+    function = create(server, {"app.py": "def handler(e, c): return e['a']"})
+    assert function.ok({"a": 1}) == 1
+    sqs.create_queue(QueueName="log")
+    os.kill(server.tree().spawners[0].pid, signal.SIGKILL)
+    host.eventually(lambda: server.tree().spawners and function.ok({"a": 2}) == 2, "the spawner was started again")
+    client.delete_function(FunctionName=function.name)
+    assert server.stop() == 0
+    server.assert_nothing_left()
 
 
 def test_a_server_that_never_ran_anything_leaves_nothing(new_server):

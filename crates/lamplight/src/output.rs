@@ -1,19 +1,24 @@
 //! Standard output and error: text for people, JSON for programs, and a reader that goes away is no error.
 
+use crate::failure::Status;
 use comfy_table::{ContentArrangement, Table, presets};
 use std::io::Write as _;
 
-/// Writes a line to standard output. Ends the program quietly when nobody reads any more (`| head`).
+/// Writes a line to standard output, as `raw` does.
 pub fn line(text: impl AsRef<str>) {
     raw(format!("{}\n", text.as_ref()).as_bytes());
 }
 
-/// Writes bytes to standard output, and flushes.
+/// Writes bytes to standard output, and flushes. Ends the program quietly when nobody reads any more (`| head`), and with status 2
+/// when they could not be written, as to a full disk: who reads the file later must not take it for all there was.
 pub fn raw(bytes: &[u8]) {
     let mut output = std::io::stdout().lock();
-    if output.write_all(bytes).and_then(|()| output.flush()).is_err() {
-        // Closed pipe or full disk: the shell shows which; there is nowhere left to write to.
-        std::process::exit(0);
+    if let Err(error) = output.write_all(bytes).and_then(|()| output.flush()) {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            std::process::exit(0);
+        }
+        remark(format!("error: failed to write the output: {error}"));
+        std::process::exit(Status::Usage.code().into());
     }
 }
 

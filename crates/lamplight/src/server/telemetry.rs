@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::output;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::format::FmtSpan;
@@ -32,6 +33,9 @@ pub fn start(config: &Config) -> FilterSwitch {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_span_events(FmtSpan::CLOSE)
+        // A line that cannot be written (disk full, pipe closed) would be reported on standard error, which is where it could not be
+        // written: that panics whoever logs, a request or the thread that writes the store.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     let (started, switch) = if config.log_json {
         let builder = builder.json().with_filter_reloading();
@@ -44,7 +48,7 @@ pub fn start(config: &Config) -> FilterSwitch {
         (builder.try_init(), switch)
     };
     if let Err(error) = started {
-        eprintln!("lamplight: failed to start the log: {error}");
+        output::remark(format!("lamplight: failed to start the log: {error}"));
     }
     switch
 }

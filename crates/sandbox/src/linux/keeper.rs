@@ -21,7 +21,7 @@ use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::MountPropagationFlags;
 use rustix::process::{Pid, Signal};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -124,7 +124,7 @@ pub fn run(config: HostConfig, daemon: impl FnOnce(DaemonSockets) -> i32) -> io:
             let status = match become_daemon(uid, our_pid) {
                 Ok(()) => daemon(sockets),
                 Err(error) => {
-                    eprintln!("lamplight: failed to drop privileges: {error}");
+                    say(format_args!("failed to drop privileges: {error}"));
                     1
                 }
             };
@@ -219,7 +219,7 @@ fn finish_templates(begun: Begun) -> Templates {
         .filter_map(|(key, made)| match made {
             Ok(template) => Some((key, template)),
             Err(failure) => {
-                eprintln!("lamplight: root {} is not made ahead: {failure}", key.0);
+                say(format_args!("root {} is not made ahead: {failure}", key.0));
                 None
             }
         })
@@ -254,7 +254,7 @@ impl Keeper {
                 let status = match self.spawner_context(index, socket) {
                     Ok(context) => spawner::run(&context),
                     Err(error) => {
-                        eprintln!("lamplight: failed to prepare a spawner: {error}");
+                        say(format_args!("failed to prepare a spawner: {error}"));
                         1
                     }
                 };
@@ -318,7 +318,7 @@ impl Keeper {
     fn watch(&mut self, signals: rustix::fd::BorrowedFd<'_>) -> i32 {
         let filter = self.egress.as_ref().map(|egress| egress.watch());
         if let Some(Err(error)) = &filter {
-            eprintln!("lamplight: failed to watch the packet filter: {error}");
+            say(format_args!("failed to watch the packet filter: {error}"));
         }
         let filter = filter.and_then(Result::ok);
         loop {
@@ -332,11 +332,9 @@ impl Keeper {
                 match egress.mend(filter.as_fd()) {
                     Ok(false) => {}
                     Ok(true) => {
-                        eprintln!("lamplight: our packet filter rules were removed and are loaded again")
+                        say(format_args!("our packet filter rules were removed and are loaded again"))
                     }
-                    Err(error) => {
-                        eprintln!("lamplight: failed to load the packet filter rules again: {error}")
-                    }
+                    Err(error) => say(format_args!("failed to load the packet filter rules again: {error}")),
                 }
             }
             while let Some(signal) = sys::read_signal(signals) {
@@ -366,7 +364,7 @@ impl Keeper {
                 // A failure means the daemon is ending; its end is seen next.
                 let _ = channel::send(self.notices.as_fd(), &notice, &[socket.as_fd()]);
             }
-            Err(error) => eprintln!("lamplight: failed to start a spawner again: {error}"),
+            Err(error) => say(format_args!("failed to start a spawner again: {error}")),
         }
     }
 
@@ -383,7 +381,13 @@ impl Keeper {
         if let Some(egress) = &self.egress
             && let Err(error) = egress.remove()
         {
-            eprintln!("lamplight: failed to remove the packet filter rules: {error}");
+            say(format_args!("failed to remove the packet filter rules: {error}"));
         }
     }
+}
+
+/// Writes a line to standard error. One that cannot be written (disk full, pipe closed) is nobody's to read, and no reason to end:
+/// everything else ends with the keeper, and `eprintln!` would panic.
+fn say(text: std::fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr().lock(), "lamplight: {text}");
 }
