@@ -127,3 +127,12 @@ def test_a_body_that_never_comes_keeps_nobody_else_waiting(url):
         connection.sendall((HEAD + b"Content-Length: 100\r\n\r\nhalf").replace(b"{host}", url.host.encode()))
         assert url.request("GET", "/beside").status == 200
     assert calls(url) == [*before, "/beside", "/count"]
+
+
+@pytest.mark.covers("operation:Function URLs", client="raw sockets")
+def test_nothing_is_tunnelled(url):
+    before = calls(url)
+    for target in (b"/path", b"{host}", b"example.com:443"):
+        received = url.raw(b"CONNECT " + target + b" HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\nGET /tunnelled HTTP/1.1\r\nHost: {host}\r\n\r\n")
+        assert statuses(received) in ([405], [403], [400]), (target, received)
+    assert calls(url) == [*before, "/count"]

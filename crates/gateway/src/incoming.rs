@@ -96,6 +96,12 @@ impl Incoming {
     }
 }
 
+/// Whether a header tells of the connection's encryption. Events have what the connection has: what a client says of it is left out,
+/// as AWS's balancers replace it.
+pub(crate) fn tells_encryption(name: &str) -> bool {
+    matches!(name, "x-amzn-tls-version" | "x-amzn-tls-cipher-suite")
+}
+
 /// The protocol as AWS prints it.
 pub(crate) fn protocol(version: Version) -> &'static str {
     match version {

@@ -3,7 +3,7 @@
 use crate::address::{self, Addressed};
 use crate::permission::Permissions;
 use crate::{Request, Response, http_api, reply, rest_api, url};
-use http::{HeaderMap, HeaderValue, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, header, request::Parts};
 use lamplight_invoke::Invoker;
 use lamplight_listener::{Memory, Peer, body};
 use lamplight_model::{Live, RequestId, Timestamp};
@@ -81,6 +81,10 @@ impl Gateway {
         let (head, body) = request.into_parts();
         let address = address::find(&head, &self.parts.config.hosts.get());
         let request = Request::from_parts(head, body);
+        if request.method() == Method::CONNECT {
+            body::discard(request.into_body()).await;
+            return reply::no_tunnel(request_id);
+        }
         if is_websocket(request.headers()) {
             body::discard(request.into_body()).await;
             return reply::no_websocket(request_id);

@@ -6,7 +6,7 @@
 //! Source: API Gateway developer guide, "Input format of a Lambda function for proxy integration", and events recorded from the
 //! service. Payload format 1.0 of HTTP APIs is like it and is made where those are.
 
-use crate::incoming::Incoming;
+use crate::incoming::{Incoming, tells_encryption};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -163,6 +163,7 @@ fn headers(incoming: &Incoming, details: &Details<'_>) -> Values {
 /// What a client says about them is replaced or added to.
 fn is_set_here(name: &str) -> bool {
     matches!(name, "x-forwarded-for" | "x-forwarded-port" | "x-forwarded-proto" | TRACE_ID)
+        || tells_encryption(name)
 }
 
 /// `content-type` as `Content-Type`.

@@ -3,11 +3,11 @@
 //! Source: API Gateway developer guide, "Create AWS Lambda proxy integrations for HTTP APIs", payload format 2.0; Lambda
 //! developer guide, "Invoking Lambda function URLs". What a request does not have is absent from the event.
 
-use crate::incoming::Incoming;
+use crate::incoming::{Incoming, tells_encryption};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -125,7 +125,8 @@ pub fn event(incoming: &Incoming, route: &Route<'_>, trace_header: &str) -> Byte
 /// Names in lower case, values of one name joined by commas, the forwarded ones set. Cookies are elsewhere.
 fn headers(incoming: &Incoming, trace_header: &str) -> Map<String, Value> {
     let mut joined = Map::new();
-    for name in incoming.headers.keys().filter(|name| **name != header::COOKIE) {
+    let left_out = |name: &HeaderName| *name == header::COOKIE || tells_encryption(name.as_str());
+    for name in incoming.headers.keys().filter(|name| !left_out(name)) {
         let values: Vec<Cow<'_, str>> = incoming.headers.get_all(name).iter().map(text).collect();
         joined.insert(name.as_str().to_owned(), values.join(",").into());
     }
@@ -288,6 +289,8 @@ mod tests {
             ("cookie", b"cookie3"),
             ("x-forwarded-for", b"198.51.100.1"),
             ("x-forwarded-proto", b"forged"),
+            ("x-amzn-tls-version", b"forged"),
+            ("x-amzn-tls-cipher-suite", b"forged"),
             ("user-agent", b"agent"),
             ("x-latin", b"\xfc"),
             ("content-type", b"text/plain"),
@@ -304,6 +307,9 @@ mod tests {
         assert_eq!(headers["x-forwarded-for"], "198.51.100.1, 203.0.113.9");
         assert_eq!(headers["x-forwarded-proto"], "https");
         assert_eq!(headers["x-amzn-tls-version"], "TLSv1.3");
+        assert_eq!(headers.get("x-amzn-tls-cipher-suite"), None);
+        request.tls_version = None;
+        assert_eq!(event_of(&request)["headers"].get("x-amzn-tls-version"), None, "in the clear");
         assert_eq!(headers["x-latin"], "ü");
         assert_eq!(
             event["queryStringParameters"],

@@ -4,7 +4,7 @@
 
 use crate::Response;
 use crate::event::v2;
-use crate::incoming::Incoming;
+use crate::incoming::{Incoming, tells_encryption};
 use crate::reply;
 use crate::reply::v2::Wrong;
 use base64::Engine as _;
@@ -98,7 +98,7 @@ fn map(pairs: &[(String, String)]) -> Map<String, Value> {
 /// The last value of each header, and all of them.
 fn headers(headers: &HeaderMap) -> (Map<String, Value>, Map<String, Value>) {
     let (mut last, mut all) = (Map::new(), Map::new());
-    for name in headers.keys() {
+    for name in headers.keys().filter(|name| !tells_encryption(name.as_str())) {
         let values: Vec<Value> = headers
             .get_all(name)
             .iter()

@@ -105,6 +105,16 @@ pub fn no_websocket(request_id: RequestId) -> Response {
     response
 }
 
+/// The answer to `CONNECT`: a function's success would tell the client, and whatever proxy is between, that what follows is no
+/// HTTP any more (RFC 9110, 9.3.6). AWS's text is not published.
+pub fn no_tunnel(request_id: RequestId) -> Response {
+    let text = "CONNECT is not served: there is nothing to tunnel to.";
+    let body = json!({ "message": text }).to_string();
+    let mut response = with_body(StatusCode::METHOD_NOT_ALLOWED, "application/json", body);
+    set_request_id(&mut response, request_id);
+    response
+}
+
 /// Says which request this answers.
 pub fn set_request_id(response: &mut Response, request_id: RequestId) {
     let mut text = uuid::Uuid::encode_buffer();
