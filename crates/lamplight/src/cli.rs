@@ -359,19 +359,19 @@ pub struct Redrive {
     #[arg(conflicts_with_all = ["function", "queue"])]
     pub request_ids: Vec<String>,
     /// All dead letters of this function; with --queue, whose event a message is that does not say it.
-    #[arg(long, value_name = "NAME", required_unless_present_any = ["request_ids", "queue"])]
+    #[arg(long, value_name = "NAME")]
     pub function: Option<String>,
     /// The letters in this queue: its name or ARN.
     #[arg(long, value_name = "NAME")]
     pub queue: Option<String>,
     /// Only dead letters of this condition.
-    #[arg(long, conflicts_with = "queue")]
+    #[arg(long, conflicts_with_all = ["queue", "request_ids"])]
     pub condition: Option<String>,
     /// Only events accepted since: an age (30m, 7d) or a date (2026-01-31).
-    #[arg(long, value_name = "AGE|DATE", conflicts_with = "queue")]
+    #[arg(long, value_name = "AGE|DATE", conflicts_with_all = ["queue", "request_ids"])]
     pub since: Option<String>,
     /// Only events accepted until then.
-    #[arg(long, value_name = "AGE|DATE", conflicts_with = "queue")]
+    #[arg(long, value_name = "AGE|DATE", conflicts_with_all = ["queue", "request_ids"])]
     pub until: Option<String>,
     /// Only say what would be sent.
     #[arg(long)]

@@ -77,6 +77,14 @@ fn the_event_is_not_json() {
 }
 
 #[test]
+fn events_to_send_again_are_not_named() {
+    let program = Program::new();
+    program.check("redrive_of_nothing", &["events", "redrive"]);
+    let id = "7f0b3a53-5f0c-4a55-9a52-0d9a6f7f1b11";
+    program.check("redrive_of_some_of_one", &["events", "redrive", id, "--since", "2h"]);
+}
+
+#[test]
 fn an_age_without_unit() {
     Program::new().check("age_without_unit", &["usage", "--since", "soon"]);
 }
@@ -156,6 +164,9 @@ fn with_a_server() {
     deploy("./notes", &[]);
     assert_eq!(program.run(&["invoke", "notes", "{\"a\": 1}"]).stdout.trim(), "{\"a\": 1}");
     program.check("no_such_function", &["invoke", "nots"]);
+    program.check("no_events_of_no_function", &["events", "redrive", "--function", "nots"]);
+    program.check("no_such_request", &["events", "show", "7f0b3a53"]);
+    program.check("no_such_condition", &["events", "list", "--condition", "retries"]);
     program.check("no_such_version", &["invoke", "notes", "--qualifier", "7"]);
     deploy("./broken", &[]);
     program.check("missing_dependency", &["invoke", "broken"]);

@@ -6,6 +6,7 @@ use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lamplight_invoke::asynchronous::redrive::{MESSAGES_AT_ONCE, RedriveError, Redriven};
+use lamplight_invoke::asynchronous::retry::CONDITIONS;
 use lamplight_invoke::whereabouts::{Place, Whereabouts};
 use lamplight_model::{FunctionName, RequestId, Timestamp};
 use lamplight_services::queues::QueueAddress;
@@ -36,7 +37,7 @@ pub async fn list(state: &ApiState, context: &Context) -> Result<Response, ApiEr
     let query = EventQuery {
         function: context.parameter("Function").map(super::function_name).transpose()?,
         state: wanted,
-        condition: context.parameter("Condition").map(str::to_owned),
+        condition: context.parameter("Condition").map(condition).transpose()?,
         from: super::moment(context, "From")?,
         until: super::moment(context, "Until")?,
     };
@@ -50,6 +51,17 @@ pub async fn list(state: &ApiState, context: &Context) -> Result<Response, ApiEr
         answer["NextMarker"] = page::token(LIST, &last.place).into();
     }
     Ok(super::ok(&answer))
+}
+
+/// One that does not exist would choose nothing, which looks as if nothing had been given up.
+fn condition(text: &str) -> Result<String, ApiError> {
+    if CONDITIONS.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    Err(ApiError::invalid_parameter(format!(
+        "Condition must be one of {}, and not '{text}'.",
+        CONDITIONS.join(", ")
+    )))
 }
 
 fn marker(text: Option<&str>) -> Result<Option<i64>, ApiError> {
@@ -254,9 +266,20 @@ pub async fn redrive(state: &ApiState, context: &Context, body: Body) -> Result<
             )));
         }
     };
-    let mut answer = match (members.strings("RequestIds")?, members.string("Queue")?) {
+    let (ids, queue) = (members.strings("RequestIds")?, members.string("Queue")?);
+    // To pass over one of them would send more than was asked for.
+    let chooses = ["Condition", "From", "Until"].into_iter().find(|name| members.has(name));
+    if let Some(name) = chooses.filter(|_| ids.is_some() || queue.is_some()) {
+        return Err(ApiError::invalid_parameter(format!(
+            "{name} chooses among the dead letters of a Function, not among RequestIds or the messages of a Queue."
+        )));
+    }
+    let mut answer = match (ids, queue) {
         (Some(_), Some(_)) => {
             return Err(ApiError::invalid_parameter("Give RequestIds or Queue, not both."));
+        }
+        (Some(_), None) if function.is_some() => {
+            return Err(ApiError::invalid_parameter("Give RequestIds or Function, not both."));
         }
         (Some(ids), None) => {
             if ids.len() > GREATEST_REDRIVE {
@@ -289,7 +312,7 @@ pub async fn redrive(state: &ApiState, context: &Context, body: Body) -> Result<
             let query = EventQuery {
                 function: Some(function),
                 state: Some(WantedState::DeadLettered),
-                condition: members.string("Condition")?,
+                condition: members.string("Condition")?.as_deref().map(condition).transpose()?,
                 from: members.integer("From")?.map(Timestamp),
                 until: members.integer("Until")?.map(Timestamp),
             };

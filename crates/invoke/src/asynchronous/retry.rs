@@ -26,6 +26,15 @@ pub const ZERO_RESERVED_CONCURRENCY: &str = "ZeroReservedConcurrency";
 /// `condition` of an event whose function had been invoked too often in its chain of requests. AWS's own word is not published.
 pub const RECURSIVE_INVOCATION: &str = "RecursiveInvocation";
 
+/// Every condition there is.
+pub const CONDITIONS: [&str; 5] = [
+    RETRIES_EXHAUSTED,
+    EVENT_AGE_EXCEEDED,
+    FUNCTION_DELETED,
+    ZERO_RESERVED_CONCURRENCY,
+    RECURSIVE_INVOCATION,
+];
+
 /// Bounds on how long an event is tried; the defaults and maxima are Lambda's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {

@@ -4,7 +4,7 @@ use crate::cli::{self, Global};
 use crate::client::{Client, segment};
 use crate::commands::functions::{number, text};
 use crate::commands::usage::since_ms;
-use crate::failure::Failure;
+use crate::failure::{Failure, Status};
 use crate::output;
 use http::Method;
 use lamplight_model::Timestamp;
@@ -41,6 +41,7 @@ async fn list(global: &Global, client: &Client, flags: &cli::EventList) -> Resul
     }
     let rows = array(&answer, "Events");
     if rows.is_empty() {
+        must_exist(client, flags.name.as_deref()).await?;
         output::remark("no event waits, runs or was given up");
         return Ok(0);
     }
@@ -63,7 +64,13 @@ async fn list(global: &Global, client: &Client, flags: &cli::EventList) -> Resul
 }
 
 async fn show(global: &Global, client: &Client, request_id: &str) -> Result<u8, Failure> {
-    let event = client.json(Method::GET, &format!("{EVENTS}/{}", segment(request_id)), None).await?;
+    let found = client.json(Method::GET, &format!("{EVENTS}/{}", segment(request_id)), None).await;
+    let event = found.map_err(|failure| match failure.status {
+        Status::Usage => {
+            failure.then("lamplight events list   (the ids of what waits, runs or was given up)")
+        }
+        _ => failure,
+    })?;
     if global.json {
         output::json(&event);
         return Ok(0);
@@ -160,6 +167,9 @@ async fn counts(global: &Global, client: &Client, name: Option<&str>) -> Result<
         cells
     };
     let rows = array(&answer, "Functions");
+    if rows.is_empty() {
+        must_exist(client, name).await?;
+    }
     for row in rows {
         table.add_row(cells(&text(row, "Function"), row));
     }
@@ -170,7 +180,24 @@ async fn counts(global: &Global, client: &Client, name: Option<&str>) -> Result<
     Ok(0)
 }
 
+/// Where nothing was found of a function: fails when there is none of this name.
+async fn must_exist(client: &Client, name: Option<&str>) -> Result<(), Failure> {
+    match name {
+        Some(name) if client.find_configuration(name).await?.is_none() => {
+            Err(client.no_such_function(name).await)
+        }
+        _ => Ok(()),
+    }
+}
+
 async fn redrive(global: &Global, client: &Client, flags: &cli::Redrive) -> Result<u8, Failure> {
+    if flags.request_ids.is_empty() && flags.function.is_none() && flags.queue.is_none() {
+        return Err(Failure::usage("it is not said which events to send again")
+            .then("lamplight events redrive REQUEST_ID")
+            .then("lamplight events redrive --function NAME --dry-run")
+            .then("lamplight events redrive --queue NAME --dry-run")
+            .then("lamplight events list --state dead-lettered   (what was given up)"));
+    }
     let mut request = Map::new();
     let mut add =
         |name: &str, value: Option<Value>| request.extend(value.map(|value| (name.to_owned(), value)));
@@ -211,6 +238,7 @@ async fn redrive(global: &Global, client: &Client, flags: &cli::Redrive) -> Resu
         output::remark(format!("{id} stays: {}", text(row, "Why")));
     }
     if redriven.is_empty() && refused.is_empty() {
+        must_exist(client, flags.function.as_deref()).await?;
         output::remark("there is nothing to send again");
     }
     Ok(u8::from(!refused.is_empty()))
