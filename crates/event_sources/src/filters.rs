@@ -6,6 +6,7 @@
 use crate::source::Record;
 use lamplight_model::EventPattern;
 use lamplight_model::event_pattern::PatternError;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 /// The filters of a mapping.
@@ -27,23 +28,38 @@ impl Filters {
         if self.patterns.is_empty() {
             return true;
         }
+        let data = record.event.get(self.data_member).and_then(Value::as_str).map_or(Data::Text, read);
+        let (is_json, is_unreadable) = (matches!(data, Data::Json(_)), matches!(data, Data::Unreadable));
         let mut seen = record.event.clone();
-        let mut is_json = false;
-        if let Some(data) = seen.get_mut(self.data_member)
-            && let Some(parsed) = data.as_str().and_then(parsed)
-        {
-            *data = parsed;
-            is_json = true;
+        if let Data::Json(members) = data {
+            seen[self.data_member] = members;
         }
-        self.patterns
-            .iter()
-            .any(|pattern| (is_json || !pattern.wants_object(self.data_member)) && pattern.matches(&seen))
+        self.patterns.iter().any(|pattern| match pattern.wants_object(self.data_member) {
+            // It cannot be said that it does not fit, and what does not fit is deleted.
+            true if is_unreadable => true,
+            true => is_json && pattern.matches(&seen),
+            false => pattern.matches(&seen),
+        })
     }
 }
 
-/// JSON with members; numbers and quoted texts are taken as the plain texts they are written as.
-fn parsed(text: &str) -> Option<Value> {
-    serde_json::from_str::<Value>(text).ok().filter(|value| value.is_object() || value.is_array())
+/// What the data of a record is.
+enum Data {
+    /// JSON with members; numbers and quoted texts are taken as the plain texts they are written as.
+    Json(Value),
+    /// JSON that cannot be held: nested deeper than 127 times, with numbers beyond a double, or with halves of surrogate pairs.
+    Unreadable,
+    /// Anything else.
+    Text,
+}
+
+fn read(text: &str) -> Data {
+    match serde_json::from_str::<Value>(text) {
+        Ok(value) if value.is_object() || value.is_array() => Data::Json(value),
+        // It follows the grammar alone, at any depth.
+        Err(_) if serde_json::from_str::<IgnoredAny>(text).is_ok() => Data::Unreadable,
+        _ => Data::Text,
+    }
 }
 
 #[cfg(test)]
@@ -70,6 +86,17 @@ mod tests {
         check(json!({"body": [{"prefix": "te"}]}), "text", true);
         check(json!({"body": ["7"]}), "7", true);
         check(json!({"body": ["text"]}), r#"{"a": "text"}"#, false);
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_is_not_dropped() {
+        let deep = format!("{{\"a\": \"c\", \"x\": {}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        for body in [deep.as_str(), r#"{"a": "c", "x": 1e400}"#, r#"{"a": "c", "x": "\ud800"}"#] {
+            check(json!({"body": {"a": ["b"]}}), body, true);
+            check(json!({"body": ["text"]}), body, false);
+            check(json!({"messageAttributes": {"kind": {"stringValue": ["offer"]}}}), body, false);
+        }
+        check(json!({"body": {"a": ["b"]}}), r#"{"a": "b""#, false);
     }
 
     #[test]
