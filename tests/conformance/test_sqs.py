@@ -263,6 +263,8 @@ def test_visibility_delay_and_counts(sqs, queue):
     assert bodies(sqs, url) == ["b"]
     sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0)
     assert refused(sqs.change_message_visibility, QueueUrl=url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=43201)[:2] == ("InvalidParameterValue", 400)
+    # It is visible: the receive is over, and says nothing any more of when it is.
+    sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=600)
     again, = sqs.receive_message(QueueUrl=url)["Messages"]
     assert again["Body"] == "a" and again["ReceiptHandle"] != message["ReceiptHandle"]
     handle = message["ReceiptHandle"]
@@ -499,6 +501,9 @@ def test_the_query_protocol_says_the_same(server, sqs, queue):
     attributes = query(server, path, Action="GetQueueAttributes", AttributeName__1="QueueArn")[1]
     assert attributes.findtext("GetQueueAttributesResult/Attribute/Value") == arn(url)
     assert query(server, Action="ListQueues", QueueNamePrefix=name)[1].findtext("ListQueuesResult/QueueUrl") == url
+    # As boto 2 writes an only element.
+    assert query(server, path, Action="SetQueueAttributes", Attribute__Name="VisibilityTimeout", Attribute__Value="7")[0] == 200
+    assert query(server, path, Action="GetQueueAttributes", AttributeName="VisibilityTimeout")[1].findtext("GetQueueAttributesResult/Attribute/Value") == "7"
     status, answer = query(server, path, Action="DeleteQueue")
     assert (status, answer.find("DeleteQueueResult")) == (200, None)
     status, error = query(server, path, Action="SendMessage", MessageBody="x")
@@ -514,6 +519,9 @@ def test_errors_of_the_json_protocol(server):
     connection.request("POST", "/", body='{"QueueName": "absent"}', headers=headers)
     answer = connection.getresponse()
     body = json.loads(answer.read())
+    for wrong in ("{", "[]", '{"QueueName": 5}', "\xff"):
+        connection.request("POST", "/", body=wrong.encode("latin-1"), headers=headers)
+        assert json.loads(connection.getresponse().read())["__type"] == "com.amazon.coral.service#SerializationException", wrong
     connection.close()
     assert (answer.status, answer.getheader("Content-Type")) == (400, "application/x-amz-json-1.0")
     assert answer.getheader("x-amzn-query-error") == "AWS.SimpleQueueService.NonExistentQueue;Sender"

@@ -66,7 +66,8 @@ async fn answer(
     operation: &str,
     body: &Bytes,
 ) -> Result<Value, ApiError> {
-    let members = Members::parse(body)?;
+    // Whatever is wrong with the document has this one name here.
+    let members = Members::parse(body).map_err(|error| ApiError::serialization(error.message))?;
     let request = Request { state, context, members: &members, operation };
     match operation {
         "AddPermission" => permissions::add(&request).await,

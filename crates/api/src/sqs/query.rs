@@ -6,6 +6,9 @@
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
+/// Number of an element that stands without one: an only element may, and clients of the API's first years write it so (boto 2:
+/// `AttributeName=All`, `Attribute.Name=VisibilityTimeout`).
+const ALONE: u32 = 0;
 /// Lists of texts: the name of an element, and of the list.
 const LISTS: &[(&str, &str)] = &[
     ("AttributeName", "AttributeNames"),
@@ -52,6 +55,9 @@ fn structure(parameters: Vec<(&str, &str)>) -> Map<String, Value> {
     let mut numbered: BTreeMap<&str, Parts<'_>> = BTreeMap::new();
     for (name, value) in parameters {
         match name.split_once('.') {
+            None if LISTS.iter().any(|(element, _)| *element == name) => {
+                numbered.entry(name).or_default().entry(ALONE).or_default().push(("", value));
+            }
             None => {
                 members.insert(name.to_owned(), scalar(name, value));
             }
@@ -61,6 +67,9 @@ fn structure(parameters: Vec<(&str, &str)>) -> Map<String, Value> {
                 if let Value::Object(inner) = inner {
                     inner.insert(rest.to_owned(), value.into());
                 }
+            }
+            Some((name, part)) if is_alone(name, part) => {
+                numbered.entry(name).or_default().entry(ALONE).or_default().push((part, value));
             }
             Some((name, rest)) => {
                 let (number, rest) = rest.split_once('.').unwrap_or((rest, ""));
@@ -92,6 +101,13 @@ fn structure(parameters: Vec<(&str, &str)>) -> Map<String, Value> {
         }
     }
     members
+}
+
+/// Whether a parameter is a part of an only entry of a map: `Attribute.Name`.
+fn is_alone(name: &str, part: &str) -> bool {
+    MAPS.iter().any(|(entry, key, _)| {
+        *entry == name && (part == *key || part == "Value" || part.starts_with("Value."))
+    })
 }
 
 fn scalar(name: &str, value: &str) -> Value {
@@ -130,6 +146,10 @@ mod tests {
                  "MessageAttributes": {"n": {"DataType": "String", "StringValue": "x y"}}},
                 {"Id": "b"},
             ]}),
+        );
+        check(
+            "AttributeName=All&Attribute.Name=DelaySeconds&Attribute.Value=5&ActionName=SendMessage",
+            json!({"AttributeNames": ["All"], "Attributes": {"DelaySeconds": "5"}, "Actions": ["SendMessage"]}),
         );
         check("Nonsense.1.Name=a&Attribute.x.Name=b&..=c", json!({}));
     }

@@ -83,7 +83,8 @@ impl Queues {
         .await
     }
 
-    /// Makes received messages visible after so many seconds from now, in one transaction, each for itself.
+    /// Makes received messages visible after so many seconds from now, in one transaction, each for itself. Those of a standard queue
+    /// that are visible again stay so.
     ///
     /// Each fails with `ReceiptHandleIsInvalid`, or `InvalidParameterValue`: the message is gone or was received again, the
     /// timeout is not within 0 and 43,200 or ends more than 12 hours after the receive. All with `QueueDoesNotExist`.
@@ -108,8 +109,9 @@ impl Queues {
                     let reason = "Message does not exist or is not available for visibility timeout change.";
                     return Err(QueueError::invalid(&handle, "ReceiptHandle", reason).into());
                 };
-                if queue.settings.fifo && found.visible_at <= now {
-                    return Err(expired(&handle).into());
+                if found.visible_at <= now {
+                    // The receive is over: a standard queue says yes and leaves the message to whoever is next, as AWS was seen to do.
+                    return if queue.settings.fifo { Err(expired(&handle).into()) } else { Ok(()) };
                 }
                 let visible_at = now + milliseconds(timeout);
                 if visible_at > found.received + milliseconds(VISIBILITY_SECONDS) {
