@@ -1,14 +1,13 @@
 //! A request as events are made of it: everything a function is told, read and bounded.
 
-use crate::Request;
 use crate::address::Address;
+use crate::{Body, Request};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Version};
 use lamplight_listener::body::{self, BodyError};
-use lamplight_listener::{Memory, Peer};
+use lamplight_listener::{Peer, Share};
 use lamplight_model::{RequestId, Timestamp};
 use std::net::IpAddr;
-use std::sync::Arc;
 
 /// One request, whole.
 #[derive(Debug, Clone)]
@@ -42,12 +41,12 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// Reads a request whose body has at most `limit_bytes`, into the memory of the gateway's bodies. Fails as `body::read_within` does.
+    /// Reads a request whose body has at most `limit_bytes`, into what its sender may take of the memory of the gateway's bodies. Fails as `body::read_within` does.
     pub async fn read(
         request: Request,
         address: &Address,
         peer: Peer,
-        (limit_bytes, memory): (usize, &Arc<Memory>),
+        (limit_bytes, memory): (usize, &Share),
         request_id: RequestId,
         time: Timestamp,
     ) -> Result<Self, BodyError> {
@@ -68,6 +67,17 @@ impl Incoming {
             request_id,
             time,
         })
+    }
+
+    /// The same request with its body of at most `limit_bytes`, for who had to be asked about first. Fails as `read` does.
+    pub async fn with_body(
+        &self,
+        content: Body,
+        limit_bytes: usize,
+        memory: &Share,
+    ) -> Result<Self, BodyError> {
+        let body = body::read_within(content, limit_bytes, memory).await?;
+        Ok(Self { body, ..self.clone() })
     }
 
     /// A request of these headers and this query string, for tests.

@@ -5,7 +5,7 @@ use crate::permission::Permissions;
 use crate::{Request, Response, http_api, reply, rest_api, url};
 use http::{HeaderMap, HeaderValue, Method, header, request::Parts};
 use lamplight_invoke::Invoker;
-use lamplight_listener::{Memory, Peer, body};
+use lamplight_listener::{Memory, Peer, Share, body};
 use lamplight_model::{Live, RequestId, Timestamp};
 use lamplight_store::Store;
 use std::sync::Arc;
@@ -61,6 +61,11 @@ impl Gateway {
             permissions: Arc::default(),
             rest_api_verdicts: Arc::default(),
         }
+    }
+
+    /// What bodies of this sender may take of the memory of all.
+    pub(crate) fn memory_of(&self, peer: &Peer) -> Share {
+        self.parts.config.memory.of(peer.remote.ip())
     }
 
     /// Whether a request is for a function URL or an API, by Host or path form; whether there is one of that id

@@ -1,10 +1,9 @@
 //! Request bodies, read whole and never beyond a bound.
 
-use crate::memory::{Memory, Taken};
+use crate::memory::{Share, Taken};
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
 use http_body_util::BodyExt as _;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How much of a refused body is still read and thrown away, bytes. A client that is still sending when the
@@ -46,13 +45,13 @@ pub async fn read(body: impl Body<Data = Bytes> + Unpin, limit: usize) -> Result
 
 /// Reads a body of at most `limit` bytes into memory that it shares with others, and keeps its room there as long as it lives.
 ///
-/// Fails with `BodyError::NoRoom` when they have taken it; the body is read on and thrown away then, too.
+/// Fails with `BodyError::NoRoom` when they, or others of its sender, have taken it; the body is read on and thrown away then, too.
 pub async fn read_within(
     body: impl Body<Data = Bytes> + Unpin,
     limit: usize,
-    memory: &Arc<Memory>,
+    memory: &Share,
 ) -> Result<Bytes, BodyError> {
-    read_taking(body, limit, Some(Taken::nothing(Arc::clone(memory)))).await
+    read_taking(body, limit, Some(Taken::nothing(memory.clone()))).await
 }
 
 async fn read_taking(

@@ -80,7 +80,7 @@ impl Drop for Open {
 
 /// Whom an address stands for: providers give each customer a /64 of IPv6 at least (RFC 6177), so that single addresses say
 /// nothing.
-fn sender(address: IpAddr) -> IpAddr {
+pub(crate) fn sender(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
         address @ IpAddr::V4(_) => address,

@@ -20,6 +20,6 @@ pub mod tls;
 
 pub use bounded::{BoxError, Received, Refused};
 pub use limits::Limits;
-pub use memory::Memory;
+pub use memory::{Memory, Share};
 pub use peer::Peer;
 pub use serve::{Listener, serve};

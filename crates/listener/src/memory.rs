@@ -1,33 +1,63 @@
 //! Memory that the bodies of many requests share: each takes as much as has come of it, and gives it back when it is dropped.
 //!
-//! Bounds of one body and of the number of connections multiply; this one does not.
+//! Bounds of one body and of the number of connections multiply; this one does not. It is two parts, so that a request that is small,
+//! as most are, finds room however many large ones there are; and in each part a sender with several bodies may hold at most
+//! `SHARE_OF_FREE` times what is left free, so that whoever comes next finds some, however slow the others are.
 
+use crate::connections::sender;
 use bytes::Bytes;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Bodies up to so many bytes are small.
+pub const SMALL_BYTES: usize = 64 * 1024;
+/// One part of so many is kept for small bodies.
+const SMALL_PART: usize = 8;
+/// A sender alone gets three quarters of a part, n senders 3 of 3n + 1 parts together. Dynamic thresholds: Choudhury and Hahne,
+/// "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches", 1998.
+const SHARE_OF_FREE: usize = 3;
 
 /// How much there is, and how much of it is taken.
 #[derive(Debug)]
-pub struct Memory {
-    most: AtomicUsize,
-    taken: AtomicUsize,
+pub struct Memory(Mutex<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    small: Part,
+    large: Part,
+}
+
+#[derive(Debug, Default)]
+struct Part {
+    most: usize,
+    taken: usize,
+    of_senders: HashMap<IpAddr, usize>,
 }
 
 impl Memory {
     /// Of so many bytes.
     pub fn new(bytes: usize) -> Self {
-        Self { most: AtomicUsize::new(bytes), taken: AtomicUsize::new(0) }
+        let (small, large) = parts(bytes);
+        let part = |most| Part { most, ..Part::default() };
+        Self(Mutex::new(Parts { small: part(small), large: part(large) }))
     }
 
     /// Changes how much there is. What is taken stays taken, also where it is more.
     pub fn set(&self, bytes: usize) {
-        self.most.store(bytes, Ordering::Relaxed);
+        let mut parts = self.parts();
+        (parts.small.most, parts.large.most) = self::parts(bytes);
     }
 
-    fn take(&self, bytes: usize) -> bool {
-        let most = self.most.load(Ordering::Relaxed);
-        let more = |taken: usize| taken.checked_add(bytes).filter(|sum| *sum <= most);
-        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    /// What the bodies of one sender (an IPv4 address, a /64 of IPv6) may take of it.
+    pub fn of(self: &Arc<Self>, address: IpAddr) -> Share {
+        Share { memory: Arc::clone(self), sender: sender(address) }
+    }
+
+    fn parts(&self) -> MutexGuard<'_, Parts> {
+        // Nothing that holds it can panic between two changes.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -38,23 +68,80 @@ impl Default for Memory {
     }
 }
 
+/// Bytes for small bodies, and for large ones.
+fn parts(bytes: usize) -> (usize, usize) {
+    let small = bytes / SMALL_PART;
+    (small, bytes - small)
+}
+
+impl Part {
+    /// Makes a body of `sender` that has taken `before` here `more` larger, if it may be.
+    fn grow(&mut self, sender: IpAddr, before: usize, more: usize) -> bool {
+        let held = self.of_senders.get(&sender).copied().unwrap_or_default();
+        let Some(taken) = self.taken.checked_add(more).filter(|taken| *taken <= self.most) else {
+            return false;
+        };
+        // Its only body may be as large as there is room: nothing is gained by refusing it.
+        let is_only = held == before;
+        let after = held.saturating_add(more);
+        if !is_only && after > (self.most - taken).saturating_mul(SHARE_OF_FREE) {
+            return false;
+        }
+        self.taken = taken;
+        self.of_senders.insert(sender, after);
+        true
+    }
+
+    fn give_back(&mut self, sender: IpAddr, bytes: usize) {
+        self.taken = self.taken.saturating_sub(bytes);
+        if let Entry::Occupied(mut entry) = self.of_senders.entry(sender) {
+            *entry.get_mut() = entry.get().saturating_sub(bytes);
+            if *entry.get() == 0 {
+                entry.remove();
+            }
+        }
+    }
+}
+
+/// The memory as one sender sees it.
+#[derive(Debug, Clone)]
+pub struct Share {
+    memory: Arc<Memory>,
+    sender: IpAddr,
+}
+
 /// What one body has taken.
 #[derive(Debug)]
 pub(crate) struct Taken {
-    memory: Arc<Memory>,
+    share: Share,
     bytes: usize,
+    /// Of which part: a small body that finds no room in its own looks in the other.
+    is_large: bool,
 }
 
 impl Taken {
-    pub(crate) fn nothing(memory: Arc<Memory>) -> Self {
-        Self { memory, bytes: 0 }
+    pub(crate) fn nothing(share: Share) -> Self {
+        Self { share, bytes: 0, is_large: false }
     }
 
     /// Whether there was room for so many more.
     pub(crate) fn grow(&mut self, bytes: usize) -> bool {
-        let has_room = self.memory.take(bytes);
+        let sender = self.share.sender;
+        let mut parts = self.share.memory.parts();
+        let Some(whole) = self.bytes.checked_add(bytes) else { return false };
+        let has_room = if self.is_large {
+            parts.large.grow(sender, self.bytes, bytes)
+        } else if whole <= SMALL_BYTES && parts.small.grow(sender, self.bytes, bytes) {
+            true
+        } else if parts.large.grow(sender, 0, whole) {
+            parts.small.give_back(sender, self.bytes);
+            self.is_large = true;
+            true
+        } else {
+            false
+        };
         if has_room {
-            self.bytes += bytes;
+            self.bytes = whole;
         }
         has_room
     }
@@ -67,7 +154,9 @@ impl Taken {
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        self.memory.taken.fetch_sub(self.bytes, Ordering::Relaxed);
+        let mut parts = self.share.memory.parts();
+        let part = if self.is_large { &mut parts.large } else { &mut parts.small };
+        part.give_back(self.share.sender, self.bytes);
     }
 }
 
@@ -88,45 +177,106 @@ mod tests {
     use crate::body::{BodyError, read_within};
     use http_body_util::{BodyExt as _, Channel, Full};
 
-    fn five() -> Full<Bytes> {
-        Full::new(Bytes::from_static(b"12345"))
+    const KIB: usize = 1024;
+
+    fn of(kib: usize) -> Full<Bytes> {
+        Full::new(vec![b'x'; kib * KIB].into())
+    }
+
+    fn share(memory: &Arc<Memory>, address: &str) -> Share {
+        memory.of(address.parse().unwrap())
+    }
+
+    fn taken(memory: &Memory) -> (usize, usize) {
+        let parts = memory.parts();
+        assert!(parts.small.taken > 0 || parts.small.of_senders.is_empty(), "forgotten");
+        assert!(parts.large.taken > 0 || parts.large.of_senders.is_empty(), "forgotten");
+        (parts.small.taken / KIB, parts.large.taken / KIB)
     }
 
     #[tokio::test]
     async fn bodies_share_it_until_they_are_dropped() {
-        let memory = Arc::new(Memory::new(12));
-        let first = read_within(five(), 10, &memory).await.unwrap();
-        assert_eq!(first, "12345");
-        let second = read_within(five(), 10, &memory).await.unwrap();
-        assert_eq!(read_within(five(), 10, &memory).await, Err(BodyError::NoRoom));
+        // 800 KiB for large bodies.
+        let memory = Arc::new(Memory::new(915 * KIB));
+        let (one, two) = (share(&memory, "192.0.2.1"), share(&memory, "192.0.2.2"));
+        let first = read_within(of(500), usize::MAX, &one).await.unwrap();
+        assert_eq!(first.len(), 500 * KIB);
+        assert_eq!(read_within(of(301), usize::MAX, &two).await, Err(BodyError::NoRoom));
+        let second = read_within(of(300), usize::MAX, &two).await.unwrap();
         let part = second.slice(1..2);
         drop(second);
-        assert_eq!(read_within(five(), 10, &memory).await, Err(BodyError::NoRoom), "a part of it is used");
+        assert_eq!(
+            read_within(of(300), usize::MAX, &two).await,
+            Err(BodyError::NoRoom),
+            "a part of it is used"
+        );
         drop(part);
-        drop(read_within(five(), 10, &memory).await.unwrap());
-        memory.set(9);
-        assert_eq!(read_within(five(), 10, &memory).await, Err(BodyError::NoRoom));
+        drop(read_within(of(300), usize::MAX, &two).await.unwrap());
+        memory.set(600 * KIB);
+        assert_eq!(read_within(of(100), usize::MAX, &two).await, Err(BodyError::NoRoom));
         drop(first);
-        assert!(read_within(five(), 10, &memory).await.is_ok());
-        assert_eq!(memory.taken.load(Ordering::Relaxed), 0);
+        assert!(read_within(of(100), usize::MAX, &two).await.is_ok());
+        assert_eq!(taken(&memory), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_sender_with_many_bodies_leaves_room_for_others() {
+        let memory = Arc::new(Memory::new(8_000 * KIB));
+        let mut kept = Vec::new();
+        for (sender, expected) in
+            [("192.0.2.1", 52), ("192.0.2.2", 13), ("2001:db8::1", 3), ("2001:db8::2", 0)]
+        {
+            let before = kept.len();
+            while let Ok(body) = read_within(of(100), usize::MAX, &share(&memory, sender)).await {
+                kept.push(body);
+            }
+            assert_eq!(kept.len() - before, expected, "{sender}");
+        }
+        // One body of whoever has none passes as long as there is any room.
+        let last = read_within(of(200), usize::MAX, &share(&memory, "192.0.2.9")).await.unwrap();
+        assert_eq!(taken(&memory), (0, 7_000));
+        // And what is small has a part of its own, the same in all that matters.
+        let mut small = 0;
+        while let Ok(body) = read_within(of(64), usize::MAX, &share(&memory, "192.0.2.1")).await {
+            kept.push(body);
+            small += 1;
+        }
+        assert_eq!(small, 11, "three quarters of a thousand");
+        assert!(read_within(of(64), usize::MAX, &share(&memory, "192.0.2.2")).await.is_ok());
+        drop((kept, last));
+        assert_eq!(taken(&memory), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn small_bodies_may_use_what_large_ones_leave() {
+        let memory = Arc::new(Memory::new(800 * KIB));
+        let mut kept = Vec::new();
+        while let Ok(body) = read_within(of(50), usize::MAX, &share(&memory, "192.0.2.1")).await {
+            kept.push(body);
+        }
+        assert_eq!(taken(&memory), (50, 500));
     }
 
     #[tokio::test]
     async fn what_has_come_counts_and_what_is_announced_does_not() {
-        let memory = Arc::new(Memory::new(8));
+        let memory = Arc::new(Memory::new(800 * KIB));
         let (mut sender, body) = Channel::<Bytes>::new(4);
         let reading = tokio::spawn({
-            let memory = Arc::clone(&memory);
-            async move { read_within(body, 100, &memory).await }
+            let share = share(&memory, "192.0.2.1");
+            async move { read_within(body, usize::MAX, &share).await }
         });
-        sender.send_data(Bytes::from_static(b"123456")).await.unwrap();
-        while memory.taken.load(Ordering::Relaxed) == 0 {
-            tokio::task::yield_now().await;
+        // A small one that becomes a large one.
+        for (piece, expected) in [(60, (60, 0)), (500, (0, 560))] {
+            sender.send_data(vec![0; piece * KIB].into()).await.unwrap();
+            while taken(&memory) != expected {
+                tokio::task::yield_now().await;
+            }
         }
-        assert_eq!(read_within(five(), 10, &memory).await, Err(BodyError::NoRoom));
+        let other = share(&memory, "192.0.2.2");
+        assert_eq!(read_within(of(200), usize::MAX, &other).await, Err(BodyError::NoRoom));
         // Its client goes away.
         reading.abort();
         reading.await.unwrap_err();
-        assert!(read_within(five().boxed_unsync(), 10, &memory).await.is_ok());
+        assert!(read_within(of(200).boxed_unsync(), usize::MAX, &other).await.is_ok());
     }
 }

@@ -241,7 +241,7 @@ async fn routed(
     let (head, content) = request.into_parts();
     let target = head.uri.clone();
     let without_body = Request::from_parts(head, Body::empty());
-    let memory = &gateway.parts.config.memory;
+    let memory = &gateway.memory_of(&peer);
     let read = Incoming::read(without_body, address, peer, (0, memory), request_id, now).await;
     let Ok(mut incoming) = read else {
         body::discard(content).await;
@@ -281,11 +281,10 @@ async fn routed(
             return response;
         }
     };
-    let mut whole = incoming.clone();
-    whole.body = match body::read_within(content, BODY_BYTES, memory).await {
-        Ok(body) => body,
+    let whole = match incoming.with_body(content, BODY_BYTES, memory).await {
+        Ok(whole) => whole,
         Err(BodyError::TooLarge { .. }) => return too_large(),
-        Err(BodyError::NoRoom) => return message(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"),
+        Err(BodyError::NoRoom) => return unavailable(),
         Err(BodyError::Slow) => return message(StatusCode::REQUEST_TIMEOUT, "Request Timeout"),
         Err(BodyError::Broken) => return message(StatusCode::BAD_REQUEST, "Bad Request"),
     };

@@ -70,24 +70,27 @@ pub async fn answer(
         }
     };
     let now = (gateway.parts.clock)();
-    let (head, body) = request.into_parts();
-    // Kept beside the request: what cannot be read is answered as the API says, too.
-    let without_body = Request::from_parts(head.clone(), crate::Body::empty());
-    let whole = Request::from_parts(head, body);
-    let bound = (REQUEST_BYTES, &gateway.parts.config.memory);
-    let (incoming, unreadable) = match Incoming::read(whole, address, peer, bound, request_id, now).await {
-        Ok(incoming) => (incoming, None),
-        Err(error) => match Incoming::read(without_body, address, peer, bound, request_id, now).await {
-            Ok(incoming) => (incoming, Some(error)),
-            Err(_) => return internal(),
-        },
+    // Who asks is found out before the body is read: what is refused costs no memory.
+    let (head, content) = request.into_parts();
+    let without_body = Request::from_parts(head, crate::Body::empty());
+    let share = gateway.memory_of(&peer);
+    let read = Incoming::read(without_body, address, peer, (0, &share), request_id, now).await;
+    let Ok(incoming) = read else {
+        body::discard(content).await;
+        return internal();
     };
     let trace_header = trace::of(&incoming.headers, now);
     let exchange =
         Exchange { gateway, api, served: &served, path, incoming: &incoming, trace_header: &trace_header };
-    let mut response = match unreadable {
-        Some(error) => exchange.unreadable(&error),
-        None => exchange.answer().await,
+    let mut response = match exchange.admit().await {
+        Ok(admitted) => match incoming.with_body(content, REQUEST_BYTES, &share).await {
+            Ok(whole) => Exchange { incoming: &whole, ..exchange }.integrate(&admitted).await,
+            Err(error) => exchange.unreadable(&error, &admitted.reached()),
+        },
+        Err(refusal) => {
+            body::discard(content).await;
+            *refusal
+        }
     };
     let extended = v1::extended_request_id(&request_id.to_string());
     if let Ok(value) = HeaderValue::from_str(&extended) {
@@ -137,6 +140,20 @@ struct Reached<'a> {
     authorizer: Option<&'a Value>,
 }
 
+/// A request that may use its method.
+struct Admitted<'a> {
+    routed: Routed<'a>,
+    method: &'a Method,
+    /// What its authorizer said.
+    authorizer: Option<Value>,
+}
+
+impl Admitted<'_> {
+    fn reached(&self) -> Reached<'_> {
+        Reached { routed: Some(&self.routed), authorizer: self.authorizer.as_ref() }
+    }
+}
+
 /// Nothing yet.
 const NOTHING: Reached<'static> = Reached { routed: None, authorizer: None };
 
@@ -145,28 +162,31 @@ impl Exchange<'_> {
         &self.served.deployment.definition
     }
 
-    async fn answer(&self) -> Response {
-        let Some(routed) = route(self.definition(), self.incoming.method.as_str(), self.path) else {
-            return self.missing_token(&NOTHING);
-        };
+    /// The method that is asked for, once its authorizer lets the request through; the body is not there yet. Fails with the answer.
+    async fn admit(&self) -> Result<Admitted<'_>, Box<Response>> {
+        let routed = route(self.definition(), self.incoming.method.as_str(), self.path);
+        let Some(routed) = routed else { return Err(Box::new(self.missing_token(&NOTHING))) };
         let Some(method) = routed.resource.resource_methods.get(routed.method) else {
-            return self.missing_token(&NOTHING);
+            return Err(Box::new(self.missing_token(&NOTHING)));
         };
-        let reached = Reached { routed: Some(&routed), authorizer: None };
         if method.api_key_required {
             // There are no keys, so what was sent is none.
-            return self.say(Kind::InvalidApiKey, StatusCode::FORBIDDEN, Some("Forbidden"), &reached);
+            let reached = Reached { routed: Some(&routed), authorizer: None };
+            let refusal = self.say(Kind::InvalidApiKey, StatusCode::FORBIDDEN, Some("Forbidden"), &reached);
+            return Err(Box::new(refusal));
         }
-        let authorized = match self.authorize(&routed, method).await {
-            Ok(authorized) => authorized,
-            Err(refusal) => return *refusal,
-        };
-        let reached = Reached { routed: Some(&routed), authorizer: authorized.as_ref() };
-        match &method.method_integration {
+        let authorizer = self.authorize(&routed, method).await?;
+        Ok(Admitted { routed, method, authorizer })
+    }
+
+    /// What the method's integration answers.
+    async fn integrate(&self, admitted: &Admitted<'_>) -> Response {
+        let reached = admitted.reached();
+        match &admitted.method.method_integration {
             Some(integration) if integration.kind == IntegrationKind::Mock => {
                 self.mock(integration, &reached)
             }
-            Some(integration) => self.function(integration, &routed, &reached).await,
+            Some(integration) => self.function(integration, &admitted.routed, &reached).await,
             None => self.failed(Kind::ApiConfigurationError, &reached),
         }
     }
@@ -396,9 +416,9 @@ impl Exchange<'_> {
         self.say(kind, status, Some(message), reached)
     }
 
-    fn unreadable(&self, error: &BodyError) -> Response {
+    fn unreadable(&self, error: &BodyError, reached: &Reached<'_>) -> Response {
         match error {
-            BodyError::TooLarge { .. } => self.too_large(&NOTHING),
+            BodyError::TooLarge { .. } => self.too_large(reached),
             BodyError::NoRoom => {
                 let body = json!({"message": "Service Unavailable"}).to_string();
                 reply::with_body(StatusCode::SERVICE_UNAVAILABLE, "application/json", body)

@@ -55,7 +55,7 @@ pub async fn admit(
         Ok(claim) => claim,
         Err(refusal) => return Err(refuse(request, refusal.of_url()).await),
     };
-    let bound = (SYNC_PAYLOAD_BYTES, &gateway.parts.config.memory);
+    let bound = (SYNC_PAYLOAD_BYTES, &gateway.memory_of(&peer));
     let incoming = Incoming::read(request, address, peer, bound, request_id, now)
         .await
         .map_err(|error| reply::unreadable(&error))?;
