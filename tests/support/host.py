@@ -254,7 +254,7 @@ def descriptors(pid: int) -> int:
         return 0
 
 
-def eventually(condition: Callable[[], object], what: str, seconds: float = 15.0) -> object:
+def eventually(condition: Callable[[], object], what: str, seconds: float = 15.0, pause: float = 0.02) -> object:
     """Waits until `condition` holds and gives its value. For state of the kernel that sends no event."""
     deadline = time.monotonic() + seconds * SLOWNESS
     while True:
@@ -263,4 +263,4 @@ def eventually(condition: Callable[[], object], what: str, seconds: float = 15.0
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {what}")
-        time.sleep(0.02)
+        time.sleep(pause)

@@ -14,13 +14,15 @@ use lamplight_model::{
 use lamplight_services::queues::{QueueAddress, QueueError, Queues, Receive, ReceivedMessage};
 use lamplight_store::function_documents::{self, Owner};
 use lamplight_store::{EventRecord, EventState, EventStory, Redrive, StepKind, StoreError};
+use std::collections::HashSet;
 
 /// Messages one redrive of a queue looks at, at most.
 pub const MESSAGES_AT_ONCE: usize = 1_000;
 /// Messages of one receive.
 const BATCH: usize = 10;
-/// For how long a message that is looked at is nobody else's, seconds: long enough for `MESSAGES_AT_ONCE`.
-const HELD_SECONDS: i64 = 300;
+/// For how long a message that is looked at is nobody else's, seconds: long enough for those of one receive, and how long the
+/// next redrive waits for them after a crash of this one.
+const HELD_SECONDS: i64 = 30;
 /// Functions looked through for the one whose dead letter queue a queue is, per page.
 const FUNCTIONS_PER_PAGE: usize = 500;
 
@@ -179,6 +181,7 @@ impl Invoker {
     ) -> Result<(), RedriveError> {
         let limit = limit.clamp(1, MESSAGES_AT_ONCE);
         let mut owner = None;
+        let mut seen = HashSet::new();
         while found.rows.len() < limit {
             let most = (limit - found.rows.len()).min(BATCH);
             let receive = Receive {
@@ -192,6 +195,10 @@ impl Invoker {
                 return Ok(());
             }
             kept.extend(messages.iter().map(|message| message.receipt_handle.clone()));
+            if messages.iter().any(|message| !seen.insert(message.message_id.clone())) {
+                // One that stays has come again: it was looked at so long ago. Whatever is behind it is for another redrive.
+                break;
+            }
             for message in &messages {
                 let letter = letter::read(message);
                 let request_id = letter.as_ref().ok().map(|letter| letter.request_id);

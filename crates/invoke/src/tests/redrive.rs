@@ -13,6 +13,8 @@ use tokio::sync::Semaphore;
 /// queue `failures` as its dead letter queue.
 struct Node {
     now: Arc<AtomicI64>,
+    /// So many milliseconds pass with each look at the clock.
+    pace: Arc<AtomicI64>,
     broken: Arc<AtomicBool>,
     gate: Arc<Semaphore>,
     opened: Opened,
@@ -26,10 +28,10 @@ struct Node {
 impl Node {
     async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let now = Arc::new(AtomicI64::new(START.0));
+        let (now, pace) = (Arc::new(AtomicI64::new(START.0)), Arc::new(AtomicI64::new(0)));
         let clock: crate::Clock = {
-            let now = Arc::clone(&now);
-            Arc::new(move || Timestamp(now.load(Ordering::SeqCst)))
+            let (now, pace) = (Arc::clone(&now), Arc::clone(&pace));
+            Arc::new(move || Timestamp(now.fetch_add(pace.load(Ordering::SeqCst), Ordering::SeqCst)))
         };
         let mut options = Options::new(directory.path());
         options.clock = Arc::clone(&clock);
@@ -65,7 +67,7 @@ impl Node {
         import.dead_letter_target_arn = Some(failures.arn());
         opened.store.put_version(import, Expect::Absent).await.unwrap();
         invoker.start();
-        Self { now, broken, gate, opened, queues, failures, invoker, workers, _directory: directory }
+        Self { now, pace, broken, gate, opened, queues, failures, invoker, workers, _directory: directory }
     }
 
     fn advance(&self, seconds: u64) {
@@ -228,6 +230,22 @@ async fn what_is_no_letter_stays_in_the_queue_and_is_named() {
     let ten = Receive { messages: Some(10), ..Receive::default() };
     assert_eq!(node.queues.receive(&node.failures, ten).await.unwrap().len(), 3);
     node.until((0, 0, 0, 0)).await;
+}
+
+/// A redrive that takes longer than it holds messages looks at each of them once all the same.
+#[tokio::test]
+async fn what_stays_is_looked_at_once_however_long_it_takes() {
+    let node = Node::start().await;
+    for number in 0..25 {
+        node.put(&format!("hello {number}")).await;
+    }
+    node.pace.store(5_000, Ordering::SeqCst);
+    let found = node.redrive_queue(false).await;
+    node.pace.store(0, Ordering::SeqCst);
+    let ids: std::collections::HashSet<_> = found.rows.iter().map(|row| row.message_id.clone()).collect();
+    assert!(found.more && ids.len() == found.rows.len() && (10..25).contains(&ids.len()), "{}", ids.len());
+    node.advance(60);
+    assert_eq!(node.redrive_queue(false).await.rows.len(), 25);
 }
 
 #[tokio::test]
