@@ -18,7 +18,7 @@ async fn create(door: &FrontDoor, request: &Value) -> Answer {
 }
 
 async fn find(door: &FrontDoor, id: &str) -> Option<lamplight_model::credentials::Credential> {
-    credentials::find(&*door.state.store, &AccountId::default(), id).await.unwrap()
+    credentials::find(&*door.state.store, &AccountId::default(), id, None).await.unwrap()
 }
 
 #[tokio::test]

@@ -106,6 +106,29 @@ impl Session {
     }
 }
 
+/// Temporary credentials as somebody signs with them. Prints no secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TemporaryCredentials {
+    /// `AccessKeyId`.
+    pub access_key_id: String,
+    /// `SecretAccessKey`.
+    pub secret_access_key: String,
+    /// `SessionToken`.
+    pub session_token: String,
+    /// `Expiration`.
+    pub expires_at: Timestamp,
+}
+
+impl std::fmt::Debug for TemporaryCredentials {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = formatter.debug_struct("TemporaryCredentials");
+        shown
+            .field("access_key_id", &self.access_key_id)
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Whom a signature stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -213,5 +236,12 @@ mod tests {
             policy: None,
         };
         assert!(!format!("{session:?}").contains("hush"));
+        let credentials = TemporaryCredentials {
+            access_key_id: "ASIA".to_owned(),
+            secret_access_key: "hush".to_owned(),
+            session_token: "hush".to_owned(),
+            expires_at: Timestamp(0),
+        };
+        assert!(!format!("{credentials:?}").contains("hush"));
     }
 }

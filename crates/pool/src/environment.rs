@@ -6,6 +6,7 @@
 use crate::initialization::InitializationType;
 use crate::plan::RuntimePlan;
 use lamplight_model::FunctionVersion;
+use lamplight_model::credentials::TemporaryCredentials;
 use lamplight_model::managed_runtime::RuntimeFamily;
 use std::collections::BTreeMap;
 
@@ -59,43 +60,16 @@ const READ_AT_START: &[&str] = &[
 const START_TIME_PREFIXES: &[&str] =
     &["PYTHON", "NODE_", "LD_", "LC_", "LANG", "GLIBC_", "MALLOC_", "OPENSSL_", "SSL_", "ICU_", "UV_", "V8_"];
 
-/// Credentials that identify nobody: the instance's own listener knows who calls.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Credentials {
-    access_key_id: String,
-    secret_access_key: String,
-    session_token: String,
-}
-
-impl Credentials {
-    /// From random bytes the caller drew; shaped like temporary credentials of AWS.
-    pub fn from_random(random: &[u8; 64]) -> Self {
-        let letters = |from: usize, length: usize, alphabet: &[u8]| -> String {
-            (0..length)
-                .map(|at| {
-                    char::from(alphabet[usize::from(random[(from + at) % random.len()]) % alphabet.len()])
-                })
-                .collect()
-        };
-        const UPPER: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-        const ANY: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-        Self {
-            access_key_id: format!("ASIA{}", letters(0, 16, UPPER)),
-            secret_access_key: letters(16, 40, ANY),
-            session_token: letters(8, 56, ANY),
-        }
-    }
-}
-
 /// The whole environment, in name order. `log_stream` is the instance's.
 pub fn environment(
     version: &FunctionVersion,
     plan: &RuntimePlan,
     log_stream: &str,
     initialization: InitializationType,
-    credentials: &Credentials,
+    credentials: &TemporaryCredentials,
 ) -> Vec<(String, String)> {
-    let mut variables: BTreeMap<&str, String> = platform_variables(version, plan, log_stream, credentials);
+    let mut variables: BTreeMap<&str, String> =
+        platform_variables(version, plan, log_stream, Some(credentials));
     variables.insert("AWS_LAMBDA_INITIALIZATION_TYPE", initialization.as_str().to_owned());
     for (name, value) in version.environment.iter().flatten() {
         let reserved = name.starts_with('_')
@@ -119,8 +93,7 @@ pub fn startup_environment(version: &FunctionVersion, plan: &RuntimePlan) -> Opt
     if own.any(needs_own_start) {
         return None;
     }
-    let nobody = Credentials::from_random(&[0; 64]);
-    let variables = platform_variables(version, plan, "", &nobody).into_iter();
+    let variables = platform_variables(version, plan, "", None).into_iter();
     Some(
         variables
             .filter(|(name, _)| READ_AT_START.contains(name))
@@ -136,7 +109,7 @@ const TOLD_LATER: &[&str] = &["AWS_LAMBDA_INITIALIZATION_TYPE", "AWS_LAMBDA_LOG_
 pub fn shared_environment(
     version: &FunctionVersion,
     plan: &RuntimePlan,
-    credentials: &Credentials,
+    credentials: &TemporaryCredentials,
 ) -> Vec<(String, String)> {
     let mut variables = environment(version, plan, "", InitializationType::OnDemand, credentials);
     variables.retain(|(name, _)| !TOLD_LATER.contains(&name.as_str()));
@@ -147,11 +120,10 @@ fn platform_variables(
     version: &FunctionVersion,
     plan: &RuntimePlan,
     log_stream: &str,
-    credentials: &Credentials,
+    credentials: Option<&TemporaryCredentials>,
 ) -> BTreeMap<&'static str, String> {
     let region = version.scope.region.as_str();
     let mut variables = BTreeMap::from([
-        ("AWS_ACCESS_KEY_ID", credentials.access_key_id.clone()),
         ("AWS_DEFAULT_REGION", region.to_owned()),
         ("AWS_ENDPOINT_URL", PLATFORM_API.to_owned()),
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", version.memory_mib.to_string()),
@@ -161,8 +133,6 @@ fn platform_variables(
         ("AWS_LAMBDA_LOG_STREAM_NAME", log_stream.to_owned()),
         ("AWS_LAMBDA_RUNTIME_API", RUNTIME_API.to_owned()),
         ("AWS_REGION", region.to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", credentials.secret_access_key.clone()),
-        ("AWS_SESSION_TOKEN", credentials.session_token.clone()),
         ("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR".to_owned()),
         // Nothing listens there; datagrams to loopback vanish without disturbing the X-Ray SDKs.
         ("AWS_XRAY_DAEMON_ADDRESS", "127.0.0.1:2000".to_owned()),
@@ -180,6 +150,11 @@ fn platform_variables(
         ("_AWS_XRAY_DAEMON_PORT", "2000".to_owned()),
         ("_HANDLER", version.handler.clone()),
     ]);
+    if let Some(credentials) = credentials {
+        variables.insert("AWS_ACCESS_KEY_ID", credentials.access_key_id.clone());
+        variables.insert("AWS_SECRET_ACCESS_KEY", credentials.secret_access_key.clone());
+        variables.insert("AWS_SESSION_TOKEN", credentials.session_token.clone());
+    }
     if version.concurrency() > 1 {
         variables.insert("AWS_LAMBDA_MAX_CONCURRENCY", version.concurrency().to_string());
     }
@@ -214,7 +189,7 @@ fn platform_variables(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::version;
+    use crate::testing::{credentials, version};
 
     fn get(variables: &[(String, String)], name: &str) -> Option<String> {
         variables.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
@@ -229,13 +204,7 @@ mod tests {
         } else {
             RuntimePlan::managed(runtime, vec![], "1.2.3")
         };
-        let got = environment(
-            &version,
-            &plan,
-            "stream",
-            InitializationType::OnDemand,
-            &Credentials::from_random(&[7; 64]),
-        );
+        let got = environment(&version, &plan, "stream", InitializationType::OnDemand, &credentials());
         for (name, value) in expected {
             assert_eq!(get(&got, name).as_deref(), *value, "{name}");
         }
@@ -255,6 +224,9 @@ mod tests {
                 ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", Some("128")),
                 ("AWS_ENDPOINT_URL", Some("http://127.0.0.1:19001")),
                 ("AWS_LAMBDA_LOG_FORMAT", None),
+                ("AWS_ACCESS_KEY_ID", Some("ASIAEXAMPLE")),
+                ("AWS_SECRET_ACCESS_KEY", Some("secret")),
+                ("AWS_SESSION_TOKEN", Some("token")),
             ],
         );
         check(
@@ -281,13 +253,8 @@ mod tests {
             for (variable, value) in started_with.into_iter().flatten() {
                 assert_ne!(variable, name);
                 assert!(!value.contains("hello"), "{variable} tells the function: {value}");
-                let whole = environment(
-                    &version,
-                    &plan,
-                    "stream",
-                    InitializationType::OnDemand,
-                    &Credentials::from_random(&[7; 64]),
-                );
+                let whole =
+                    environment(&version, &plan, "stream", InitializationType::OnDemand, &credentials());
                 assert_eq!(get(&whole, &variable), Some(value), "{variable}");
             }
         };

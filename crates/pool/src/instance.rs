@@ -86,6 +86,8 @@ pub struct Body {
     pub external: External,
     /// What extensions subscribed to.
     pub telemetry: Arc<Telemetry>,
+    /// Takes no event from then on: its credentials end.
+    pub serves_until: Timestamp,
 }
 
 impl Body {
@@ -115,7 +117,8 @@ impl Body {
 
     /// Kills everything, keeps what was printed, and gives back `/tmp`.
     pub async fn stop(self) -> Option<TemporaryVolume> {
-        let Self { sandbox, conversation, mut records, output, pump, platform, external, telemetry } = self;
+        let Self { sandbox, conversation, mut records, output, pump, platform, external, telemetry, .. } =
+            self;
         telemetry.end();
         // Listeners and accepted connections pin the network namespace: they go first.
         drop(conversation);
@@ -210,9 +213,14 @@ impl Instance {
         }
     }
 
-    /// Makes it ready to take an event. Fails when it is dead or cannot be thawed: another one is to be used.
-    pub fn wake(&mut self) -> bool {
-        if self.body.has_ended() {
+    /// Whether it is too old to take an event.
+    pub fn is_worn_out(&self, now: Timestamp) -> bool {
+        self.body.serves_until <= now
+    }
+
+    /// Makes it ready to take an event. Fails when it is dead, too old or cannot be thawed: another one is to be used.
+    pub fn wake(&mut self, now: Timestamp) -> bool {
+        if self.body.has_ended() || self.is_worn_out(now) {
             return false;
         }
         if self.frozen {

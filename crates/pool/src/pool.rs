@@ -5,6 +5,7 @@ use crate::blanks::{self, Blanks};
 use crate::carried::CarriedVolumes;
 use crate::compile::Compilations;
 use crate::config::PoolConfig;
+use crate::credentials::CredentialSource;
 use crate::initialization::InitializationType;
 use crate::instance::{Instance, Room};
 use crate::log::{Journal, JournalTarget};
@@ -20,7 +21,7 @@ use crate::zygotes::Zygotes;
 use crate::{Clock, maintenance};
 use lamplight_model::rate::Rate;
 use lamplight_model::{
-    Caller, FunctionName, FunctionVersion, Invocation, Live, Scope, ServiceError, VersionNumber,
+    Caller, FunctionName, FunctionVersion, Invocation, Live, Scope, ServiceError, Timestamp, VersionNumber,
 };
 use lamplight_runtime::ShutdownReason;
 use lamplight_sandbox::SandboxBackend;
@@ -49,6 +50,7 @@ pub struct Pool {
     pub(crate) backend: Arc<dyn SandboxBackend>,
     pub(crate) code: Arc<dyn CodeStore>,
     pub(crate) platform: PlatformEndpoint,
+    pub(crate) credentials: CredentialSource,
     pub(crate) target: JournalTarget,
     pub(crate) carried: CarriedVolumes,
     pub(crate) blanks: Arc<Blanks>,
@@ -78,6 +80,7 @@ impl std::fmt::Debug for Pool {
 
 impl Pool {
     /// A pool without instances. Must be called within a tokio runtime; its maintenance ends with it.
+    #[allow(clippy::too_many_arguments)] // Each is a part, and they are named at the one place that calls this.
     pub fn new(
         config: PoolConfig,
         backend: Arc<dyn SandboxBackend>,
@@ -85,6 +88,7 @@ impl Pool {
         logs: Arc<dyn Logs>,
         runtimes: RuntimeSource,
         platform: PlatformEndpoint,
+        credentials: CredentialSource,
         clock: Clock,
     ) -> Arc<Self> {
         let bounds = Bounds {
@@ -99,6 +103,7 @@ impl Pool {
             backend,
             code,
             platform,
+            credentials,
             target: JournalTarget { logs, clock },
             carried: CarriedVolumes::default(),
             blanks: Arc::new(Blanks::new(config.blanks)),
@@ -158,7 +163,7 @@ impl Pool {
             match grant {
                 Grant::Instance(mut instance) => {
                     instance.room.phase = Phase::Running;
-                    if !instance.wake() {
+                    if !instance.wake(self.now()) {
                         instance.room.change(Phase::Stopping);
                         self.stop(instance);
                         continue;
@@ -284,6 +289,11 @@ impl Pool {
         self.carried.sweep(0, Duration::ZERO, Instant::now());
     }
 
+    /// The time of the wall clock.
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.target.clock)()
+    }
+
     /// What there is now, for `doctor` and metrics.
     pub fn snapshot(&self) -> Snapshot {
         let (provisioned, frozen) = self.provisioned.set().counts();
@@ -309,7 +319,7 @@ impl Pool {
     /// Ends an instance, which the registry has counted as stopping already, in a task of its own.
     pub(crate) fn stop(&self, mut instance: Instance) {
         instance.room.phase = Phase::Stopping;
-        let (now, abort) = ((self.target.clock)(), self.abort.clone());
+        let (now, abort) = (self.now(), self.abort.clone());
         self.tasks.spawn(async move {
             let Instance { mut body, room, .. } = instance;
             let reason = if body.has_ended() { ShutdownReason::Failure } else { ShutdownReason::Spindown };
@@ -327,7 +337,7 @@ impl Pool {
         instance.room.change(Phase::Stopping);
         drop(instance.provisioned.take());
         let carried = self.promise_volume(instance.room.entry);
-        let (now, abort) = ((self.target.clock)(), self.abort.clone());
+        let (now, abort) = (self.now(), self.abort.clone());
         self.tasks.spawn(async move {
             let Instance { mut body, room, .. } = instance;
             tokio::select! {
@@ -391,7 +401,7 @@ impl Pool {
         initialization: InitializationType,
     ) -> (Arc<str>, Arc<Journal>) {
         let id = uuid::Uuid::new_v4().simple().to_string();
-        let date = (self.target.clock)().log_stream_date();
+        let date = self.now().log_stream_date();
         let stream = format!("{date}/[{}]{id}", version.version);
         (id.into(), Journal::new(self.target.clone(), version.clone(), stream, initialization))
     }

@@ -10,7 +10,7 @@
 
 use crate::instance::Instance;
 use crate::pool::Pool;
-use lamplight_model::{FunctionVersion, Invocation, TenantId};
+use lamplight_model::{FunctionVersion, Invocation, TenantId, Timestamp};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 use tracing::error;
@@ -86,8 +86,10 @@ impl Slots {
 }
 
 impl Place {
-    fn has_room_for(&self, invocation: &Invocation) -> bool {
+    fn has_room_for(&self, invocation: &Invocation, now: Timestamp) -> bool {
+        let worn_out = matches!(&self.state, State::Open(instance) if instance.is_worn_out(now));
         !self.closed
+            && !worn_out
             && self.taken + self.lost < self.version.concurrency()
             && self.tenant == invocation.tenant_id
             && (Arc::ptr_eq(&self.version, &invocation.version) || self.version.runs_as(&invocation.version))
@@ -97,9 +99,10 @@ impl Place {
 impl Pool {
     /// A slot for this event, now or soon, or the task to start an instance that has one.
     pub(crate) fn join(self: &Arc<Self>, invocation: &Invocation) -> Joined {
+        let now = self.now();
         let mut places = self.slots.lock();
         let mut fitting: Vec<&mut Place> =
-            places.places.iter_mut().filter(|place| place.has_room_for(invocation)).collect();
+            places.places.iter_mut().filter(|place| place.has_room_for(invocation, now)).collect();
         // One that is there before one that is coming.
         fitting.sort_by_key(|place| matches!(place.state, State::Starting(_)));
         let Some(place) = fitting.into_iter().next() else {

@@ -1,7 +1,8 @@
 //! Starting an instance: code, then a blank that becomes it or sandbox and interpreter, then init.
 
 use crate::blanks::{Blank, BlankKind};
-use crate::environment::{Credentials, environment};
+use crate::credentials::serves_until;
+use crate::environment::environment;
 use crate::external::{self, ExtensionEnd, External};
 use crate::instance::{Body, Instance, MeasuredMemory, OwnedTask, Room};
 use crate::log::{Journal, Output, Records, Source};
@@ -10,8 +11,9 @@ use crate::pool::Pool;
 use crate::registry::Phase;
 use crate::trace;
 use crate::version_zygotes::CHILD_LIMIT;
+use lamplight_model::credentials::TemporaryCredentials;
 use lamplight_model::managed_runtime::RuntimeFamily;
-use lamplight_model::{Caller, ColdStart, FunctionVersion, ServiceError, StartKind};
+use lamplight_model::{Caller, ColdStart, FunctionVersion, ServiceError, StartKind, Timestamp};
 use lamplight_runtime::extensions::MOST;
 use lamplight_runtime::telemetry::Connector;
 use lamplight_runtime::{AboutFunction, Conversation, ConversationError, Init, InitFailure, Surroundings};
@@ -200,11 +202,20 @@ impl StartRequest<'_> {
         deadline: Option<Instant>,
     ) -> Attempt {
         let begun = Instant::now();
-        let code = match self.pool.code_of(self.version, self.plan).await {
+        let (code, credentials) =
+            tokio::join!(self.pool.code_of(self.version, self.plan), (self.pool.credentials)(self.version));
+        let code = match code {
             Ok(code) => code,
             Err(error) => {
                 warn!(function = %self.version.name, %error, "the code of a function is not available");
                 return failed("The code of the function is not available");
+            }
+        };
+        let credentials = match credentials {
+            Ok(credentials) => credentials,
+            Err(error) => {
+                warn!(function = %self.version.name, %error, "failed to make the credentials of an instance");
+                return Attempt::Failed(StartFailure::Platform(error));
             }
         };
         let code_us = micros(begun.elapsed());
@@ -215,11 +226,14 @@ impl StartRequest<'_> {
         }
 
         // Processes beside the runtime are started before it.
-        let blank =
-            if volume.is_none() && external.is_empty() { self.specialise(code.clone()).await } else { None };
+        let blank = if volume.is_none() && external.is_empty() {
+            self.specialise(code.clone(), &credentials).await
+        } else {
+            None
+        };
         let begun = match blank {
             Some(begun) => begun,
-            None => match self.build(code, external, volume).await {
+            None => match self.build(code, &credentials, external, volume).await {
                 Ok(begun) => begun,
                 Err(attempt) => return attempt,
             },
@@ -351,15 +365,18 @@ impl StartRequest<'_> {
     }
 
     /// A waiting blank that belongs to this version from now on. `None` when it must be built.
-    async fn specialise(&self, code: Code) -> Option<Begun<'_>> {
+    async fn specialise(&self, code: Code, credentials: &TemporaryCredentials) -> Option<Begun<'_>> {
         let begun = Instant::now();
         let (version, pool) = (self.version, self.pool);
         let kind = BlankKind::of(version, self.plan, pool.egress_of(version))?;
-        let (blank, way) = match pool.fork_version(version, self.plan, &kind).await {
-            Some(child) => (child, StartKind::VersionZygote),
+        let (blank, way, expires_at) = match pool.fork_version(version, self.plan, &kind).await {
+            // What was made of those at its import is still in use.
+            Some((child, of_zygote)) => {
+                (child, StartKind::VersionZygote, of_zygote.min(credentials.expires_at))
+            }
             None => match pool.blanks.take(&kind) {
-                Some(blank) => (blank, StartKind::Blank),
-                None => (pool.fork_blank(&kind).await?, StartKind::Zygote),
+                Some(blank) => (blank, StartKind::Blank, credentials.expires_at),
+                None => (pool.fork_blank(&kind).await?, StartKind::Zygote, credentials.expires_at),
             },
         };
         let memory_bytes = u64::from(version.memory_mib) * 1024 * 1024;
@@ -367,7 +384,7 @@ impl StartRequest<'_> {
         // The spawner binds while this process writes down the environment and the interpreter reads it. A blank that cannot
         // be told has ended, which waiting for its first word will find.
         let (bound, _told) = tokio::join!(sandbox.bind_code(code, memory_bytes), async {
-            let init = Init { environment: self.environment().into_iter().collect() };
+            let init = Init { environment: self.environment(credentials).into_iter().collect() };
             conversation.tell(&init).await
         });
         if let Err(error) = bound {
@@ -384,7 +401,14 @@ impl StartRequest<'_> {
         }
         // It imports while the rest is attached.
         let _begun = conversation.begin().await;
-        let body = match self.attach(sandbox, conversation, platform_api, output, (Vec::new(), None)) {
+        let body = match self.attach(
+            sandbox,
+            conversation,
+            platform_api,
+            output,
+            (Vec::new(), None),
+            expires_at,
+        ) {
             Ok(body) => body,
             Err(error) => {
                 warn!(function = %version.name, %error, "failed to attach to a blank instance, starting from nothing");
@@ -404,6 +428,7 @@ impl StartRequest<'_> {
     async fn build(
         &self,
         code: Code,
+        credentials: &TemporaryCredentials,
         external: Vec<String>,
         volume: Option<TemporaryVolume>,
     ) -> Result<Begun<'_>, Attempt> {
@@ -416,7 +441,7 @@ impl StartRequest<'_> {
             return Err(failed("The server is stopping"));
         }
         let begun = Instant::now();
-        let started = self.pool.backend.start(self.spec(code, &external, volume)).await;
+        let started = self.pool.backend.start(self.spec(code, credentials, &external, volume)).await;
         let Started { sandbox, frames, runtime_api, platform_api, output, companion_output, .. } =
             started.map_err(|error| self.refused(error))?;
         let sandbox_us = micros(begun.elapsed());
@@ -432,7 +457,8 @@ impl StartRequest<'_> {
             (Protocol::HttpRuntimeApi, _) => Conversation::http(runtime_api, surroundings),
         }
         .and_then(|conversation| {
-            self.attach(sandbox, conversation, platform_api, output, (external, companion_output))
+            let companions = (external, companion_output);
+            self.attach(sandbox, conversation, platform_api, output, companions, credentials.expires_at)
         });
         match attached {
             Ok(body) => {
@@ -463,15 +489,20 @@ impl StartRequest<'_> {
         }
     }
 
-    fn environment(&self) -> Vec<(String, String)> {
-        let credentials = Credentials::from_random(&rand::random());
+    fn environment(&self, credentials: &TemporaryCredentials) -> Vec<(String, String)> {
         let (stream, initialization) = (self.journal.stream(), self.journal.initialization());
-        environment(self.version, self.plan, stream, initialization, &credentials)
+        environment(self.version, self.plan, stream, initialization, credentials)
     }
 
-    fn spec(&self, code: Code, external: &[String], volume: Option<TemporaryVolume>) -> SandboxSpec {
+    fn spec(
+        &self,
+        code: Code,
+        credentials: &TemporaryCredentials,
+        external: &[String],
+        volume: Option<TemporaryVolume>,
+    ) -> SandboxSpec {
         let (version, config) = (self.version, &self.pool.config);
-        let environment = self.environment();
+        let environment = self.environment(credentials);
         let companions = if external.is_empty() {
             Companions::default()
         } else {
@@ -510,6 +541,7 @@ impl StartRequest<'_> {
         platform_api: TcpListener,
         output: OwnedFd,
         (external, companion_output): (Vec<String>, Option<OwnedFd>),
+        credentials_end: Timestamp,
     ) -> std::io::Result<Body> {
         let output = Output::new(output, Source::Function, self.journal.clone())?;
         let external = External::new(external, sandbox.companions(), companion_output, self.journal)?;
@@ -522,7 +554,8 @@ impl StartRequest<'_> {
         let platform = OwnedTask::from((self.pool.platform)(platform_api, caller));
         let records = Records::new(conversation.take_logs(), self.journal.clone());
         let pump = OwnedTask::from(tokio::spawn(output.clone().pump()));
-        Ok(Body { sandbox, conversation, records, output, pump, platform, external, telemetry })
+        let serves_until = serves_until(credentials_end, rand::random());
+        Ok(Body { sandbox, conversation, records, output, pump, platform, external, telemetry, serves_until })
     }
 
     fn refused(&self, error: SandboxError) -> Attempt {

@@ -1,5 +1,6 @@
-//! A version for tests.
+//! A version and credentials for tests.
 
+use lamplight_model::credentials::TemporaryCredentials;
 use lamplight_model::function::{FunctionState, Lifecycle, LoggingConfig};
 use lamplight_model::{CodeDigest, FunctionName, FunctionVersion, Scope, Timestamp, VersionNumber};
 
@@ -49,5 +50,15 @@ pub fn version(name: &str, runtime: &str) -> FunctionVersion {
         tags: Default::default(),
         egress: None,
         code_signing_config_arn: None,
+    }
+}
+
+/// Credentials that nobody knows.
+pub fn credentials() -> TemporaryCredentials {
+    TemporaryCredentials {
+        access_key_id: "ASIAEXAMPLE".to_owned(),
+        secret_access_key: "secret".to_owned(),
+        session_token: "token".to_owned(),
+        expires_at: Timestamp(i64::MAX),
     }
 }

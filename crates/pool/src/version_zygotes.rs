@@ -9,14 +9,15 @@
 //! way, ends in a start by the other ways. What imports may not leave behind is decided in `version_zygote.py`.
 
 use crate::blanks::{Blank, BlankKind};
-use crate::environment::{Credentials, shared_environment};
+use crate::credentials::serves_until;
+use crate::environment::shared_environment;
 use crate::instance::Instance;
 use crate::plan::RuntimePlan;
 use crate::policy::{self, VersionZygoteBounds, place_of_next};
 use crate::pool::Pool;
 use crate::zygotes::LIFE;
 use lamplight_model::managed_runtime::RuntimeFamily;
-use lamplight_model::{FunctionName, FunctionVersion, Scope, VersionNumber};
+use lamplight_model::{FunctionName, FunctionVersion, Scope, Timestamp, VersionNumber};
 use lamplight_sandbox::linux::CHILDREN_OF_A_ZYGOTE;
 use lamplight_sandbox::{SandboxError, SandboxSpec, Zygote};
 use std::collections::HashMap;
@@ -43,6 +44,8 @@ type Key = (Scope, FunctionName, VersionNumber);
 
 struct Ready {
     zygote: Arc<dyn Zygote>,
+    /// Until when what it has imported may sign.
+    credentials_end: Timestamp,
     children: u32,
     since: Instant,
 }
@@ -84,13 +87,14 @@ impl VersionZygotes {
         self.lock().values().filter(|place| place.not_before.is_some()).count()
     }
 
-    /// The zygote of this revision, if it is there and may fork once more; and whether the next one is to be made.
-    fn take(&self, version: &FunctionVersion) -> Option<(Arc<dyn Zygote>, bool)> {
+    /// The zygote of this revision, if it is there and may fork once more; until when what it has imported may sign; and whether
+    /// the next one is to be made.
+    fn take(&self, version: &FunctionVersion, time: Timestamp) -> Option<(Arc<dyn Zygote>, Timestamp, bool)> {
         let now = Instant::now();
         let mut places = self.lock();
         let place = places.get_mut(&key(version)).filter(|place| place.is_of(version))?;
         let ready = place.ready.as_mut()?;
-        let old = now - ready.since >= LIFE;
+        let old = now - ready.since >= LIFE || serves_until(ready.credentials_end, 0) <= time;
         if old || ready.children >= CHILDREN_OF_A_ZYGOTE {
             place.ready = None;
             return None;
@@ -99,7 +103,7 @@ impl VersionZygotes {
         ready.children += 1;
         let next = ready.children >= CHILDREN_BEFORE_THE_NEXT && !place.coming;
         place.coming |= next;
-        Some((Arc::clone(&ready.zygote), next))
+        Some((Arc::clone(&ready.zygote), ready.credentials_end, next))
     }
 
     /// Whether one is to be made after a start whose init took so long; counted as coming then.
@@ -135,14 +139,14 @@ impl VersionZygotes {
     }
 
     /// What came of making one. A version that was changed or forgotten meanwhile has no use for it.
-    fn made(&self, version: &FunctionVersion, made: Result<Box<dyn Zygote>, Option<Instant>>) {
+    fn made(&self, version: &FunctionVersion, made: Result<(Box<dyn Zygote>, Timestamp), Option<Instant>>) {
         let mut places = self.lock();
         let Some(place) = places.get_mut(&key(version)).filter(|place| place.is_of(version)) else { return };
         place.coming = false;
         match made {
-            Ok(zygote) => {
+            Ok((zygote, credentials_end)) => {
                 let since = Instant::now();
-                place.ready = Some(Ready { zygote: Arc::from(zygote), children: 0, since });
+                place.ready = Some(Ready { zygote: Arc::from(zygote), credentials_end, children: 0, since });
             }
             Err(not_before) => place.not_before = Some(not_before),
         }
@@ -202,14 +206,15 @@ fn key(version: &FunctionVersion) -> Key {
 }
 
 impl Pool {
-    /// A child of this version's zygote. `None` when there is none to be had: start another way.
+    /// A child of this version's zygote, and until when what it has imported may sign. `None` when there is none to be had: start
+    /// another way.
     pub(crate) async fn fork_version(
         self: &Arc<Self>,
         version: &Arc<FunctionVersion>,
         plan: &RuntimePlan,
         kind: &BlankKind,
-    ) -> Option<Blank> {
-        let (zygote, next) = self.version_zygotes.take(version)?;
+    ) -> Option<(Blank, Timestamp)> {
+        let (zygote, credentials_end, next) = self.version_zygotes.take(version, self.now())?;
         if next {
             self.make_version_zygote(version.clone(), plan.clone());
         }
@@ -219,7 +224,7 @@ impl Pool {
             Blank::of(started).await
         });
         let error = match forked.await {
-            Ok(Ok(blank)) => return Some(blank),
+            Ok(Ok(blank)) => return Some((blank, credentials_end)),
             Ok(Err(error)) => error,
             Err(_) => "it took too long".to_owned(),
         };
@@ -264,12 +269,16 @@ impl Pool {
         self: &Arc<Self>,
         version: &Arc<FunctionVersion>,
         plan: &RuntimePlan,
-    ) -> Result<Box<dyn Zygote>, Option<Instant>> {
+    ) -> Result<(Box<dyn Zygote>, Timestamp), Option<Instant>> {
         let later = || Some(Instant::now() + RETRY_AFTER);
         sleep(CALL_GOES_FIRST).await;
         let _alone = self.compilations.one_at_a_time.acquire().await.map_err(|_| None)?;
         let begun = Instant::now();
         let code = self.code_of(version, plan).await.map_err(|_| later())?;
+        let credentials = (self.credentials)(version).await.map_err(|error| {
+            debug!(function = %version.name, %error, "failed to make the credentials of a version zygote");
+            later()
+        })?;
         let kind = BlankKind::of(version, plan, false).ok_or(None)?;
         let limits = Instance::limits(version.memory_mib, self.config.processes, self.config.open_files);
         let spec = kind.spec(limits);
@@ -279,7 +288,7 @@ impl Pool {
             code: Some(code),
             limits,
             command,
-            environment: shared_environment(version, plan, &Credentials::from_random(&rand::random())),
+            environment: shared_environment(version, plan, &credentials),
             ..spec
         };
         let function = &version.name;
@@ -287,7 +296,7 @@ impl Pool {
             Ok(Ok(zygote)) => {
                 let duration_us = crate::start::micros(begun.elapsed());
                 debug!(%function, version = %version.version, duration_us, "a version zygote is ready");
-                Ok(zygote)
+                Ok((zygote, credentials.expires_at))
             }
             Ok(Err(SandboxError::Step { message, .. })) => {
                 info!(%function, version = %version.version, reason = message, "instances import for themselves");
@@ -322,6 +331,13 @@ mod tests {
         }
     }
 
+    const NOW: Timestamp = Timestamp(0);
+    const DAY_MS: i64 = 24 * 3_600_000;
+
+    fn barren() -> (Box<dyn Zygote>, Timestamp) {
+        (Box::new(Barren), Timestamp(DAY_MS))
+    }
+
     const LONG: Duration = Duration::from_millis(50);
 
     fn zygotes(most: usize) -> VersionZygotes {
@@ -343,29 +359,31 @@ mod tests {
         assert!(!zygotes.wants(&heavy, Duration::from_millis(9), now));
         assert!(zygotes.wants(&heavy, LONG, now));
         assert!(!zygotes.wants(&heavy, LONG, now), "it is coming");
-        assert!(zygotes.take(&heavy).is_none());
-        zygotes.made(&heavy, Ok(Box::new(Barren)));
+        assert!(zygotes.take(&heavy, NOW).is_none());
+        zygotes.made(&heavy, Ok(barren()));
         assert!(!zygotes.wants(&heavy, LONG, now), "it is there");
         let mut next = 0;
         for child in 1..=CHILDREN_OF_A_ZYGOTE {
-            let (_, is_next) = zygotes.take(&heavy).expect("it may fork");
+            let (_, _, is_next) = zygotes.take(&heavy, NOW).expect("it may fork");
             next += u32::from(is_next);
             assert_eq!(next, u32::from(child >= CHILDREN_BEFORE_THE_NEXT), "child {child}");
         }
-        assert!(zygotes.take(&heavy).is_none(), "it has forked as many as it may");
-        zygotes.made(&heavy, Ok(Box::new(Barren)));
-        assert!(zygotes.take(&heavy).is_some(), "the next one");
+        assert!(zygotes.take(&heavy, NOW).is_none(), "it has forked as many as it may");
+        zygotes.made(&heavy, Ok(barren()));
+        assert!(zygotes.take(&heavy, NOW).is_some(), "the next one");
+        assert!(zygotes.take(&heavy, Timestamp(DAY_MS)).is_none(), "its credentials have ended");
+        zygotes.made(&heavy, Ok(barren()));
         tokio::time::advance(LIFE).await;
-        assert!(zygotes.take(&heavy).is_none(), "it is old");
+        assert!(zygotes.take(&heavy, NOW).is_none(), "it is old");
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_failed_is_tried_later_and_what_was_refused_never() {
         let (zygotes, now, one, other) = (zygotes(2), Instant::now(), function("one"), function("other"));
         assert!(zygotes.wants(&one, LONG, now) && zygotes.wants(&other, LONG, now));
-        zygotes.made(&one, Ok(Box::new(Barren)));
+        zygotes.made(&one, Ok(barren()));
         zygotes.failed(&one);
-        assert!(zygotes.take(&one).is_none());
+        assert!(zygotes.take(&one, NOW).is_none());
         zygotes.made(&other, Err(None));
         assert!(!zygotes.wants(&one, LONG, now) && !zygotes.wants(&other, LONG, now));
         let later = now + RETRY_AFTER;
@@ -376,8 +394,8 @@ mod tests {
         zygotes.renew(&changed);
         assert!(zygotes.wants(&changed, LONG, now), "another revision");
         // The one that was made of the revision before has no use.
-        zygotes.made(&other, Ok(Box::new(Barren)));
-        assert!(zygotes.take(&other).is_none() && zygotes.take(&changed).is_none());
+        zygotes.made(&other, Ok(barren()));
+        assert!(zygotes.take(&other, NOW).is_none() && zygotes.take(&changed, NOW).is_none());
     }
 
     #[tokio::test(start_paused = true)]
@@ -385,11 +403,11 @@ mod tests {
         let (zygotes, now) = (zygotes(1), Instant::now());
         let (one, other) = (function("one"), function("other"));
         assert!(zygotes.wants(&one, LONG, now));
-        zygotes.made(&one, Ok(Box::new(Barren)));
+        zygotes.made(&one, Ok(barren()));
         assert!(!zygotes.wants(&other, LONG, now), "the other is in use");
         assert!(zygotes.wants(&other, LONG, now + Duration::from_secs(61)));
-        assert!(zygotes.take(&one).is_none(), "it gave way");
-        zygotes.made(&other, Ok(Box::new(Barren)));
+        assert!(zygotes.take(&one, NOW).is_none(), "it gave way");
+        zygotes.made(&other, Ok(barren()));
         zygotes.sweep(false, now);
         assert_eq!(zygotes.ready(), 1);
         zygotes.sweep(true, now);

@@ -4,10 +4,11 @@
 
 mod common;
 
-use common::{Fixture, invocation};
+use common::{CREDENTIALS_LIFE, Fixture, invocation};
 use lamplight_model::{ErrorCode, OutcomeStatus};
 use lamplight_pool::PrewarmFailure;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -37,6 +38,20 @@ async fn the_second_call_reuses_the_instance() {
     assert_eq!(cold.billed_ms, (cold.duration_us + cold.init_us.unwrap()).div_ceil(1000));
     assert_eq!(warm.billed_ms, warm.duration_us.div_ceil(1000));
     assert!((1..=128).contains(&warm.max_memory_used_mib));
+}
+
+#[tokio::test]
+async fn an_instance_ends_before_its_credentials_do() {
+    let fixture = Fixture::new();
+    let hello = Arc::new(fixture.python("hello", HELLO));
+    let milliseconds = |duration: Duration| i64::try_from(duration.as_millis()).unwrap();
+    assert_eq!(fixture.call(&hello, "1").await.start(), "cold");
+    fixture.ahead_ms.store(milliseconds(CREDENTIALS_LIFE / 2), Ordering::SeqCst);
+    assert_eq!(fixture.call(&hello, "1").await.start(), "warm");
+    // The longest run would not end in time.
+    fixture.ahead_ms.store(milliseconds(CREDENTIALS_LIFE - Duration::from_secs(1_199)), Ordering::SeqCst);
+    assert_eq!(fixture.call(&hello, "1").await.start(), "cold");
+    assert_eq!(fixture.call(&hello, "1").await.start(), "warm");
 }
 
 #[tokio::test]

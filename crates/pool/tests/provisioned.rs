@@ -5,10 +5,11 @@
 #[allow(dead_code)]
 mod common;
 
-use common::Fixture;
+use common::{CREDENTIALS_LIFE, Fixture};
 use lamplight_model::{FunctionVersion, StartKind};
 use lamplight_pool::{ProvisionedFailure, ProvisionedTarget, Snapshot};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Says how its instance was started and which one it is; ends it when told to.
@@ -220,4 +221,18 @@ async fn those_that_die_while_they_are_idle_are_replaced() {
     let called = fixture.call(&function, "0").await;
     assert!(called.outcome == lamplight_model::Outcome::success(), "{called:?}");
     fixture.until("both were replaced", |snapshot| ready(2)(snapshot) && snapshot.frozen >= 2).await;
+}
+
+#[tokio::test]
+async fn those_whose_credentials_end_are_replaced_without_a_call() {
+    let fixture = Fixture::new();
+    let function = Arc::new(fixture.python("kept", SOURCE));
+    want(&fixture, &function, 2);
+    fixture.until("two are ready", ready(2)).await;
+    let life_ms = i64::try_from(CREDENTIALS_LIFE.as_millis()).unwrap();
+    fixture.ahead_ms.store(life_ms, Ordering::SeqCst);
+    fixture.until("two others were started", |snapshot| snapshot.provisioned.started == 4).await;
+    fixture.until("they are ready", ready(2)).await;
+    let first = fixture.call(&function, "0").await;
+    assert_eq!((told(&first.body).0.as_str(), first.start()), ("provisioned-concurrency", "warm"));
 }

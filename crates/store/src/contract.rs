@@ -317,6 +317,9 @@ pub trait Store: Send + Sync + 'static {
     /// A number that every change of a document raises before its caller is answered: what was read of documents while it
     /// was this number holds as long as it is.
     fn document_generation(&self) -> u64;
+    /// 32 secret bytes of this data directory for one purpose, the same after every start: what is made with them can be
+    /// checked without having been stored. Nothing of the key at rest can be told from them.
+    fn secret_for(&self, purpose: &str) -> [u8; 32];
     /// Deletes a document. `false` when there was none.
     async fn delete_document(&self, scope: &Scope, kind: &str, key: &str) -> Result<bool, StoreError>;
 

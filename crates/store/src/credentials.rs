@@ -1,9 +1,11 @@
-//! Whom an access key id stands for: keys of users and sessions of roles, as the front door stored them.
+//! Whom an access key id stands for: keys of users and sessions of roles, as the front door stored them, and the sessions of
+//! functions, of which nothing is stored.
 //!
-//! Both are sealed documents, beneath the account and the region of services without regions. Policies of roles are read
-//! each time, so that a change counts at once.
+//! Keys and sessions are sealed documents, beneath the account and the region of services without regions. Policies of roles are
+//! read each time, so that a change counts at once.
 
 use crate::contract::{Document, Store, StoreError};
+use crate::function_sessions;
 use lamplight_model::credentials::{self, AccessKey, Credential, Identity, KeyStatus, KeyUse, Session};
 use lamplight_model::policy::aws_managed;
 use lamplight_model::{AccountId, Region, Scope, Timestamp};
@@ -49,15 +51,20 @@ async fn read<T: DeserializeOwned>(
 }
 
 /// What signatures of this access key id are compared with; `None` for one that was not made here, and for sessions of roles that
-/// were deleted.
+/// were deleted. `token` is the session token that came with it: that of a function says by itself whose it is.
 ///
 /// Fails when storage does.
 pub async fn find(
     store: &dyn Store,
     account: &AccountId,
     access_key_id: &str,
+    token: Option<&str>,
 ) -> Result<Option<Credential>, StoreError> {
     let scope = scope(account);
+    if access_key_id.starts_with(function_sessions::PREFIX) {
+        let Some(token) = token else { return Ok(None) };
+        return function_sessions::find(store, account, access_key_id, token).await;
+    }
     if access_key_id.starts_with(SESSION_PREFIX) {
         let Some(session) = read::<Session>(store, &scope, SESSION_KIND, access_key_id).await? else {
             return Ok(None);
@@ -122,12 +129,34 @@ async fn of_session(
 
 /// What is read of a role here. The front door writes the whole document.
 #[derive(Deserialize)]
-struct Role {
-    name: String,
+pub(crate) struct Role {
+    pub(crate) name: String,
     path: String,
-    id: String,
+    pub(crate) id: String,
     policies: BTreeMap<String, String>,
     attached: Vec<String>,
+}
+
+/// The role of this ARN; `None` when there is none, and for one of another account or path.
+pub(crate) async fn role(
+    store: &dyn Store,
+    account: &AccountId,
+    role_arn: &str,
+) -> Result<Option<Role>, StoreError> {
+    let name = role_arn.rsplit('/').next().unwrap_or_default();
+    let role = read::<Role>(store, &scope(account), ROLE_KIND, name).await?;
+    Ok(role.filter(|role| role.arn(account) == role_arn))
+}
+
+/// `RoleId` of the role of this ARN; `None` when there is none.
+///
+/// Fails when storage does.
+pub async fn role_id(
+    store: &dyn Store,
+    account: &AccountId,
+    role_arn: &str,
+) -> Result<Option<String>, StoreError> {
+    Ok(role(store, account, role_arn).await?.map(|role| role.id))
 }
 
 impl Role {
@@ -136,7 +165,7 @@ impl Role {
     }
 
     /// The documents of all its policies, inline and attached.
-    async fn policies(
+    pub(crate) async fn policies(
         self: &Role,
         store: &dyn Store,
         account: &AccountId,
@@ -189,11 +218,9 @@ pub async fn role_policies(
     account: &AccountId,
     role_arn: &str,
 ) -> Result<Option<Vec<String>>, StoreError> {
-    let name = role_arn.rsplit('/').next().unwrap_or_default();
-    match read::<Role>(store, &scope(account), ROLE_KIND, name).await? {
-        // A role of another account or path is another role.
-        Some(role) if role.arn(account) == role_arn => role.policies(store, account).await.map(Some),
-        _ => Ok(None),
+    match role(store, account, role_arn).await? {
+        Some(role) => role.policies(store, account).await.map(Some),
+        None => Ok(None),
     }
 }
 
@@ -259,7 +286,7 @@ mod tests {
             store.put_document(&scope, kind, document, crate::Expect::Anything).await.unwrap();
         };
         let role = |id: &str| json!({"name": "caller", "path": "/", "id": id, "policies": {"p": "{}"}, "attached": []});
-        let found = async || find(&*store, &account, &id).await.unwrap();
+        let found = async || find(&*store, &account, &id, None).await.unwrap();
         put(SESSION_KIND, &id, serde_json::to_value(&session).unwrap()).await;
         assert!(found().await.is_none(), "there is no such role");
         put(ROLE_KIND, "caller", role("AROA1")).await;

@@ -13,6 +13,7 @@ pub mod events;
 pub mod executions;
 mod failure;
 pub mod function_documents;
+pub mod function_sessions;
 pub mod ledger;
 mod lock;
 pub mod logs;

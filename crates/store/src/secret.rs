@@ -2,10 +2,13 @@
 //!
 //! A sealed value is one format byte, a random 96-bit nonce, the ciphertext and the tag. The associated data
 //! names the function or document, so a value copied into another's row does not open.
+//! Secrets for other purposes are derived: HMAC-SHA256 of the purpose under the same key.
 
 use crate::contract::StoreError;
 use aes_gcm::aead::{Aead, Payload};
 use aes_gcm::{Aes256Gcm, KeyInit};
+use hmac::{Hmac, Mac as _};
+use sha2::Sha256;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -18,6 +21,7 @@ const KEY_BYTES: usize = 32;
 /// The key of a data directory. Prints nothing of itself.
 pub(crate) struct Key {
     cipher: Aes256Gcm,
+    derivation: Hmac<Sha256>,
 }
 
 impl std::fmt::Debug for Key {
@@ -53,7 +57,15 @@ impl Key {
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        Some(Self { cipher: Aes256Gcm::new_from_slice(bytes).ok()? })
+        let cipher = Aes256Gcm::new_from_slice(bytes).ok()?;
+        Some(Self { cipher, derivation: <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(bytes).ok()? })
+    }
+
+    /// A secret for one purpose: the purpose's HMAC-SHA256 under this key, as HKDF expands a key for one block (RFC 5869, 2.3).
+    pub(crate) fn derive(&self, purpose: &str) -> [u8; KEY_BYTES] {
+        let mut derivation = self.derivation.clone();
+        derivation.update(purpose.as_bytes());
+        derivation.finalize().into_bytes().into()
     }
 
     /// Encrypts `plaintext` so that it opens only with the same `context`.
@@ -120,5 +132,12 @@ mod tests {
             assert!(key.open("a", &sealed[..at]).is_err(), "cut at {at}");
         }
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            key.derive("one"),
+            Key::read_or_create(&path).unwrap().derive("one"),
+            "after a start, too"
+        );
+        assert_ne!(key.derive("one"), key.derive("other"));
+        assert_ne!(key.derive("one"), other.derive("one"));
     }
 }

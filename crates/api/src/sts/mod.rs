@@ -14,7 +14,7 @@ use crate::http::{ApiError, Context, Response, reply, signature};
 use crate::iam::Parameters;
 use crate::state::ApiState;
 use lamplight_model::Caller;
-use lamplight_store::credentials;
+use lamplight_store::{credentials, function_sessions};
 
 /// API version in requests.
 pub const VERSION: &str = "2011-06-15";
@@ -44,18 +44,29 @@ async fn caller_identity(state: &ApiState, context: &Context) -> Result<String, 
     let (arn, user_id) = match context.caller.as_ref() {
         Caller::Loopback => {
             let key_id = signature::access_key_id(&context.headers, &context.query).unwrap_or_default();
+            let token = context.header("x-amz-security-token").or(context.parameter("X-Amz-Security-Token"));
             match session::find(state, context, key_id).await? {
                 Some(session) => (session.arn(account), session.user_id()),
-                None => match credentials::find(&*state.store, &context.scope.account, key_id).await? {
-                    Some(key) => (key.identity.arn, key.identity.user_id),
-                    None => (context.caller_arn(), account.to_owned()),
-                },
+                None => {
+                    match credentials::find(&*state.store, &context.scope.account, key_id, token).await? {
+                        Some(key) if key.expires_at.is_some_and(|end| end <= state.now()) => {
+                            return Err(session::expired());
+                        }
+                        Some(key) => (key.identity.arn, key.identity.user_id),
+                        // Like those of AssumeRole they name somebody only as long as they count.
+                        None if key_id.starts_with(function_sessions::PREFIX) => {
+                            return Err(session::unknown());
+                        }
+                        None => (context.caller_arn(), account.to_owned()),
+                    }
+                }
             }
         }
-        // AWS writes the role's id before the session; functions have no role id of their own.
-        Caller::Function { arn, .. } => {
-            let name = arn.rsplit(':').next().unwrap_or_default();
-            (context.caller_arn(), format!("AROALAMPLIGHTFUNCTION:{name}"))
+        // The role's id stands before the session's name; a role that is not stored here has none.
+        Caller::Function { arn, role, scope } => {
+            let id = credentials::role_id(&*state.store, &scope.account, role).await?;
+            let id = id.as_deref().unwrap_or("AROALAMPLIGHTFUNCTION");
+            (context.caller_arn(), format!("{id}:{}", arn.rsplit(':').next().unwrap_or_default()))
         }
     };
     Ok(element("Arn", &arn) + &element("UserId", &user_id) + &element("Account", account))

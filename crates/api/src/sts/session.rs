@@ -29,15 +29,24 @@ pub async fn find(state: &ApiState, context: &Context, key_id: &str) -> Result<O
     if !key_id.starts_with(KEY_ID_PREFIX) {
         return Ok(None);
     }
-    let forbidden = |code: &'static str, message: &str| ApiError::new(StatusCode::FORBIDDEN, code, message);
     let document = state.store.get_document(&context.global_scope(), KIND, key_id).await?;
-    let session = document.map(decode).transpose()?.ok_or_else(|| {
-        forbidden("InvalidClientTokenId", "The security token included in the request is invalid.")
-    })?;
+    let session = document.map(decode).transpose()?.ok_or_else(unknown)?;
     if session.expires_at <= state.now() {
-        return Err(forbidden("ExpiredToken", "The security token included in the request is expired"));
+        return Err(expired());
     }
     Ok(Some(session))
+}
+
+/// 403 `InvalidClientTokenId`: no session has this key id and token.
+pub fn unknown() -> ApiError {
+    let message = "The security token included in the request is invalid.";
+    ApiError::new(StatusCode::FORBIDDEN, "InvalidClientTokenId", message)
+}
+
+/// 403 `ExpiredToken`.
+pub fn expired() -> ApiError {
+    let message = "The security token included in the request is expired";
+    ApiError::new(StatusCode::FORBIDDEN, "ExpiredToken", message)
 }
 
 /// Stores a session under a new key id.

@@ -8,6 +8,8 @@
 pub mod canonical;
 pub mod policies;
 pub mod refusal;
+#[cfg(test)]
+mod session_tests;
 pub mod signature;
 #[cfg(test)]
 mod tests;
@@ -103,7 +105,8 @@ pub async fn identify(
     asked: &Asked<'_>,
     body: &[u8],
 ) -> Result<Identity, Refusal> {
-    let credential = credentials::find(&*parts.store, account, &claim.access_key_id).await?;
+    let credential =
+        credentials::find(&*parts.store, account, &claim.access_key_id, claim.token.as_deref()).await?;
     let credential = credential.ok_or(Refusal::UnknownKey)?;
     claim.verify(&asked.head, body, &credential, asked.now)?;
     if credential.token.is_none() {

@@ -11,9 +11,9 @@ use lamplight_model::credentials::Credential;
 use proptest::prelude::*;
 use std::time::{Duration, SystemTime};
 
-const NOON: Timestamp = Timestamp(1_769_860_800_000);
+pub(super) const NOON: Timestamp = Timestamp(1_769_860_800_000);
 const HOST: &str = "abc.lambda-url.eu-central-1.localhost:9000";
-const EXPECTED: Expected<'static> = Expected { service: "lambda", region: "eu-central-1" };
+pub(super) const EXPECTED: Expected<'static> = Expected { service: "lambda", region: "eu-central-1" };
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
 fn credential(token: Option<&str>) -> Credential {
@@ -37,37 +37,37 @@ fn credential(token: Option<&str>) -> Credential {
 
 /// A request as it is on the wire.
 #[derive(Debug, Clone)]
-struct Wire {
-    method: &'static str,
-    path: String,
-    query: String,
-    headers: HeaderMap,
-    body: Vec<u8>,
+pub(super) struct Wire {
+    pub(super) method: &'static str,
+    pub(super) path: String,
+    pub(super) query: String,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
 }
 
 impl Wire {
-    fn new(method: &'static str, path: &str, query: &str, body: &str) -> Self {
+    pub(super) fn new(method: &'static str, path: &str, query: &str, body: &str) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert("host", HeaderValue::from_static(HOST));
         let (path, query) = (path.to_owned(), query.to_owned());
         Self { method, path, query, headers, body: body.as_bytes().to_vec() }
     }
 
-    fn with(mut self, name: &'static str, value: &str) -> Self {
+    pub(super) fn with(mut self, name: &'static str, value: &str) -> Self {
         self.headers.append(HeaderName::from_static(name), value.parse().unwrap());
         self
     }
 
-    fn uri(&self) -> String {
+    pub(super) fn uri(&self) -> String {
         let question = if self.query.is_empty() { "" } else { "?" };
         format!("http://{HOST}{}{question}{}", self.path, self.query)
     }
 
     /// Signs as the Rust SDK does; presigned for so long when `expires` is given.
-    fn signed(mut self, how: &How<'_>) -> Self {
+    pub(super) fn signed(mut self, how: &How<'_>) -> Self {
         let how = *how;
-        let credentials =
-            Credentials::new("AKIDEXAMPLE", SECRET, how.token.map(str::to_owned), None, "test").into();
+        let (id, secret) = how.key;
+        let credentials = Credentials::new(id, secret, how.token.map(str::to_owned), None, "test").into();
         let mut settings = SigningSettings::default();
         settings.payload_checksum_kind = match how.says_hash {
             true => PayloadChecksumKind::XAmzSha256,
@@ -108,7 +108,7 @@ impl Wire {
         self
     }
 
-    fn head(&self) -> RequestHead<'_> {
+    pub(super) fn head(&self) -> RequestHead<'_> {
         let (path, query) = (self.path.as_str(), self.query.as_str());
         RequestHead { method: self.method, path, query, headers: &self.headers, authority: None }
     }
@@ -125,18 +125,27 @@ impl Wire {
 const ALL: &percent_encoding::AsciiSet = percent_encoding::NON_ALPHANUMERIC;
 
 #[derive(Clone, Copy)]
-struct How<'a> {
-    service: &'a str,
-    region: &'a str,
-    at: Timestamp,
-    token: Option<&'a str>,
-    expires: Option<Duration>,
-    says_hash: bool,
+pub(super) struct How<'a> {
+    pub(super) service: &'a str,
+    pub(super) region: &'a str,
+    pub(super) at: Timestamp,
+    /// Id and secret.
+    pub(super) key: (&'a str, &'a str),
+    pub(super) token: Option<&'a str>,
+    pub(super) expires: Option<Duration>,
+    pub(super) says_hash: bool,
 }
 
-const PLAIN: How<'static> =
-    How { service: "lambda", region: "eu-central-1", at: NOON, token: None, expires: None, says_hash: false };
-const PRESIGNED: How<'static> = How { expires: Some(Duration::from_secs(900)), ..PLAIN };
+pub(super) const PLAIN: How<'static> = How {
+    service: "lambda",
+    region: "eu-central-1",
+    at: NOON,
+    key: ("AKIDEXAMPLE", SECRET),
+    token: None,
+    expires: None,
+    says_hash: false,
+};
+pub(super) const PRESIGNED: How<'static> = How { expires: Some(Duration::from_secs(900)), ..PLAIN };
 
 fn post() -> Wire {
     Wire::new("POST", "/a/b", "x=1&y=2", r#"{"a": 1}"#).with("content-type", "application/json")
@@ -408,7 +417,7 @@ fn events_say_who_asked() {
 
 /// Paths and queries as clients may send them: unreserved and reserved characters, percent-encoded ones, repeated and empty
 /// parameters.
-fn part(reserved: &'static str) -> impl Strategy<Value = String> {
+pub(super) fn part(reserved: &'static str) -> impl Strategy<Value = String> {
     let plain = prop::sample::select(b"abcXYZ019-_.~".to_vec()).prop_map(|byte| char::from(byte).to_string());
     let reserved =
         prop::sample::select(reserved.as_bytes().to_vec()).prop_map(|byte| char::from(byte).to_string());

@@ -7,7 +7,7 @@ use crate::{NodeWorkers, Running};
 use lamplight_model::{ErrorCode, Invocation, OutcomeStatus, ServiceError};
 use lamplight_pool::{Pool, PoolConfig, RuntimePlan};
 use lamplight_sandbox::fake::{FakeBackend, FakeHost};
-use lamplight_store::{Opened, Options, open, system_clock};
+use lamplight_store::{Opened, Options, function_sessions, open, system_clock};
 use std::io::Write as _;
 use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
@@ -61,6 +61,24 @@ impl Node {
                     std::future::pending().await
                 })
             }),
+            {
+                let store = Arc::clone(&opened.store);
+                Arc::new(move |version| {
+                    let (store, version) = (Arc::clone(&store), version.clone());
+                    Box::pin(async move {
+                        let (account, now) = (&version.scope.account, system_clock()());
+                        function_sessions::issue(
+                            &*store,
+                            account,
+                            &version.role,
+                            &version.name.to_string(),
+                            now,
+                        )
+                        .await
+                        .map_err(|error| ServiceError::internal(error.to_string()))
+                    })
+                })
+            },
             system_clock(),
         );
         let invoker = Invoker::new(

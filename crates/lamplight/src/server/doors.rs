@@ -1,14 +1,24 @@
 //! Which door a request of a listener goes to.
 //!
 //! The API's listener serves function URLs and APIs, too, told by host name or path, unless the gateway has a listener of its own,
-//! where the API never answers. The listener inside an instance does not:
-//! functions call each other with Invoke, as themselves, and nobody's request comes from inside unnamed.
+//! where the API never answers. The listener inside an instance always serves both: the API as its function, URLs and APIs as
+//! whoever signed the request, or as anyone.
 
 use axum::body::Body;
 use http::{Request, Response};
 use lamplight_api::FrontDoor;
 use lamplight_gateway::Gateway;
 use lamplight_listener::{Peer, Received};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// Whom requests from inside come from. Lambda's own address inside its sandboxes: what policies and functions allow to loopback
+/// is not meant for functions.
+const INSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 76, 1));
+
+/// The sender of a request that came through the listener inside an instance.
+pub fn inside_peer(peer: Peer) -> Peer {
+    Peer { remote: SocketAddr::new(INSIDE, peer.remote.port()), ..peer }
+}
 
 /// What answers at the API's listener. A clone is cheap.
 #[derive(Clone)]

@@ -1,14 +1,13 @@
 //! Puts the parts together: store, sandboxes, pool, funnel, front door. No rule of the product is here.
 
 use super::Listeners;
-use super::doors::Doors;
+use super::doors::{Doors, inside_peer};
 use super::gateway::{self, OwnListener};
 use super::housekeeping;
 use super::otel::{ExportedLogs, Exporter, Exporting};
 use super::runtimes::RuntimeTable;
 use crate::config::Config;
 use crate::failure::Failure;
-use axum::body::Body;
 use lamplight_api::{ApiConfig, ApiState};
 use lamplight_event_sources::EventSources;
 use lamplight_gateway::{Gateway, GatewayConfig, GatewayParts};
@@ -16,14 +15,14 @@ use lamplight_invoke::{
     AdmissionLimits, DurableConfiguration, DurableExecutions, Invoker, InvokerConfig, NodeWorkers,
     converge_functions,
 };
-use lamplight_listener::{Limits, Listener, Memory, Received};
-use lamplight_model::{GatewayUrl, Live, PriceBook};
-use lamplight_pool::{PlatformEndpoint, Pool, PoolConfig, StreamLimits};
+use lamplight_listener::{Limits, Listener, Memory};
+use lamplight_model::{GatewayUrl, Live, PriceBook, ServiceError};
+use lamplight_pool::{CredentialSource, PlatformEndpoint, Pool, PoolConfig, StreamLimits};
 use lamplight_sandbox::linux::{DaemonSockets, LinuxBackend, Readiness};
 use lamplight_services::metrics::MetricStore;
 use lamplight_services::objects::{self, ObjectStore};
 use lamplight_services::queues::{self, Queues};
-use lamplight_store::{Opened, Options, StoreError, system_clock};
+use lamplight_store::{Opened, Options, Store, StoreError, function_sessions, system_clock};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -51,6 +50,8 @@ pub struct Server {
     live: LiveSettings,
     exporting: Option<Exporting>,
     stop: CancellationToken,
+    /// Held so that it answers as long as there are instances.
+    _inside: Arc<Inside>,
 }
 
 /// Settings of the front door that `Server::apply` changes.
@@ -92,8 +93,8 @@ pub fn start(config: &Config, listeners: Listeners, sockets: DaemonSockets) -> R
     let backend = LinuxBackend::new(sockets, readiness)
         .map_err(|error| Failure::usage("failed to reach the sandbox host").because(error))?;
     let runtimes = RuntimeTable::new(&config.data_dir);
-    // An instance's own listener answers with the same front door, which is only there once all is wired.
-    let api: Arc<OnceLock<Weak<ApiState>>> = Arc::default();
+    // An instance's own listener answers with the same doors, which are only there once all is wired.
+    let inside: Arc<OnceLock<Weak<Inside>>> = Arc::default();
     let pool = Pool::new(
         pool_config(config),
         Arc::new(backend.clone()),
@@ -103,7 +104,8 @@ pub fn start(config: &Config, listeners: Listeners, sockets: DaemonSockets) -> R
             let runtimes = Arc::clone(&runtimes);
             Arc::new(move |identifier| runtimes.plan(identifier))
         },
-        platform_endpoint(Arc::clone(&api)),
+        platform_endpoint(Arc::clone(&inside)),
+        credential_source(Arc::clone(&opened.store), Arc::clone(&clock)),
         Arc::clone(&clock),
     );
     let invoker = Invoker::new(
@@ -167,7 +169,6 @@ pub fn start(config: &Config, listeners: Listeners, sockets: DaemonSockets) -> R
         },
         Arc::clone(&clock),
     );
-    let _ = api.set(Arc::downgrade(&state));
     let gateway = Gateway::new(GatewayParts {
         store: Arc::clone(&opened.store),
         invoker: Arc::clone(&invoker),
@@ -177,6 +178,8 @@ pub fn start(config: &Config, listeners: Listeners, sockets: DaemonSockets) -> R
         },
         clock: Arc::clone(&clock),
     });
+    let answers_inside = Arc::new(Inside { api: Arc::clone(&state), gateway: gateway.clone() });
+    let _ = inside.set(Arc::downgrade(&answers_inside));
     let listener = tokio::net::TcpListener::from_std(listeners.api)
         .map_err(|error| Failure::usage("failed to listen").because(error))?;
     let stop = CancellationToken::new();
@@ -233,6 +236,7 @@ pub fn start(config: &Config, listeners: Listeners, sockets: DaemonSockets) -> R
         live,
         exporting,
         stop,
+        _inside: answers_inside,
     })
 }
 
@@ -297,23 +301,44 @@ impl Server {
     }
 }
 
-/// Serves the platform's API to one instance, as the function it belongs to.
-fn platform_endpoint(api: Arc<OnceLock<Weak<ApiState>>>) -> PlatformEndpoint {
+/// What answers inside instances, which do not keep it alive.
+struct Inside {
+    api: Arc<ApiState>,
+    gateway: Gateway,
+}
+
+/// Serves one instance, as the function it belongs to: the platform's API, and URLs and APIs to whoever it says it is.
+fn platform_endpoint(inside: Arc<OnceLock<Weak<Inside>>>) -> PlatformEndpoint {
     Arc::new(move |listener, caller| {
-        let state = api.get().and_then(Weak::upgrade);
+        let inside = inside.get().and_then(Weak::upgrade);
         tokio::spawn(async move {
-            let Some(state) = state else { return };
+            let Some(inside) = inside else { return };
             match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => {
-                    let door = lamplight_api::function_endpoint(state, caller);
-                    let answer = move |request: http::Request<Received>, _| {
-                        door.clone().answer(request.map(Body::new))
-                    };
+                    let api = lamplight_api::function_endpoint(Arc::clone(&inside.api), caller);
+                    let doors = Doors { gateway: Some(inside.gateway.clone()), api };
+                    let answer = move |request, peer| doors.clone().answer(request, inside_peer(peer));
                     let listener = Listener::plain(listener, Limits::instance(), Duration::ZERO);
                     lamplight_listener::serve(listener, answer, std::future::pending()).await;
                 }
                 Err(error) => tracing::warn!(%error, "failed to serve the platform's API to an instance"),
             }
+        })
+    })
+}
+
+/// Makes the credentials of an instance: those of a session of its function's role, named as the function, as on AWS.
+fn credential_source(store: Arc<dyn Store>, clock: lamplight_store::Clock) -> CredentialSource {
+    Arc::new(move |version| {
+        let (store, now) = (Arc::clone(&store), clock());
+        let (account, role, name) =
+            (version.scope.account.clone(), version.role.clone(), version.name.to_string());
+        Box::pin(async move {
+            let issued = function_sessions::issue(&*store, &account, &role, &name, now).await;
+            issued.map_err(|error| {
+                tracing::error!(function = name, %error, "failed to make the credentials of an instance");
+                ServiceError::internal("The credentials of the function could not be made.")
+            })
         })
     })
 }

@@ -102,11 +102,11 @@ impl Pool {
     pub(crate) fn take_provisioned(&self, version: &FunctionVersion) -> Option<Instance> {
         loop {
             let mut instance = self.provisioned.set().take(version)?;
-            if instance.wake() {
+            if instance.wake(self.now()) {
                 instance.room.change(Phase::Running);
                 return Some(instance);
             }
-            // It died while it was idle: dropping it makes room for another.
+            // It died or grew too old while it was idle: dropping it makes room for another.
             self.stop_provisioned(vec![instance]);
         }
     }
@@ -127,7 +127,7 @@ impl Pool {
         }
     }
 
-    /// Freezes provisioned instances that are idle for long enough and, with `look`, stops dead ones. Gives when
+    /// Freezes provisioned instances that are idle for long enough and, with `look`, stops those that are dead or too old. Gives when
     /// the next is to be frozen; with idle ones that all stand still, when to look for dead ones again.
     pub(crate) async fn maintain_provisioned(&self, now: Instant, look: bool) -> Option<Instant> {
         let delay = self.config.freeze_after;
@@ -135,7 +135,9 @@ impl Pool {
             tokio::task::yield_now().await;
         }
         if look {
-            let dead = self.provisioned.set().take_dead(|instance| instance.body.has_ended());
+            let time = self.now();
+            let useless = |instance: &Instance| instance.body.has_ended() || instance.is_worn_out(time);
+            let dead = self.provisioned.set().take_dead(useless);
             self.stop_provisioned(dead);
         }
         let set = self.provisioned.set();

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use lamplight_model::credentials::TemporaryCredentials;
 use lamplight_model::function::{FunctionState, Lifecycle, LoggingConfig};
 use lamplight_model::{
     CodeDigest, FunctionName, FunctionVersion, Invocation, Outcome, RequestId, Scope, ServiceError,
@@ -13,18 +14,34 @@ use lamplight_sandbox::fake::{FakeBackend, FakeHost};
 use lamplight_store::logs::LogQuery;
 use lamplight_store::{CodeStore, LogEvent, LogGroupInfo, LogGroupSettings, LogStreamInfo, Logs, StoreError};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 /// How long a test waits for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(100);
+/// How long the credentials of its instances hold.
+pub const CREDENTIALS_LIFE: Duration = Duration::from_secs(12 * 3_600);
 
 pub struct Fixture {
     pub pool: Arc<Pool>,
     pub log: Arc<MemoryLog>,
+    /// How far the pool's clock is ahead, milliseconds.
+    pub ahead_ms: Arc<AtomicI64>,
     /// Where functions are put.
     code: PathBuf,
     plain: Option<(Arc<FakeBackend>, tempfile::TempDir)>,
+}
+
+/// Credentials of one instance, which nobody checks.
+fn credentials(now: Timestamp) -> TemporaryCredentials {
+    let random = || uuid::Uuid::new_v4().simple().to_string();
+    TemporaryCredentials {
+        access_key_id: format!("ASIA{}", random()),
+        secret_access_key: random(),
+        session_token: random(),
+        expires_at: now.plus(CREDENTIALS_LIFE),
+    }
 }
 
 /// An answer with everything that follows it.
@@ -89,6 +106,13 @@ impl Fixture {
         let mut config = PoolConfig::for_host(24 << 30);
         config.compile_limit = Duration::ZERO;
         change(&mut config);
+        let ahead_ms: Arc<AtomicI64> = Arc::default();
+        let clock: lamplight_pool::Clock = {
+            let ahead_ms = ahead_ms.clone();
+            Arc::new(move || {
+                Timestamp(Timestamp::from_system(SystemTime::now()).0 + ahead_ms.load(Ordering::SeqCst))
+            })
+        };
         let pool = Pool::new(
             config,
             backend,
@@ -101,9 +125,16 @@ impl Fixture {
                     std::future::pending().await
                 })
             }),
-            Arc::new(|| Timestamp::from_system(SystemTime::now())),
+            {
+                let clock = clock.clone();
+                Arc::new(move |_version| {
+                    let credentials = credentials(clock());
+                    Box::pin(async { Ok(credentials) })
+                })
+            },
+            clock,
         );
-        Self { pool, log, code, plain: None }
+        Self { pool, log, ahead_ms, code, plain: None }
     }
 
     /// The backend of plain processes.

@@ -416,6 +416,10 @@ impl Store for SqliteStore {
         self.documents.load(Ordering::Acquire)
     }
 
+    fn secret_for(&self, purpose: &str) -> [u8; 32] {
+        self.key.derive(purpose)
+    }
+
     async fn enqueue(&self, event: QueuedEvent) -> Result<(), StoreError> {
         self.writer.write_gathered(&self.accepted, event, accept::enqueue_together).await
     }
