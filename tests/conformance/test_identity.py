@@ -83,6 +83,44 @@ def test_policies_of_a_role(server, role):
     assert code_of(iam.delete_role, RoleName=role) == ("NoSuchEntity", 404)
 
 
+@pytest.mark.covers("operation:IAM roles")
+@pytest.mark.covers("operation:IAM managed policies")
+@pytest.mark.covers("operation:AssumeRole")
+def test_what_is_no_policy(server, role, policy):
+    iam, sts = server.client("iam"), server.client("sts")
+    arn, role_arn = policy()["Arn"], iam.get_role(RoleName=role)["Role"]["Arn"]
+    allow = {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "arn:aws:s3:::bucket"}
+
+    def of(*statements, **more):
+        return json.dumps({"Version": "2012-10-17", "Statement": list(statements)} | more)
+
+    # As recorded from the service.
+    for document, text in [
+        ("{", "This policy contains invalid Json"),
+        ("[]", "Syntax errors in policy."),
+        ("{}", "Syntax errors in policy."),
+        (of(allow, Version="2013-10-17"), "Syntax errors in policy."),
+        (of(allow | {"Condition": {"StringEquals": "b"}}), "Syntax errors in policy."),
+        (of(allow | {"condition": {}}), "Syntax errors in policy."),
+        (of(allow | {"Principal": "*"}), "Policy document should not specify a principal."),
+        (of(allow | {"Effect": "allow"}), "The policy failed legacy parsing"),
+        (of(allow | {"Resource": []}), "Policy statement must contain resources."),
+        (of({"Effect": "Deny"}, allow), "Policy statement must contain actions."),
+        (of(allow | {"Action": "ListBucket"}), "Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc."),
+        (of(allow | {"Resource": "bucket"}), 'Resource bucket must be in ARN format or "*".'),
+        (of(allow | {"Sid": "a"}, allow | {"Sid": "a"}), "Statement IDs (SID) in a single policy must be unique."),
+    ]:
+        expected = ("MalformedPolicyDocument", 400, text)
+        assert refused(iam.put_role_policy, RoleName=role, PolicyName="p", PolicyDocument=document) == expected
+        assert refused(iam.create_policy, PolicyName="none", PolicyDocument=document) == expected
+        assert refused(iam.create_policy_version, PolicyArn=arn, PolicyDocument=document) == expected
+        assert refused(sts.assume_role, RoleArn=role_arn, RoleSessionName="me", Policy=document) == expected
+    assert iam.list_role_policies(RoleName=role)["PolicyNames"] == []
+    assert len(iam.list_policy_versions(PolicyArn=arn)["Versions"]) == 1
+    iam.put_role_policy(RoleName=role, PolicyName="p", PolicyDocument=of(allow))
+    iam.delete_role_policy(RoleName=role, PolicyName="p")
+
+
 @pytest.mark.covers("operation:AssumeRole")
 @pytest.mark.covers("operation:GetCallerIdentity")
 def test_assume_a_role(server, role):

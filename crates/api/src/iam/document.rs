@@ -1,7 +1,9 @@
-//! Policy documents: checked to be JSON objects, printed percent-encoded as IAM prints them.
+//! Policy documents: checked to be such, printed percent-encoded as IAM prints them. Trust policies, which are not evaluated, need only
+//! be JSON objects.
 
 use crate::http::ApiError;
 use ::http::StatusCode;
+use lamplight_model::policy::check_identity_policy;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// RFC 3986, as IAM encodes documents.
@@ -20,11 +22,30 @@ pub fn check_managed(text: &str) -> Result<(), ApiError> {
             format!("Cannot exceed quota for PolicySize: {MANAGED_LENGTH}"),
         ));
     }
-    check(text)
+    check_identity(text)
 }
 
-/// Fails with `MalformedPolicyDocument` for what is not a JSON object, `LimitExceeded` for what is too long.
-pub fn check(text: &str) -> Result<(), ApiError> {
+/// Checks an identity-based policy. Fails with `MalformedPolicyDocument` for what is none, in IAM's words, `LimitExceeded` for what
+/// is too long.
+pub fn check_identity(text: &str) -> Result<(), ApiError> {
+    check_length(text)?;
+    check_identity_policy(text).map_err(|wrong| malformed(wrong.to_string()))
+}
+
+/// Checks a trust policy. Fails with `MalformedPolicyDocument` for what is not a JSON object, `LimitExceeded` for what is too long.
+pub fn check_trust(text: &str) -> Result<(), ApiError> {
+    check_length(text)?;
+    match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(malformed("This policy contains invalid Json")),
+    }
+}
+
+fn malformed(why: impl Into<String>) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, "MalformedPolicyDocument", why)
+}
+
+fn check_length(text: &str) -> Result<(), ApiError> {
     if text.chars().count() > DOCUMENT_LENGTH {
         return Err(ApiError::new(
             StatusCode::CONFLICT,
@@ -32,14 +53,7 @@ pub fn check(text: &str) -> Result<(), ApiError> {
             format!("Maximum policy size of {DOCUMENT_LENGTH} bytes exceeded."),
         ));
     }
-    match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(ApiError::new(
-            StatusCode::BAD_REQUEST,
-            "MalformedPolicyDocument",
-            "This policy contains invalid Json",
-        )),
-    }
+    Ok(())
 }
 
 /// The document as it stands in an answer.

@@ -39,7 +39,7 @@ pub async fn put(
         )));
     }
     let text = parameters.required("PolicyDocument")?;
-    document::check(text)?;
+    document::check_identity(text)?;
     role.policies.insert(name.to_owned(), text.to_owned());
     if role.policies.len() > POLICIES {
         return Err(limit_exceeded());

@@ -130,7 +130,7 @@ pub async fn create(
     let path = parameters.get("Path").unwrap_or("/");
     check_path(path)?;
     let trust = parameters.required("AssumeRolePolicyDocument")?;
-    document::check(trust)?;
+    document::check_trust(trust)?;
     let mut tags = BTreeMap::new();
     read_tags(parameters, &mut tags)?;
     let role = Role {
@@ -315,7 +315,7 @@ pub async fn update_trust(
 ) -> Result<Option<String>, ApiError> {
     let mut role = load(state, context, parameters.required("RoleName")?).await?;
     let trust = parameters.required("PolicyDocument")?;
-    document::check(trust)?;
+    document::check_trust(trust)?;
     role.trust = trust.to_owned();
     save(state, context, &role, Expect::Anything).await?;
     Ok(None)

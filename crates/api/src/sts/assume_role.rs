@@ -31,7 +31,7 @@ pub async fn assume(
     check_arn(arn)?;
     let policy = parameters.get("Policy").unwrap_or_default();
     if !policy.is_empty() {
-        document::check(policy)?;
+        document::check_identity(policy)?;
     }
     let account = context.scope.account.as_str();
     let role = iam::find_role(state, context, arn.rsplit('/').next().unwrap_or_default()).await?;

@@ -9,10 +9,12 @@
 
 pub mod aws_managed;
 mod condition;
+mod malformed;
 mod principal;
 mod wildcard;
 
 pub use condition::ConditionKeys;
+pub use malformed::{Malformed, check_identity_policy};
 pub use principal::Principal;
 
 use principal::Meant;
