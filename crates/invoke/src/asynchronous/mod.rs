@@ -34,8 +34,8 @@ pub struct AsynchronousConfig {
     /// Name of this node: the beginning of the owner of its claims. No two nodes on one store may have the same: one that
     /// starts takes back what its name had claimed.
     pub node: String,
-    /// Events worked on at once, of all functions; no function gets all of these places (`pace`). Each also needs its place in
-    /// the account's concurrency.
+    /// Events worked on at once, of all functions; no function gets all of these places, and one of each function finds one
+    /// beyond them (`pace`). Each also needs its place in the account's concurrency.
     pub parallelism: usize,
     /// How long a claim holds without being extended: the longest wait of an event whose node crashed.
     pub lease: Duration,

@@ -1,7 +1,8 @@
 //! How fast events of each function are taken from the queue. Pure; the worker tells it what begins and ends.
 //!
-//! Two things are decided. **Shares**: one function may hold at most three times as many of the worker's places as are free, so
-//! that some stay free for whoever comes next, however slow the others are. **Windows**: a function whose events are
+//! Three things are decided. **Shares**: one function may hold at most three times as many of the worker's places as are free, so
+//! that some stay free for whoever comes next, however slow the others are. **First places**: when so many functions are at work that
+//! none is free, a function that holds none gets one more all the same, as long as the account's concurrency has room. **Windows**: a function whose events are
 //! refused gets no more of them at once than could run when the last one was refused, and none for a while when none could.
 //! Its other events wait in the queue, unclaimed and at no cost, also a million of them.
 //!
@@ -50,6 +51,8 @@ pub enum Ending {
 #[derive(Debug)]
 pub struct Paces {
     places: usize,
+    /// Places and first places together.
+    most: usize,
     held: usize,
     functions: HashMap<FunctionKey, Pace>,
 }
@@ -66,13 +69,20 @@ struct Pace {
 }
 
 impl Paces {
-    /// Nothing is held; `places` events may be at once, at least one.
-    pub fn new(places: usize) -> Self {
-        Self { places: places.max(1), held: 0, functions: HashMap::new() }
+    /// Nothing is held; `places` events may be at once, at least one. Functions that hold none may hold one each until
+    /// there are `concurrency` events at once: a place that waits costs a task, a function that waits for one costs its users.
+    pub fn new(places: usize, concurrency: usize) -> Self {
+        let places = places.max(1);
+        Self { places, most: places.max(concurrency), held: 0, functions: HashMap::new() }
     }
 
-    /// Places that are free.
-    pub fn free(&self) -> usize {
+    /// How many more events there may be at once, of functions that hold none at least.
+    pub fn room(&self) -> usize {
+        self.most.saturating_sub(self.held)
+    }
+
+    /// Places that are free for whoever.
+    fn free(&self) -> usize {
         self.places.saturating_sub(self.held)
     }
 
@@ -102,12 +112,13 @@ impl Paces {
     /// functions that all come at once take theirs.
     pub fn bounds(&mut self, now: Timestamp) -> ClaimBounds {
         self.functions.retain(|_, pace| pace.held > 0 || pace.is_remembered(now));
-        let free = self.free();
+        let (free, room) = (self.free(), self.room());
         let of_function =
-            self.functions.iter().map(|(function, pace)| (function.clone(), pace.room(free, now)));
+            self.functions.iter().map(|(function, pace)| (function.clone(), pace.room(free, room, now)));
         ClaimBounds {
-            events: free.div_ceil(2).min(CLAIM_BATCH),
-            of_one_function: share(free, 0),
+            // Without a free place everybody who may have one may have it at once.
+            events: if free > 0 { free.div_ceil(2) } else { room }.min(CLAIM_BATCH),
+            of_one_function: share(free, room, 0),
             of_function: of_function.collect(),
         }
     }
@@ -151,20 +162,20 @@ impl Pace {
         self.refused_at.is_some_and(|refused_at| now < refused_at.plus(REMEMBERED))
     }
 
-    fn room(&self, free: usize, now: Timestamp) -> usize {
+    fn room(&self, free: usize, room: usize, now: Timestamp) -> usize {
         if self.blocked_until.is_some_and(|until| until > now) {
             return 0;
         }
         let window = self.window.unwrap_or(usize::MAX);
-        share(free, self.held).min(window.saturating_sub(self.held))
+        share(free, room, self.held).min(window.saturating_sub(self.held))
     }
 }
 
 /// So many more places a function may take that holds `held`, when `free` are free: afterwards it holds at most `SHARE_OF_FREE` times
-/// what is free then. One that holds none gets one if there is any.
-fn share(free: usize, held: usize) -> usize {
+/// what is free then. One that holds none gets one if there is `room` for any.
+fn share(free: usize, room: usize, held: usize) -> usize {
     let more = (SHARE_OF_FREE * free).saturating_sub(held) / (SHARE_OF_FREE + 1);
-    if held == 0 { more.max(free.min(1)) } else { more }
+    if held == 0 { more.max(room.min(1)) } else { more }
 }
 
 #[cfg(test)]
@@ -198,12 +209,13 @@ mod tests {
                 }
             }
             if taken == 0 {
-                return names
-                    .iter()
-                    .map(|name| paces.functions.get(&key(name)).map_or(0, |pace| pace.held))
-                    .collect();
+                return names.iter().map(|name| held_by(paces, name)).collect();
             }
         }
+    }
+
+    fn held_by(paces: &Paces, name: &str) -> usize {
+        paces.functions.get(&key(name)).map_or(0, |pace| pace.held)
     }
 
     #[test]
@@ -213,7 +225,7 @@ mod tests {
             (vec!["a", "b"], vec![28, 28], 4),
             (vec!["a", "b", "c", "d", "e"], vec![14, 13, 12, 11, 10], 2),
         ] {
-            let mut paces = Paces::new(64);
+            let mut paces = Paces::new(64, 1_000);
             assert_eq!(fill(&mut paces, &names, START), held);
             assert!(paces.free() >= 4, "{} of {names:?}", paces.free());
             let bounds = paces.bounds(START);
@@ -224,7 +236,7 @@ mod tests {
     #[test]
     fn few_places_are_used_all_the_same() {
         for places in [0, 1, 2, 3] {
-            let mut paces = Paces::new(places);
+            let mut paces = Paces::new(places, 0);
             fill(&mut paces, &["a"], START);
             fill(&mut paces, &["b"], START);
             let held = paces.held;
@@ -234,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_function_that_is_refused_holds_what_could_run() {
-        let mut paces = Paces::new(64);
+        let mut paces = Paces::new(64, 1_000);
         assert_eq!(fill(&mut paces, &["a"], START), [48]);
         // Five of them are admitted.
         for _ in 0..43 {
@@ -253,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_function_that_cannot_run_at_all_is_tried_after_one_second_and_then_ever_more_seldom() {
-        let mut paces = Paces::new(64);
+        let mut paces = Paces::new(64, 1_000);
         let mut now = 0;
         let mut tried = Vec::new();
         while now < 64 {
@@ -285,7 +297,7 @@ mod tests {
 
     #[test]
     fn events_that_break_are_tried_one_at_a_time_and_block_nobody() {
-        let mut paces = Paces::new(64);
+        let mut paces = Paces::new(64, 1_000);
         for broken in [48, 1, 1, 1] {
             assert_eq!(fill(&mut paces, &["a"], START), [broken]);
             for _ in 0..broken {
@@ -297,7 +309,7 @@ mod tests {
 
     #[test]
     fn what_is_over_is_forgotten() {
-        let mut paces = Paces::new(64);
+        let mut paces = Paces::new(64, 1_000);
         fill(&mut paces, &["a", "b"], START);
         while paces.functions.contains_key(&key("a")) {
             paces.ended(&key("a"), Ending::Went, START);
@@ -311,5 +323,28 @@ mod tests {
         // An end that nobody began changes nothing.
         paces.ended(&key("c"), Ending::Went, START);
         assert_eq!(paces.free(), 64);
+    }
+
+    #[test]
+    fn a_function_more_than_there_are_places_gets_one_all_the_same() {
+        let mut paces = Paces::new(64, 200);
+        let names: Vec<String> = (0..300).map(|number| format!("f{number}")).collect();
+        let mut slow: Vec<&str> = Vec::new();
+        for name in &names[..99] {
+            slow.push(name);
+            let held = fill(&mut paces, &slow, START);
+            assert!(held.last() >= Some(&1), "{name}: {held:?}");
+        }
+        // Up to the account's concurrency, whoever comes.
+        let all: Vec<&str> = names.iter().map(String::as_str).collect();
+        fill(&mut paces, &all, START);
+        assert_eq!((paces.held, paces.room(), paces.bounds(START).events), (200, 0, 0));
+        // Whoever ends makes room for a function without a place, and for nobody's second one.
+        let before: Vec<usize> = all.iter().map(|name| held_by(&paces, name)).collect();
+        paces.ended(&key("f0"), Ending::Went, START);
+        paces.ended(&key("f98"), Ending::Went, START);
+        let after = fill(&mut paces, &all[50..], START);
+        assert_eq!(after.iter().sum::<usize>(), before[50..].iter().sum::<usize>() + 1);
+        assert!(after.iter().zip(&before[50..]).all(|(after, before)| after <= before.max(&1)));
     }
 }

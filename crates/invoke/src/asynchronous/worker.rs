@@ -125,7 +125,7 @@ impl QueueWorker {
     /// A worker whose claims are owned by the configured node and this start of it.
     pub fn new(invoker: Arc<Invoker>, stop: CancellationToken) -> Self {
         let owner = format!("{}/{}", invoker.config.asynchronous.node, uuid::Uuid::new_v4());
-        let paces = Paces::new(invoker.config.asynchronous.parallelism);
+        let paces = Paces::new(invoker.config.asynchronous.parallelism, invoker.config.account_concurrency);
         let (attempts, held) = (JoinSet::new(), HashMap::new());
         Self { invoker, owner, stop, attempts, held, paces, next_look: Instant::now() }
     }
@@ -196,7 +196,7 @@ impl QueueWorker {
     }
 
     fn room(&self) -> usize {
-        if self.invoker.queue.has_stopped_claiming() { 0 } else { self.paces.free() }
+        if self.invoker.queue.has_stopped_claiming() { 0 } else { self.paces.room() }
     }
 
     /// Claims and starts due events while there is room. Gives back when the next one is due, `None` when the

@@ -228,6 +228,43 @@ async fn so_many_run_at_once_and_a_place_stays_free_for_another_function() {
 }
 
 #[tokio::test]
+async fn many_slow_functions_with_backlogs_do_not_hold_up_another_ones_first_event() {
+    const SLOW: usize = 100;
+    let (gate, workers) = gated();
+    let funnel = Funnel::new(workers);
+    for number in 0..SLOW {
+        let slow = format!("slow-{number}");
+        funnel.create(function(&slow)).await;
+        for _ in 0..5 {
+            funnel.invoker.enqueue(request(&slow, None, "{}")).await.unwrap();
+        }
+    }
+    funnel.invoker.start();
+    let begun = |function: &str| {
+        let arn = format!("arn:aws:lambda:us-east-1:000000000000:function:{function}");
+        funnel.workers.begun().iter().filter(|invocation| invocation.invoked_arn == arn).count()
+    };
+    while !(0..SLOW).all(|number| begun(&format!("slow-{number}")) > 0) {
+        tokio::task::yield_now().await;
+    }
+    let_everything_run().await;
+    let running = funnel.workers.begun().len();
+    assert!(running < 64 + SLOW, "{running}");
+    // No slow one has ended, and no time passes.
+    for number in 1..=3 {
+        let name = format!("first-{number}");
+        funnel.create(function(&name)).await;
+        funnel.invoker.enqueue(request(&name, None, "{}")).await.unwrap();
+        funnel.workers.wait_until_begun(running + number).await;
+        assert_eq!(begun(&name), 1);
+    }
+    let events = 5 * SLOW + 3;
+    gate.add_permits(events);
+    funnel.until(|store| store.counts().pending == 0).await;
+    assert_eq!(funnel.workers.begun().len(), events);
+}
+
+#[tokio::test]
 async fn a_refused_function_tries_one_event_at_a_time_and_delays_nobody_else() {
     const EVENTS: usize = 1_000;
     let free = Arc::new(std::sync::atomic::AtomicBool::new(false));
