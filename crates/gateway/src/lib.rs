@@ -14,6 +14,7 @@ pub mod cors;
 pub mod event;
 mod http_api;
 pub mod incoming;
+mod measure;
 mod permission;
 mod remembered;
 pub mod reply;

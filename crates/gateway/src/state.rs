@@ -7,7 +7,8 @@ use http::{HeaderMap, HeaderValue, Method, header, request::Parts};
 use lamplight_invoke::Invoker;
 use lamplight_listener::{Memory, Peer, Share, body};
 use lamplight_model::{Live, RequestId, Timestamp};
-use lamplight_store::Store;
+use lamplight_services::metrics::MetricStore;
+use lamplight_store::{Logs, Store};
 use std::sync::Arc;
 
 /// What a page that came by path form may do: everything but act as a page of this host, which may be the API's, too.
@@ -33,6 +34,10 @@ pub struct GatewayParts {
     pub store: Arc<dyn Store>,
     /// The funnel.
     pub invoker: Arc<Invoker>,
+    /// Where requests are counted.
+    pub metrics: MetricStore,
+    /// Where access logs go.
+    pub logs: Arc<dyn Logs>,
     /// Settings.
     pub config: GatewayConfig,
     /// The clock.

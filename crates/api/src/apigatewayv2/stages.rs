@@ -4,7 +4,7 @@ use super::input::{self, list as page, refuse, required, shown, text};
 use super::{bad_request, conflict, created, deleted, deployments, not_found, ok, stored};
 use crate::http::{ApiError, Context, Members, Response};
 use crate::state::ApiState;
-use lamplight_model::http_api::{DEFAULT, RouteSettings, Stage};
+use lamplight_model::http_api::{DEFAULT, RouteSettings, Stage, access_log_group};
 
 /// 400: a stage that deploys automatically has the newest deployment.
 pub const AUTOMATIC: &str = "Deployment ID cannot be set on stages where AutoDeploy is enabled";
@@ -173,6 +173,10 @@ async fn apply(
             if let Some(value) = text(&block, name, 1..=1024)? {
                 settings.insert(name.to_owned(), value);
             }
+        }
+        let destination = settings.get("destinationArn");
+        if destination.is_some_and(|arn| access_log_group(opened.scope(), arn).is_none()) {
+            return Err(bad_request("Invalid ARN specified in the request"));
         }
         stage.access_log_settings = Some(settings);
     }

@@ -39,6 +39,11 @@ pub async fn open<'a>(state: &'a ApiState, context: &'a Context, id: &str) -> Re
 }
 
 impl Opened<'_> {
+    /// Where it lives.
+    pub fn scope(&self) -> &lamplight_model::Scope {
+        &self.context.scope
+    }
+
     /// Writes what was changed in what stages do not serve: names, tags, stages themselves.
     pub async fn save(&self) -> Result<(), ApiError> {
         write(self.state, self.context, KIND, &self.api.api_id, &self.api).await

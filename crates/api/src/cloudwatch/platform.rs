@@ -2,7 +2,8 @@
 //!
 //! What single calls tell (Invocations, Errors, Duration, ConcurrentExecutions) is computed from the ledger when it is asked for, and
 //! known as long as its records are kept. What no record tells (Throttles and what becomes of events) is counted by the funnel
-//! and put into the store of metrics every few seconds; a kill -9 costs what was counted since.
+//! and put into the store of metrics every few seconds, as what the gateway gathers of URLs and APIs; a kill -9 costs what was
+//! counted since.
 //! Source: Lambda guide, "Types of metrics for Lambda functions". Dimensions: none, FunctionName, and Resource
 //! (`name` or `name:version`) beside it; calls by alias are counted for their version.
 
@@ -205,7 +206,12 @@ pub async fn record(state: Arc<ApiState>, stop: CancellationToken) {
 
 /// One round, also before a read: what was refused a moment ago is counted in the answer.
 pub(super) async fn settle(state: &ApiState) {
+    // One at a time: whoever reads afterwards finds what another round has taken to be stored.
     let mut told = state.recorder.0.lock().await;
+    // Of function URLs and APIs.
+    if let Err(error) = state.metrics.store_gathered().await {
+        tracing::warn!(%error, "failed to store what was measured");
+    }
     let minute = step_of(state.now().0, 60);
     for row in state.invoker.metrics().functions {
         // Functions beyond the bound share a row that belongs to no account.

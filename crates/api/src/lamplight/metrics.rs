@@ -7,13 +7,14 @@ use lamplight_invoke::MetricsSnapshot;
 use lamplight_invoke::starts::{Histogram, START_BOUNDS_US};
 use lamplight_invoke::workers::InstanceCounts;
 use lamplight_model::StartKind;
+use lamplight_services::metrics::Totals;
 use std::fmt::{Display, Write as _};
 
 /// `Content-Type` of the page.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The whole page.
-pub fn text(metrics: &MetricsSnapshot, instances: &InstanceCounts) -> String {
+pub fn text(metrics: &MetricsSnapshot, instances: &InstanceCounts, totals: &Totals) -> String {
     let mut page = Page::default();
     let sum = |of: fn(&lamplight_invoke::FunctionMetrics) -> u64| -> u64 {
         metrics.functions.iter().map(|row| of(&row.metrics)).sum()
@@ -43,9 +44,33 @@ pub fn text(metrics: &MetricsSnapshot, instances: &InstanceCounts) -> String {
     page.sample("concurrent_invocations", &[], metrics.concurrent);
     page.family("events_in_flight", "gauge", "Asynchronous events being worked on now.");
     page.sample("events_in_flight", &[], metrics.asynchronous_in_flight);
+    doors(&mut page, totals);
     starts(&mut page, metrics);
     gauges(&mut page, instances);
     page.0
+}
+
+/// Requests of function URLs and of APIs. What CloudWatch has two names for is one here.
+fn doors(page: &mut Page, totals: &Totals) {
+    const URL: &str = "AWS/Lambda";
+    const API: &str = "AWS/ApiGateway";
+    let sum = |of: &[(&str, &str)]| -> f64 {
+        totals.iter().filter(|(name, _)| of.contains(name)).map(|(_, total)| total.sum).sum()
+    };
+    let rows: [(&str, &str, &[(&str, &str)]); 8] = [
+        ("url_requests", "Requests of function URLs.", &[(URL, "UrlRequestCount")]),
+        ("url_client_errors", "Requests of function URLs answered with 4xx.", &[(URL, "Url4xxCount")]),
+        ("url_server_errors", "Requests of function URLs answered with 5xx.", &[(URL, "Url5xxCount")]),
+        ("url_milliseconds", "Time until function URLs answered.", &[(URL, "UrlRequestLatency")]),
+        ("api_requests", "Requests of HTTP and REST APIs.", &[(API, "Count")]),
+        ("api_client_errors", "Requests of APIs answered with 4xx.", &[(API, "4xx"), (API, "4XXError")]),
+        ("api_server_errors", "Requests of APIs answered with 5xx.", &[(API, "5xx"), (API, "5XXError")]),
+        ("api_milliseconds", "Time until APIs answered.", &[(API, "Latency")]),
+    ];
+    for (name, help, of) in rows {
+        page.family(&format!("{name}_total"), "counter", help);
+        page.sample(&format!("{name}_total"), &[], sum(of));
+    }
 }
 
 fn starts(page: &mut Page, metrics: &MetricsSnapshot) {
@@ -143,6 +168,7 @@ impl Page {
 mod tests {
     use super::*;
     use lamplight_invoke::starts::StartRow;
+    use lamplight_services::metrics::Total;
 
     #[test]
     fn histograms_are_cumulative_and_labelled() {
@@ -165,8 +191,16 @@ mod tests {
             ..row.clone()
         };
         let metrics = MetricsSnapshot { starts: vec![row, warm], ..MetricsSnapshot::default() };
-        let page = text(&metrics, &InstanceCounts::default());
+        let total = |sum| Total { sum, count: 9 };
+        let totals = Totals::from([
+            (("AWS/ApiGateway", "4xx"), total(1.0)),
+            (("AWS/ApiGateway", "4XXError"), total(2.0)),
+            (("AWS/ApiGateway", "5xx"), total(5.0)),
+        ]);
+        let page = text(&metrics, &InstanceCounts::default(), &totals);
         let expected = [
+            "lamplight_url_requests_total 0",
+            "lamplight_api_client_errors_total 3",
             "lamplight_starts_total{start=\"blank\",runtime=\"python3.11\"} 3",
             "lamplight_starts_total{start=\"warm\",runtime=\"python3.11\"} 7",
             "# TYPE lamplight_cold_start_seconds histogram",

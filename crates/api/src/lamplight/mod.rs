@@ -85,7 +85,8 @@ async fn answer(state: &ApiState, context: &Context) -> Result<Response, ApiErro
     match path.split('/').collect::<Vec<_>>().as_slice() {
         ["usage"] => usage(state, context).await,
         ["metrics"] => {
-            let page = metrics::text(&state.invoker.metrics(), &state.invoker.instances());
+            let (counts, instances) = (state.invoker.metrics(), state.invoker.instances());
+            let page = metrics::text(&counts, &instances, &state.metrics.totals());
             Ok(reply::with_body(StatusCode::OK, metrics::CONTENT_TYPE, page))
         }
         ["runtimes"] => Ok(ok(&json!({"Runtimes": (state.config.runtimes)()}))),

@@ -22,11 +22,12 @@ pub enum Failure {
     Failed,
 }
 
-/// What a function answers to `event`.
+/// What a function answers to `event`, in the run of an id.
 pub async fn call(
     gateway: &Gateway,
     target: &FunctionTarget,
     event: Bytes,
+    run: RequestId,
     call: &Call<'_>,
     timeout: Duration,
 ) -> Result<Bytes, Failure> {
@@ -34,8 +35,7 @@ pub async fn call(
         return Err(Failure::TooLarge);
     }
     let (scope, name, qualifier) = (target.scope.clone(), target.name.clone(), target.qualifier.clone());
-    // A request may call two functions, so the run has an id of its own.
-    let mut request = InvokeRequest::new(scope, name, qualifier, RequestId::generate(), event);
+    let mut request = InvokeRequest::new(scope, name, qualifier, run, event);
     request.trace_header = Some(call.trace_header.to_owned());
     let invoker = &gateway.parts.invoker;
     let whole = async {

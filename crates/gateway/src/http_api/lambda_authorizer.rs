@@ -7,9 +7,9 @@ use super::{Call, function, payload};
 use crate::event::v2;
 use crate::incoming::Incoming;
 use crate::state::Gateway;
-use lamplight_model::Timestamp;
 use lamplight_model::http_api::{Authorizer, function_of_uri, with_stage_variables};
 use lamplight_model::policy::{Decision, evaluate};
+use lamplight_model::{RequestId, Timestamp};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
@@ -178,7 +178,9 @@ pub async fn ask(
         return Err(format!("its function's policy does not let {source} call it"));
     }
     let event = event(call, authorizer, &identity.texts(), &arn, &request_arn);
-    let answer = function::call(gateway, &target, event.to_string().into(), call, ANSWER)
+    // Not the run of the function that answers, which has an id of its own, too.
+    let run = RequestId::generate();
+    let answer = function::call(gateway, &target, event.to_string().into(), run, call, ANSWER)
         .await
         .map_err(|failure| format!("its function did not answer: {failure:?}"))?;
     let verdict = read(authorizer, &answer, &request_arn)?;

@@ -6,6 +6,7 @@
 //!
 //! Source: API Gateway developer guide, "API Gateway HTTP APIs". Errors are `{"message": …}`, as AWS answers them.
 
+mod access_log;
 mod authorize;
 mod client;
 mod function;
@@ -22,6 +23,7 @@ mod throttle;
 use crate::address::{self, Address, Addressed};
 use crate::event::v2;
 use crate::incoming::Incoming;
+use crate::measure::{self, Began};
 use crate::state::Gateway;
 use crate::{Body, Request, Response, cors, reply, trace};
 use authorize::Authorized;
@@ -42,6 +44,13 @@ use std::time::Duration;
 const BODY_BYTES: usize = 10 * 1024 * 1024;
 /// Content type of a function's answer that names none. Recorded from AWS.
 const DEFAULT_TYPE: &str = "text/plain; charset=utf-8";
+/// `integrationErrorMessage` of access logs. Source: developer guide, "Troubleshooting issues with HTTP API Lambda integrations"; the
+/// last one as seen in access logs of AWS. Others are ours.
+const NO_PERMISSION: &str = "The IAM role configured on the integration or API Gateway doesn't have permissions to call the integration. \
+                             Check the permissions and try again.";
+const NO_RESPONSE: &str =
+    "The response from the Lambda function doesn't match the format that API Gateway expects.";
+const FUNCTION_FAILED: &str = "The Lambda function returned the following error: Unhandled. Check your Lambda function code and try again.";
 /// On every answer of an HTTP API.
 const REQUEST_ID: HeaderName = HeaderName::from_static("apigw-requestid");
 
@@ -54,6 +63,33 @@ pub struct HttpApis {
     verdicts: lambda_authorizer::Verdicts,
     throttles: throttle::Throttles,
 }
+
+/// What was seen on the way of a request: for metrics and access logs.
+#[derive(Debug, Default)]
+struct Seen {
+    route_key: Option<String>,
+    authorizer: Authorized,
+    request_bytes: u64,
+    integration: Option<Integrated>,
+}
+
+/// How what is behind a route was asked.
+#[derive(Debug, Default)]
+struct Integrated {
+    latency: Duration,
+    /// Of the function's answer, or of the back end.
+    status: Option<StatusCode>,
+    /// Of Lambda, or of the back end.
+    service_status: Option<StatusCode>,
+    /// Of the call.
+    request_id: Option<RequestId>,
+    /// What went wrong.
+    error: Option<&'static str>,
+}
+
+/// Marks an answer of the gateway's own, with its message.
+#[derive(Debug, Clone)]
+struct OwnAnswer(&'static str);
 
 /// A request that has found its route.
 struct Call<'a> {
@@ -145,10 +181,10 @@ pub async fn answer_by_domain(
                 path.trim_start_matches('/').strip_prefix(&mapping.api_mapping_key).unwrap_or_default();
             // An empty key takes the slash along.
             let rest = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
-            let addressed = Addressed::Api { id: mapping.api_id };
+            let addressed = Addressed::Api { id: mapping.api_id.clone() };
             let address =
                 Address { addressed, region: None, domain_name: host, path: path.clone(), by_path: false };
-            let mapped = Some((mapping.stage.as_str(), rest.as_str()));
+            let mapped = Some((mapping.stage.as_str(), rest.as_str(), mapping.api_mapping_key.as_str()));
             answer(gateway, &served, mapped, &address, request, peer, request_id).await
         }
         Ok(None) => refuse(request, not_found()).await,
@@ -160,49 +196,89 @@ pub async fn answer_by_domain(
     }
 }
 
-/// Answers a request of an API. `mapped` is the stage and the rest of the path when a custom domain's mapping says them.
+/// Answers a request of an API. `mapped` is the stage, the rest of the path, and the key when a custom domain's mapping says them.
 pub async fn answer(
     gateway: &Gateway,
     served: &Served,
-    mapped: Option<(&str, &str)>,
+    mapped: Option<(&str, &str, &str)>,
     address: &Address,
     request: Request,
     peer: Peer,
     request_id: RequestId,
 ) -> Response {
     let found = match mapped {
-        Some((stage, rest)) => served.stage_named(stage).map(|stage| (stage, rest)),
+        Some((stage, rest, _)) => served.stage_named(stage).map(|stage| (stage, rest)),
         None if served.by_domain_only => None,
         None => served.stage(&address.path),
     };
     let mut response = match found {
         Some((stage, path)) => {
-            let asked_with = request.headers().clone();
-            let cors = stage.content.definition.cors.as_ref().map(shared);
-            let preflight =
-                cors.as_ref().and_then(|cors| cors::preflight(cors, request.method(), request.headers()));
-            match preflight {
-                Some(headers) => {
-                    let mut response = Response::new(Body::empty());
-                    *response.status_mut() = StatusCode::NO_CONTENT;
-                    *response.headers_mut() = headers;
-                    refuse(request, response).await
-                }
-                None => {
-                    let mut response =
-                        routed(gateway, served, stage, path, address, request, peer, request_id).await;
-                    if let Some(cors) = &cors {
-                        own_cors(&mut response);
-                        cors::add_to(cors, &asked_with, response.headers_mut());
-                    }
-                    response
-                }
+            let began = Began::now();
+            let mut seen = Seen::default();
+            let asked = access_log::Asked::of(&served.scope, stage, &request, &peer, (gateway.parts.clock)());
+            let response =
+                answer_of_stage(gateway, served, stage, path, address, request, peer, request_id, &mut seen)
+                    .await;
+            let (latency, response_bytes) = (began.elapsed(), measure::bytes(&response));
+            measure::http_api(
+                gateway,
+                &served.scope,
+                (&served.id, &stage.stage.stage_name),
+                (latency, seen.integration.as_ref().map(|integration| integration.latency)),
+                response.status(),
+                seen.request_bytes + response_bytes,
+            );
+            if let Some(asked) = asked {
+                let answered = access_log::Answered {
+                    scope: &served.scope,
+                    api_id: &served.id,
+                    domain_name: &address.domain_name,
+                    domain_prefix: address.domain_prefix(),
+                    path: &address.path,
+                    mapping: mapped.map(|(_, _, key)| key),
+                    request_id,
+                    seen: &seen,
+                    response: &response,
+                    response_bytes,
+                    latency,
+                };
+                access_log::write(gateway, &asked, &answered);
             }
+            response
         }
         None => refuse(request, not_found()).await,
     };
     if let Ok(value) = HeaderValue::from_str(&request_id.to_string()) {
         response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+#[allow(clippy::too_many_arguments)] // Each says another thing about the request, at the one place that calls this.
+async fn answer_of_stage(
+    gateway: &Gateway,
+    served: &Served,
+    stage: &ServedStage,
+    path: &str,
+    address: &Address,
+    request: Request,
+    peer: Peer,
+    request_id: RequestId,
+    seen: &mut Seen,
+) -> Response {
+    let asked_with = request.headers().clone();
+    let cors = stage.content.definition.cors.as_ref().map(shared);
+    let preflight = cors.as_ref().and_then(|cors| cors::preflight(cors, request.method(), request.headers()));
+    if let Some(headers) = preflight {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        *response.headers_mut() = headers;
+        return refuse(request, response).await;
+    }
+    let mut response = routed(gateway, served, stage, path, address, request, peer, request_id, seen).await;
+    if let Some(cors) = &cors {
+        own_cors(&mut response);
+        cors::add_to(cors, &asked_with, response.headers_mut());
     }
     response
 }
@@ -217,6 +293,7 @@ async fn routed(
     request: Request,
     peer: Peer,
     request_id: RequestId,
+    seen: &mut Seen,
 ) -> Response {
     let definition = &stage.content.definition;
     let choice = match stage.content.routes.choose(request.method().as_str(), path) {
@@ -229,6 +306,7 @@ async fn routed(
     let Some(route) = definition.routes.get(&choice.route_id) else {
         return refuse(request, not_found()).await;
     };
+    seen.route_key = Some(route.route_key.clone());
     let now = (gateway.parts.clock)();
     let name = &stage.stage.stage_name;
     if let Some((rate, burst)) = stage.stage.throttle(&route.route_key) {
@@ -288,6 +366,7 @@ async fn routed(
         Err(BodyError::Slow) => return message(StatusCode::REQUEST_TIMEOUT, "Request Timeout"),
         Err(BodyError::Broken) => return message(StatusCode::BAD_REQUEST, "Bad Request"),
     };
+    seen.request_bytes = whole.body.len() as u64;
     call.incoming = &whole;
     if route.authorization_type == "AWS_IAM" {
         match authorize::by_signature(gateway, &call).await {
@@ -295,12 +374,20 @@ async fn routed(
             Err(response) => return response,
         }
     }
-    let mut response = integrated(gateway, &call, &authorized).await;
+    let (asked, mut integrated) = (Began::now(), Integrated::default());
+    let mut response = integrate(gateway, &call, &authorized, &mut integrated).await;
+    integrated.latency = asked.elapsed();
+    (seen.integration, seen.authorizer) = (Some(integrated), authorized);
     trace::tell(response.headers_mut(), &trace_header);
     response
 }
 
-async fn integrated(gateway: &Gateway, call: &Call<'_>, authorized: &Authorized) -> Response {
+async fn integrate(
+    gateway: &Gateway,
+    call: &Call<'_>,
+    authorized: &Authorized,
+    integrated: &mut Integrated,
+) -> Response {
     let integration = call.route.integration_id().and_then(|id| call.definition.integrations.get(id));
     let Some(integration) = integration else {
         tracing::info!(route = call.route.route_key, "a route has no integration");
@@ -310,7 +397,10 @@ async fn integrated(gateway: &Gateway, call: &Call<'_>, authorized: &Authorized)
     let uri = with_stage_variables(uri, &call.stage.stage_variables);
     let timeout = Duration::from_millis(integration.timeout_in_millis.unsigned_abs());
     if integration.integration_type == "HTTP_PROXY" {
-        return proxy::answer(&gateway.http_apis.client, call, integration, &uri, timeout).await;
+        let response = proxy::answer(&gateway.http_apis.client, call, integration, &uri, timeout).await;
+        let answered = response.extensions().get::<OwnAnswer>().is_none().then(|| response.status());
+        (integrated.status, integrated.service_status) = (answered, answered);
+        return response;
     }
     let Some(target) = function_of_uri(&uri) else {
         tracing::info!(uri, "an integration's URI is no function");
@@ -320,6 +410,7 @@ async fn integrated(gateway: &Gateway, call: &Call<'_>, authorized: &Authorized)
     match gateway.permissions.may_call(&*gateway.parts.store, &target, &source).await {
         Ok(true) => {}
         Ok(false) => {
+            integrated.error = Some(NO_PERMISSION);
             tracing::info!(
                 function = target.arn(),
                 source,
@@ -334,20 +425,35 @@ async fn integrated(gateway: &Gateway, call: &Call<'_>, authorized: &Authorized)
     }
     let is_first_format = integration.payload_format_version == "1.0";
     let event = event(call, authorized, integration);
-    match function::call(gateway, &target, event, call, timeout).await {
+    // A request may call two functions, so the run has an id of its own.
+    let run = RequestId::generate();
+    integrated.request_id = Some(run);
+    let called = function::call(gateway, &target, event, run, call, timeout).await;
+    // Lambda answers 200 for a function that failed, too. Source: API reference, Invoke.
+    integrated.service_status = matches!(called, Ok(_) | Err(Failure::Failed)).then_some(StatusCode::OK);
+    match called {
         Ok(answer) => {
             let response = match is_first_format {
                 true => payload::response(&answer, DEFAULT_TYPE),
                 false => reply::v2::response(&answer, DEFAULT_TYPE),
             };
+            integrated.status = response.as_ref().ok().map(Response::status);
             response.unwrap_or_else(|wrong| {
+                integrated.error = Some(NO_RESPONSE);
                 tracing::info!(request_id = %call.incoming.request_id, %wrong, "a function's answer is no response");
                 internal_error()
             })
         }
-        Err(Failure::TooLarge) => too_large(),
-        Err(Failure::TimedOut | Failure::Busy) => unavailable(),
-        Err(Failure::Failed) => internal_error(),
+        Err(failure) => {
+            let (error, response) = match failure {
+                Failure::TooLarge => ("The request is larger than a function's event may be.", too_large()),
+                Failure::TimedOut => ("The function did not answer in time.", unavailable()),
+                Failure::Busy => ("The function was throttled.", unavailable()),
+                Failure::Failed => (FUNCTION_FAILED, internal_error()),
+            };
+            integrated.error = Some(error);
+            response
+        }
     }
 }
 
@@ -371,8 +477,10 @@ async fn refuse(request: Request, response: Response) -> Response {
 }
 
 /// `{"message": …}`.
-fn message(status: StatusCode, text: &str) -> Response {
-    reply::with_body(status, "application/json", json!({ "message": text }).to_string())
+fn message(status: StatusCode, text: &'static str) -> Response {
+    let mut response = reply::with_body(status, "application/json", json!({ "message": text }).to_string());
+    response.extensions_mut().insert(OwnAnswer(text));
+    response
 }
 
 fn not_found() -> Response {

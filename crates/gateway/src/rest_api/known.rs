@@ -16,6 +16,8 @@ pub struct Found {
     pub scope: Scope,
     /// Its id.
     pub id: String,
+    /// Its name, by which metrics know it.
+    pub name: String,
     /// Whether only custom domains reach it.
     pub by_domain_only: bool,
 }
@@ -52,7 +54,8 @@ impl Known {
             let found = found.filter(|(scope, _)| region.is_none_or(|region| *region == scope.region));
             let Some((scope, document)) = found else { return Ok(None) };
             let api: RestApi = document.parse()?;
-            Ok(Some(Found { scope, id: api.id, by_domain_only: api.disable_execute_api_endpoint }))
+            let by_domain_only = api.disable_execute_api_endpoint;
+            Ok(Some(Found { scope, id: api.id, name: api.name, by_domain_only }))
         };
         self.apis.get(store, key.as_str(), read).await
     }

@@ -17,6 +17,7 @@ pub use known::{Found, Known};
 use crate::address::Address;
 use crate::event::v1::{self, Details};
 use crate::incoming::Incoming;
+use crate::measure::{self, Began};
 use crate::reply::{self, v1::Decoding};
 use crate::state::Gateway;
 use crate::{Request, Response, trace};
@@ -69,7 +70,8 @@ pub async fn answer(
             return internal();
         }
     };
-    let now = (gateway.parts.clock)();
+    let (now, began) = ((gateway.parts.clock)(), Began::now());
+    let mut integration = None;
     // Who asks is found out before the body is read: what is refused costs no memory.
     let (head, content) = request.into_parts();
     let without_body = Request::from_parts(head, crate::Body::empty());
@@ -84,7 +86,12 @@ pub async fn answer(
         Exchange { gateway, api, served: &served, path, incoming: &incoming, trace_header: &trace_header };
     let mut response = match exchange.admit().await {
         Ok(admitted) => match incoming.with_body(content, REQUEST_BYTES, &share).await {
-            Ok(whole) => Exchange { incoming: &whole, ..exchange }.integrate(&admitted).await,
+            Ok(whole) => {
+                let asked = Began::now();
+                let response = Exchange { incoming: &whole, ..exchange }.integrate(&admitted).await;
+                integration = Some(asked.elapsed());
+                response
+            }
             Err(error) => exchange.unreadable(&error, &admitted.reached()),
         },
         Err(refusal) => {
@@ -97,6 +104,8 @@ pub async fn answer(
         response.headers_mut().insert(GATEWAY_ID, value);
     }
     trace::tell(response.headers_mut(), &trace_header);
+    let place = (api.name.as_str(), served.stage.stage_name.as_str());
+    measure::rest_api(gateway, &api.scope, place, (began.elapsed(), integration), response.status());
     response
 }
 

@@ -10,6 +10,7 @@ pub use known::Known;
 use crate::address::Address;
 use crate::event::v2::{self as event, Route};
 use crate::incoming::Incoming;
+use crate::measure::{self, Began};
 use crate::reply::stream::NoResponse;
 use crate::reply::{self, stream, v2};
 use crate::state::Gateway;
@@ -45,6 +46,20 @@ pub async fn answer(
             return refuse(request, reply::bad_gateway()).await;
         }
     };
+    let began = Began::now();
+    let response = answer_of(gateway, &url, address, request, peer, request_id).await;
+    measure::url(gateway, &url.scope, &url.function, url.qualifier.as_ref(), began, response.status());
+    response
+}
+
+async fn answer_of(
+    gateway: &Gateway,
+    url: &Url,
+    address: &Address,
+    request: Request,
+    peer: Peer,
+    request_id: RequestId,
+) -> Response {
     if let Some(cors) = &url.stored.cors
         && let Some(headers) = cors::preflight(cors, request.method(), request.headers())
     {
@@ -53,8 +68,8 @@ pub async fn answer(
         return refuse(request, response).await;
     }
     let asked_with = request.headers().clone();
-    let mut response = match admission::admit(gateway, &url, address, request, peer, request_id).await {
-        Ok((incoming, identity)) => invoke(gateway, &url, &incoming, identity.as_ref()).await,
+    let mut response = match admission::admit(gateway, url, address, request, peer, request_id).await {
+        Ok((incoming, identity)) => invoke(gateway, url, &incoming, identity.as_ref()).await,
         Err(refusal) => refusal,
     };
     if let Some(cors) = &url.stored.cors {

@@ -42,6 +42,7 @@ pub struct Server {
     pool: Arc<Pool>,
     invoker: Arc<Invoker>,
     queues: Queues,
+    metrics: MetricStore,
     event_sources: EventSources,
     durable: Arc<DurableExecutions>,
     front_door: JoinHandle<()>,
@@ -151,7 +152,7 @@ pub fn start(config: &Config, listeners: Listeners, sockets: DaemonSockets) -> R
         Arc::clone(&opened.ledger),
         objects,
         queues.clone(),
-        metrics,
+        metrics.clone(),
         ApiConfig {
             allowed_hosts: Arc::clone(&live.hosts),
             gateway_url: Arc::clone(&live.gateway_url),
@@ -172,6 +173,8 @@ pub fn start(config: &Config, listeners: Listeners, sockets: DaemonSockets) -> R
     let gateway = Gateway::new(GatewayParts {
         store: Arc::clone(&opened.store),
         invoker: Arc::clone(&invoker),
+        metrics: metrics.clone(),
+        logs: Arc::clone(&opened.logs),
         config: GatewayConfig {
             hosts: Arc::clone(&live.gateway_hosts),
             memory: Arc::clone(&live.gateway_memory),
@@ -188,7 +191,7 @@ pub fn start(config: &Config, listeners: Listeners, sockets: DaemonSockets) -> R
         Some(socket) => Some(OwnListener::start(config, socket, gateway.clone(), Arc::clone(&clock), &stop)?),
         None => None,
     };
-    let exporting = exporter.map(|exporter| exporter.start(&invoker, Arc::clone(&clock)));
+    let exporting = exporter.map(|exporter| exporter.start(&invoker, metrics.clone(), Arc::clone(&clock)));
     invoker.send_letters_to(queues.clone());
     invoker.start();
     durable.run();
@@ -228,6 +231,7 @@ pub fn start(config: &Config, listeners: Listeners, sockets: DaemonSockets) -> R
         pool,
         invoker,
         queues,
+        metrics,
         event_sources,
         durable,
         front_door,
@@ -293,6 +297,9 @@ impl Server {
         if let Some(exporting) = self.exporting {
             // The deadline of the drain may have passed; a collector that works needs a moment only.
             exporting.end(deadline.max(tokio::time::Instant::now() + EXPORT_TIME)).await;
+        }
+        if let Err(error) = self.metrics.store_gathered().await {
+            tracing::error!(%error, "failed to store what was measured of the last requests");
         }
         if let Err(error) = self.opened.flush().await {
             tracing::error!(%error, "failed to write the last logs and records");

@@ -10,7 +10,7 @@ mod target;
 pub use route_key::{PathPart, RouteKey, RouteKeyError};
 pub use target::{FunctionTarget, function_of_uri, split_authority, with_stage_variables};
 
-use crate::Timestamp;
+use crate::{Scope, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -223,7 +223,7 @@ pub struct JwtConfiguration {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Stage {
-    /// Where access logs go; shown, none are written.
+    /// `destinationArn`: the log group that access logs go to (`access_log_group`); `format`: their lines.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_log_settings: Option<Texts>,
     /// Made by quick create.
@@ -255,6 +255,16 @@ pub struct Stage {
     pub stage_variables: Texts,
     /// Tags of the stage.
     pub tags: Texts,
+}
+
+/// The log group that an ARN names, with `:*` behind it or without; `None` when it is no group of this account and region.
+///
+/// Source: API reference of API Gateway version 2, AccessLogSettings: "The ARN of the CloudWatch Logs log group to receive access logs".
+pub fn access_log_group<'a>(scope: &Scope, arn: &'a str) -> Option<&'a str> {
+    let name = arn.strip_prefix(&scope.arn("logs", "log-group:"))?;
+    let name = name.strip_suffix(":*").unwrap_or(name);
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"_-/.#".contains(&byte);
+    ((1..=512).contains(&name.len()) && name.bytes().all(is_letter)).then_some(name)
 }
 
 impl Stage {

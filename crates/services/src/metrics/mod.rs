@@ -3,9 +3,14 @@
 //! Called by the front door's CloudWatch. One SQLite file; what is acknowledged is durable. Values are kept for
 //! `KEPT_DAYS`, and of all metrics together no more than `KEPT_ROWS` rows; the oldest go first.
 
+mod gathered;
+
+pub use gathered::{Group, Measured, Total, Totals};
+
 use lamplight_model::{Distribution, Scope, Timestamp};
 use lamplight_store::{Clock, DataDirectory, Database, StoreError};
 use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Formats of `metrics.sqlite`. Never change one that was released: add the next.
@@ -63,6 +68,7 @@ pub struct Datum {
 pub struct MetricStore {
     database: Arc<Database>,
     clock: Clock,
+    gathered: Arc<gathered::Gathered>,
 }
 
 fn failed(doing: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
@@ -83,7 +89,7 @@ impl MetricStore {
     /// Fails with `NewerFormat` when a newer release wrote it, `Unwritable` when the disk is full or read-only.
     pub fn open(directory: &DataDirectory, clock: Clock) -> Result<Self, StoreError> {
         let database = Database::open(directory, "metrics.sqlite", MIGRATIONS, |_| Ok(()))?;
-        Ok(Self { database: Arc::new(database), clock })
+        Ok(Self { database: Arc::new(database), clock, gathered: Arc::default() })
     }
 
     /// Adds values; durable, all or none, when it returns. `false`: the scope has too many metrics, and nothing was added.
@@ -104,6 +110,50 @@ impl MetricStore {
             Err(StoreError::Referenced(_)) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Adds values of a moment that the next `store_gathered` makes durable. Never waits.
+    pub fn gather(&self, group: Group, at: Timestamp, values: &[Measured]) {
+        self.gathered.add(group, at, values);
+    }
+
+    /// Sums of all that was gathered since the start, by namespace and name.
+    pub fn totals(&self) -> Totals {
+        self.gathered.totals()
+    }
+
+    /// Makes durable what was gathered. What cannot be stored is kept for the next time; what would be one metric too many of a
+    /// scope is lost.
+    pub async fn store_gathered(&self) -> Result<(), StoreError> {
+        let mut scopes: HashMap<Scope, Vec<(Group, gathered::Batch)>> = HashMap::new();
+        for (group, batch) in self.gathered.take() {
+            scopes.entry(group.scope.clone()).or_default().push((group, batch));
+        }
+        let mut result = Ok(());
+        for (scope, batches) in scopes {
+            let data = batches.iter().flat_map(|(group, batch)| batch.data(group)).collect();
+            match self.put(&scope, data).await {
+                Ok(true) => {}
+                Ok(false) => self.store_each(batches).await?,
+                Err(error) => {
+                    result = Err(error);
+                    for (group, batch) in batches {
+                        self.gathered.put_back(group, batch);
+                    }
+                }
+            }
+        }
+        result
+    }
+
+    /// Group by group, of a scope that has no room for all.
+    async fn store_each(&self, batches: Vec<(Group, gathered::Batch)>) -> Result<(), StoreError> {
+        for (group, batch) in batches {
+            if !self.put(&group.scope, batch.data(&group)).await? {
+                tracing::debug!(?group, "too many metrics: measured values are not kept");
+            }
+        }
+        Ok(())
     }
 
     /// Series of a scope in order of their names, beginning after `after`, with values not older than `since`.

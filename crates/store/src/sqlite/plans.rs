@@ -26,7 +26,7 @@ fn enqueue(connection: &Connection, function: &str, events: usize) {
     for number in 0..events {
         let at = Timestamp(number as i64);
         let event = QueuedEvent {
-            request_id: RequestId(uuid::Uuid::new_v4()),
+            request_id: RequestId::generate(),
             scope: Scope::default(),
             function: FunctionName::parse(function).unwrap(),
             qualifier: None,
@@ -185,7 +185,7 @@ fn an_event_is_settled_although_its_destination_takes_no_more() {
     let (event, full) = (&claimed[0], &claimed[1]);
     assert_eq!((event.event.function.as_str(), full.event.function.as_str()), ("a", "full"));
     let id = event.event.request_id;
-    let follow_up = QueuedEvent { request_id: RequestId(uuid::Uuid::new_v4()), ..full.event.clone() };
+    let follow_up = QueuedEvent { request_id: RequestId::generate(), ..full.event.clone() };
     let told = Told { arn: "arn:full".to_owned(), role: "Destination".to_owned(), failure: None };
     let settlement = Settlement {
         release: Release::DeadLetter { condition: "RetriesExhausted".to_owned(), error: String::new() },

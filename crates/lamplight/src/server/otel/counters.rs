@@ -7,6 +7,7 @@ use lamplight_invoke::metrics::DURATION_BOUNDS_MS;
 use lamplight_invoke::workers::InstanceCounts;
 use lamplight_invoke::{FunctionMetrics, MetricsSnapshot};
 use lamplight_model::Timestamp;
+use lamplight_services::metrics::Totals;
 use serde_json::{Value, json};
 
 const CUMULATIVE: u32 = 2;
@@ -27,6 +28,7 @@ const COUNTERS: [Counter; 8] = [
 pub(super) fn rows(
     metrics: &MetricsSnapshot,
     instances: &InstanceCounts,
+    totals: &Totals,
     began: Timestamp,
     now: Timestamp,
 ) -> Vec<Value> {
@@ -69,6 +71,17 @@ pub(super) fn rows(
     });
     let histogram = json!({"aggregationTemporality": CUMULATIVE, "dataPoints": durations});
     found.push(json!({"name": "faas.invoke_duration", "unit": "s", "histogram": histogram}));
+    // Of function URLs and APIs, under the names that CloudWatch has for them.
+    for ((namespace, name), total) in totals {
+        let point = json!({
+            "startTimeUnixNano": start,
+            "timeUnixNano": time,
+            "asDouble": total.sum,
+            "attributes": [text("aws.cloudwatch.namespace", namespace)],
+        });
+        let sum = json!({"aggregationTemporality": CUMULATIVE, "isMonotonic": true, "dataPoints": [point]});
+        found.push(json!({"name": format!("lamplight.gateway.{name}"), "sum": sum}));
+    }
     for (name, unit, value) in [
         ("lamplight.concurrency", "{invocation}", metrics.concurrent),
         ("lamplight.instances.running", "{instance}", instances.phases.running),

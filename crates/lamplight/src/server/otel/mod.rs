@@ -22,6 +22,7 @@ use crate::failure::Failure;
 use collector::Collector;
 use lamplight_invoke::{Invoker, ObservedRun};
 use lamplight_model::Timestamp;
+use lamplight_services::metrics::MetricStore;
 use lines::Line;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -75,7 +76,12 @@ impl Exporter {
     }
 
     /// Begins to export.
-    pub fn start(self, invoker: &Arc<Invoker>, clock: lamplight_store::Clock) -> Exporting {
+    pub fn start(
+        self,
+        invoker: &Arc<Invoker>,
+        gathered: MetricStore,
+        clock: lamplight_store::Clock,
+    ) -> Exporting {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let Self { collector, config, runs, lines, run_sender, line_sender, lost } = self;
         // The queue of lines ends with the log store, not with this.
@@ -109,6 +115,7 @@ impl Exporter {
             tasks.spawn(send_counters(
                 Arc::clone(&collector),
                 invoker,
+                gathered,
                 resource,
                 clock,
                 interval,
@@ -173,6 +180,7 @@ async fn send_batches<Row: Send + 'static>(
 async fn send_counters(
     collector: Arc<Collector>,
     invoker: Arc<Invoker>,
+    gathered: MetricStore,
     resource: Value,
     clock: lamplight_store::Clock,
     interval: Duration,
@@ -186,7 +194,8 @@ async fn send_counters(
             () = stop.cancelled() => true,
             _ = rounds.tick() => false,
         };
-        let rows = counters::rows(&invoker.metrics(), &invoker.instances(), began, (clock)());
+        let rows =
+            counters::rows(&invoker.metrics(), &invoker.instances(), &gathered.totals(), began, (clock)());
         let count = rows.len();
         let scoped = json!([{"scope": scope(), "metrics": rows}]);
         let body = json!({"resourceMetrics": [{"resource": resource, "scopeMetrics": scoped}]});
