@@ -2,12 +2,14 @@
 
 import json
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
 
 import pytest
 
+from support.functions import create
 from support.host import eventually
 from support.server import BINARY
 
@@ -93,6 +95,8 @@ def test_where_events_are(server, client, deploy):
     eventually(lambda: state(server, running) == "running", "the event runs")
     seen = ok(server, f"events/{running}")
     assert seen["Node"] == "local" and seen["Since"] >= seen["AcceptedAt"] and json.loads(seen["Payload"]) == {"seconds": 8}
+    on = on_an_instance(server, running)
+    assert on["Version"] == "$LATEST" and on["LeaseUntil"] > on["StageSince"] >= on["Since"]
     waiting = send(client, function.name, {"seconds": 0})
     eventually(lambda: ok(server, f"events/{waiting}").get("Reason") == "throttled", "the second one is throttled")
     seen = ok(server, f"events/{waiting}")
@@ -100,9 +104,75 @@ def test_where_events_are(server, client, deploy):
     listed = {row["RequestId"]: row["State"] for row in ok(server, f"events?Function={function.name}")["Events"]}
     assert listed == {running: "running", waiting: "waiting"}
     shown, _ = run(server, "list", function.name)
-    assert waiting in shown and "throttled, until " in shown and "on node local" in shown, shown
+    assert waiting in shown and "throttled, until " in shown and f"on node local, instance {on['Instance']}, since " in shown, shown
+    shown, _ = run(server, "show", running)
+    assert f"instance   {on['Instance']}\n" in shown and f"log stream {on['LogStream']}\n" in shown and "version    $LATEST" in shown, shown
     eventually(lambda: counts(server, function.name) == (3, 3, 0, 0), "all are done", seconds=60)
     assert ok(server, f"events/{waiting}")["Steps"][0]["What"] == "not run", "its story stays"
+    ended = ok(server, f"events/{running}")
+    assert ended["Runs"][0]["instance_id"] == on["Instance"], "the instance that was told of is the one that ran it"
+    assert not {"Node", "Stage", "Instance", "LeaseUntil"} & set(ended), ended
+
+
+def on_an_instance(server, request_id):
+    """Where a request is once an instance has it."""
+
+    def look():
+        found = ok(server, f"events/{request_id}")
+        return found if found.get("Stage") == "running" else None
+
+    found = eventually(look, "an instance has it")
+    assert found["State"] == "running" and found["Node"] == "local"
+    assert found["LogStream"].endswith(f"]{found['Instance']}"), found
+    return found
+
+
+@pytest.mark.covers("meter:where a request is")
+def test_where_a_synchronous_call_is_while_it_starts_and_runs(server, client, deploy):
+    # An import that takes a while, so that the start is seen.
+    source = "import time\ntime.sleep(3)\ndef handler(event, context):\n    print('here')\n    time.sleep(event['seconds'])\n    return context.log_stream_name"
+    name = deploy({"app.py": source}, Timeout=30).name
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(client.invoke(FunctionName=name, Payload=b'{"seconds": 3}')))
+    thread.start()
+    (starting,) = eventually(lambda: ok(server, f"running?Function={name}")["Running"], "the call is there")
+    request_id = starting["RequestId"]
+    starting = eventually(lambda: (lambda found: found if found.get("Stage") == "starting" else None)(ok(server, f"events/{request_id}")), "its instance starts")
+    assert (starting["Type"], starting["State"], starting["Version"], starting["Node"]) == ("RequestResponse", "running", "$LATEST", "local")
+    shown, _ = run(server, "running", name)
+    assert request_id in shown and "RequestResponse" in shown and f"instance {starting['Instance']} " in shown, shown
+    running = on_an_instance(server, request_id)
+    assert running["Instance"] == starting["Instance"] and running["StageSince"] > starting["StageSince"] >= running["Since"]
+    assert "LeaseUntil" not in running, "nobody claims a call"
+    thread.join(60)
+    (answer,) = answers
+    assert answer["ResponseMetadata"]["RequestId"] == request_id
+    assert json.load(answer["Payload"]) == running["LogStream"], "the function writes where it was said"
+    lines = server.client("logs").filter_log_events(logGroupName=f"/aws/lambda/{name}", logStreamNames=[running["LogStream"]])["events"]
+    assert any(line["message"].strip().endswith("here") for line in lines)
+    ended = ok(server, f"events/{request_id}")
+    assert (ended["State"], ended["Runs"][0]["instance_id"]) == ("done", running["Instance"]) and "Stage" not in ended
+    eventually(lambda: ok(server, f"running?Function={name}") == {"Running": [], "Count": 0}, "nothing is left")
+    assert run(server, "running", name)[1] == "nothing runs\n"
+
+
+@pytest.mark.covers("meter:where a request is")
+def test_where_a_call_is_that_waits_for_an_instance(new_server):
+    """A node with room for one instance: the second call waits for it."""
+    server = new_server(environment={"LAMPLIGHT_INSTANCES_MOST": "1"}).start()
+    function = create(server, SLEEPS, Timeout=30)
+    function.ok({"seconds": 0})
+    threads = [threading.Thread(target=function.invoke, args=({"seconds": 4},)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    both = eventually(lambda: (lambda rows: rows if [row["Stage"] for row in rows] == ["running", "queued"] else None)(ok(server, "running")["Running"]), "one runs, one waits")
+    found = ok(server, f"events/{both[1]['RequestId']}")
+    assert (found["State"], found["Stage"]) == ("running", "queued") and "Instance" not in found
+    shown, _ = run(server, "show", both[1]["RequestId"])
+    assert "running: on node local, waits for an instance, since " in shown, shown
+    for thread in threads:
+        thread.join(60)
+    assert state(server, both[1]["RequestId"]) == "done"
 
 
 @pytest.mark.covers("meter:where a request is")

@@ -16,7 +16,7 @@ use crate::workers::{InstanceCounts, Workers};
 use lamplight_model::limits::{ACCOUNT_CONCURRENCY, ASYNC_PAYLOAD_BYTES, CALLS_PER_SECOND_AND_CONCURRENCY};
 use lamplight_model::{
     ErrorCode, FunctionName, FunctionVersion, Invocation, InvocationReport, Outcome, OutcomeStatus,
-    Qualifier, Scope, ServiceError, StartKind, Timestamp, lineage,
+    Qualifier, RunPlace, Scope, ServiceError, StartKind, Timestamp, lineage,
 };
 use lamplight_pool::{Answer, AnswerParts, FedBy, Finished, Rest};
 use lamplight_services::queues::Queues;
@@ -78,6 +78,8 @@ pub(crate) enum Origin {
 /// Resolves, admits, dispatches, retries and reports. One per node.
 pub struct Invoker {
     pub(crate) config: InvokerConfig,
+    /// Whose the claims of events are: this node and this start of it.
+    pub(crate) owner: String,
     pub(crate) store: Arc<dyn Store>,
     workers: Arc<dyn Workers>,
     pub(crate) ledger: Arc<dyn Ledger>,
@@ -121,6 +123,7 @@ impl Invoker {
         Arc::new(Self {
             admission,
             provisioning,
+            owner: format!("{}/{}", config.asynchronous.node, uuid::Uuid::new_v4()),
             config,
             store,
             workers,
@@ -453,6 +456,7 @@ fn invocation(request: InvokeRequest, version: Arc<FunctionVersion>, arrived_at:
         tenant_id: request.tenant_id,
         arrived_at,
         log_tail: request.log_tail,
+        place: RunPlace::default(),
     }
 }
 

@@ -316,6 +316,14 @@ pub enum Events {
         /// Request id, as in the answer's header and in the log.
         request_id: String,
     },
+    /// List what runs on this node now, events and synchronous calls, with their instances; the longest first.
+    Running {
+        /// Only this function.
+        name: Option<String>,
+        /// How many: 1 to 1000.
+        #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        limit: u16,
+    },
     /// Count per function what was accepted, is done, was given up, and is pending.
     Counts {
         /// Only this function.

@@ -1,6 +1,7 @@
 //! One run of a function: what goes in, what came out, and the record that stays.
 
 use crate::function::{FunctionVersion, VersionNumber};
+use crate::run_place::RunPlace;
 use crate::scope::Scope;
 use crate::tenant::TenantId;
 use crate::timestamp::Timestamp;
@@ -51,6 +52,8 @@ pub struct Invocation {
     pub arrived_at: Timestamp,
     /// Whether the caller wants the last 4 KiB of log.
     pub log_tail: bool,
+    /// Where whoever runs it tells how far it has come.
+    pub place: RunPlace,
 }
 
 /// How an invocation ended, from the function's point of view.

@@ -25,6 +25,7 @@ pub mod name;
 pub mod policy;
 pub mod rate;
 pub mod rest_api;
+mod run_place;
 pub mod scope;
 pub mod statistics;
 pub mod tenant;
@@ -44,6 +45,7 @@ pub use layer::{AttachedLayer, LayerArn, LayerName, LayerStatement, LayerVersion
 pub use live::Live;
 pub use log_pattern::FilterPattern;
 pub use name::{FunctionName, FunctionReference, Qualifier};
+pub use run_place::{RunInstance, RunPlace, RunStage};
 pub use scope::{AccountId, Region, Scope};
 pub use statistics::{Distribution, Statistic};
 pub use tenant::TenantId;

@@ -402,7 +402,7 @@ impl Pool {
     ) -> (Arc<str>, Arc<Journal>) {
         let id = uuid::Uuid::new_v4().simple().to_string();
         let date = self.now().log_stream_date();
-        let stream = format!("{date}/[{}]{id}", version.version);
+        let stream: Arc<str> = format!("{date}/[{}]{id}", version.version).into();
         (id.into(), Journal::new(self.target.clone(), version.clone(), stream, initialization))
     }
 

@@ -23,8 +23,8 @@ use bytes::Bytes;
 use lamplight_model::billing::billed;
 use lamplight_model::limits::SYNC_PAYLOAD_BYTES;
 use lamplight_model::{
-    ColdStart, ErrorCode, FunctionVersion, Invocation, InvocationReport, Outcome, OutcomeStatus,
-    ServiceError, StartKind, TenantId,
+    ColdStart, ErrorCode, FunctionVersion, Invocation, InvocationReport, Outcome, OutcomeStatus, RunInstance,
+    RunStage, ServiceError, StartKind, TenantId,
 };
 use lamplight_runtime::{AnswerLimits, AnswerSink, ConversationError, Event, Reply};
 use lamplight_sandbox::{Exit, TemporaryVolume};
@@ -121,6 +121,7 @@ impl Run {
     pub async fn cold(mut self, mut room: Room, plan: RuntimePlan, sender: AnswerSender) {
         let initialization = InitializationType::of_call(&self.invocation.version);
         let (id, journal) = self.pool.new_journal(&self.invocation.version, initialization);
+        self.invocation.place.tell(RunStage::Starting(run_instance(&id, &journal)));
         journal.init_start(&plan.version_label, &plan.version_arn(&self.invocation.version.scope.region));
         let volume = self.pool.carried.take(room.entry).await;
         let (pool, version) = (self.pool.clone(), self.invocation.version.clone());
@@ -212,6 +213,7 @@ impl Run {
     ) {
         let limit = self.invocation.version.timeout();
         let deadline = begun + limit;
+        self.invocation.place.tell(RunStage::Running(run_instance(&instance.id, &instance.journal)));
         if announce {
             if cold.is_some() {
                 // What was printed during init stands before START.
@@ -553,6 +555,11 @@ impl Run {
             event_accepted_at: None,
         }
     }
+}
+
+/// The instance as whoever asks for the run is told of it, from this moment on.
+fn run_instance(id: &Arc<str>, journal: &Journal) -> RunInstance {
+    RunInstance { id: id.clone(), log_stream: journal.stream().clone(), since: journal.now() }
 }
 
 fn end_of(reply: Reply) -> Ended {

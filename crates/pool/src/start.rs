@@ -312,7 +312,7 @@ impl StartRequest<'_> {
                 debug!(
                     function = %self.version.name,
                     sandbox_id = body.sandbox.id(),
-                    log_stream = self.journal.stream(),
+                    log_stream = %self.journal.stream(),
                     ?cold_start,
                     "an instance is ready"
                 );

@@ -7,7 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lamplight_invoke::asynchronous::redrive::{MESSAGES_AT_ONCE, RedriveError, Redriven};
 use lamplight_invoke::asynchronous::retry::CONDITIONS;
-use lamplight_invoke::whereabouts::{Place, Whereabouts};
+use lamplight_invoke::running::RunningCall;
+use lamplight_invoke::whereabouts::{Place, Progress, Whereabouts};
 use lamplight_model::{FunctionName, RequestId, Timestamp};
 use lamplight_services::queues::QueueAddress;
 use lamplight_store::{EventCounts, EventQuery, EventRecord, EventState, EventStep, StepKind, WantedState};
@@ -44,7 +45,17 @@ pub async fn list(state: &ApiState, context: &Context) -> Result<Response, ApiEr
     let before = marker(context.parameter("Marker"))?;
     let limit = super::rows(context)?;
     let found = state.store.events(&context.scope, query, before, limit).await?;
-    let mut answer = json!({"Events": found.iter().map(row).collect::<Vec<_>>()});
+    let rows = found.iter().map(|record| {
+        let mut row = row(record);
+        let call = state.invoker.running_call(&context.scope, record.request_id);
+        // Whether one that is claimed and does not run has run already, only its whole story tells.
+        let progress = state.invoker.progress(record, call.as_ref(), &[]);
+        if let Some(progress) = progress.filter(|progress| *progress != Progress::Claimed) {
+            print_progress(&mut row, &progress);
+        }
+        row
+    });
+    let mut answer = json!({"Events": rows.collect::<Vec<_>>()});
     if found.len() == limit
         && let Some(last) = found.last()
     {
@@ -139,11 +150,18 @@ pub fn print(state: &ApiState, request_id: RequestId, found: &Whereabouts) -> Re
     };
     value["RequestId"] = request_id.to_string().into();
     value["State"] = found.place().word().into();
-    value["Type"] = if found.is_event() { "Event" } else { "RequestResponse" }.into();
-    if let Some(call) = &found.running {
-        value["Since"] = call.since.as_millis().into();
-        value["Version"] = call.version.to_string().into();
-        value["Here"] = true.into();
+    value["Type"] = type_of(found.is_event()).into();
+    if found.place() == Place::Running {
+        if let Some(call) = &found.running {
+            print_call(&mut value, state, call);
+        }
+        let here = found.running.as_ref().map(|call| Progress::Here(call.stage.clone()));
+        let claimed = found.story.record.as_ref();
+        let claimed =
+            claimed.and_then(|record| state.invoker.progress(record, found.running.as_ref(), &found.runs));
+        if let Some(progress) = claimed.or(here) {
+            print_progress(&mut value, &progress);
+        }
     }
     if found.place() == Place::Done
         && let Some(run) = found.runs.last()
@@ -159,6 +177,48 @@ pub fn print(state: &ApiState, request_id: RequestId, found: &Whereabouts) -> Re
     value["Steps"] = found.story.steps.iter().map(print_step).collect();
     value["Runs"] = found.runs.iter().map(|run| super::report(state, run)).collect::<Result<_, _>>()?;
     Ok(value)
+}
+
+/// `GET /lamplight/v1/running`: events and synchronous calls of this node.
+pub fn running(state: &ApiState, context: &Context) -> Result<Response, ApiError> {
+    let function = context.parameter("Function").map(super::function_name).transpose()?;
+    let limit = super::rows(context)?;
+    let found = state.invoker.running_calls(&context.scope, function.as_ref());
+    let rows = found.iter().take(limit).map(|(request_id, call)| {
+        let mut row = json!({
+            "RequestId": request_id.to_string(),
+            "Function": call.function.as_str(),
+            "State": Place::Running.word(),
+            "Type": type_of(call.event_accepted_at.is_some()),
+        });
+        print_call(&mut row, state, call);
+        print_progress(&mut row, &Progress::Here(call.stage.clone()));
+        row
+    });
+    Ok(super::ok(&json!({"Running": rows.collect::<Vec<_>>(), "Count": found.len()})))
+}
+
+/// As `Invoke` has it.
+fn type_of(is_event: bool) -> &'static str {
+    if is_event { "Event" } else { "RequestResponse" }
+}
+
+fn print_call(value: &mut Value, state: &ApiState, call: &RunningCall) {
+    value["Node"] = state.invoker.node().into();
+    value["Since"] = call.since.as_millis().into();
+    value["Version"] = call.version.to_string().into();
+}
+
+/// On which instance a run is, and since when.
+fn print_progress(value: &mut Value, progress: &Progress) {
+    value["Stage"] = progress.word().into();
+    if let Progress::Here(stage) = progress
+        && let Some(instance) = stage.instance()
+    {
+        value["Instance"] = (*instance.id).into();
+        value["LogStream"] = (*instance.log_stream).into();
+        value["StageSince"] = instance.since.as_millis().into();
+    }
 }
 
 /// An event as lists show it.

@@ -10,7 +10,8 @@
 //! | `GET /lamplight/v1/invocations/{request id}` | where the request is, as `events/{request id}`, with the members of its newest InvocationReport beside; 404 when unknown |
 //! | `GET /lamplight/v1/events?Function=&State=&Condition=&From=&Until=&Limit=&Marker=` | `{"Events": [{"RequestId", "Function", "Qualifier"?, "State", "Attempts", "AcceptedAt", ...}], "NextMarker"?}`: waiting, running and dead-lettered ones, newest first |
 //! | `GET /lamplight/v1/events/counts?Function=` | the four counts of all functions together, and `"Functions"` |
-//! | `GET /lamplight/v1/events/{request id}` | the same members, `"Type"`, `"Payload"`, `"Steps": [{"What", "At", "BeganAt"?, "Times"?, "Condition"?, "Error"?, "Told"?}]`, `"Runs": [InvocationReport]` |
+//! | `GET /lamplight/v1/events/{request id}` | the same members, `"Type"`, `"Payload"`, `"Steps": [{"What", "At", "BeganAt"?, "Times"?, "Condition"?, "Error"?, "Told"?}]`, `"Runs": [InvocationReport]`; while it runs `"Node"`, `"Since"`, `"Version"`, `"LeaseUntil"?`, `"Stage"` (docs/events.md) and, once there is an instance, `"Instance"`, `"LogStream"`, `"StageSince"` |
+//! | `GET /lamplight/v1/running?Function=&Limit=` | `{"Running": [the same members of what runs on this node, events and calls]}`, the longest first, and `"Count"` of all |
 //! | `POST /lamplight/v1/events/redrive` | of `{"RequestIds"}`, `{"Function", "Condition"?, "From"?, "Until"?, "Marker"?}` or `{"Queue", "Function"?}`, each with `"Limit"?` and `"DryRun"?`: `{"Redriven": [{"RequestId", "MessageId"?, "Function"}], "Refused": [{"RequestId"?, "MessageId"?, "Why"}], "NextMarker"?, "More"?}` |
 //! | `GET /lamplight/v1/functions/{name}/events` | `{"Accepted", "Done", "DeadLettered", "Pending"}` |
 //! | `GET /lamplight/v1/functions/{name}/dead-letters?Limit=` | `{"DeadLetters": [{"RequestId", "Condition", "Error", "Attempts", "AcceptedAt", "DeadAt", "Payload"}]}`, newest first |
@@ -93,6 +94,7 @@ async fn answer(state: &ApiState, context: &Context) -> Result<Response, ApiErro
         ["code", _] => code::download(state, context).await,
         ["invocations", request_id] => invocation(state, context, request_id).await,
         ["functions", name, "invocations"] => invocations(state, context, name).await,
+        ["running"] => events::running(state, context),
         ["events"] => events::list(state, context).await,
         ["events", "counts"] => events::counts(state, context).await,
         ["events", request_id] => events::show(state, context, request_id).await,

@@ -111,7 +111,6 @@ impl Held {
 /// The worker; `run` is its life.
 pub struct QueueWorker {
     invoker: Arc<Invoker>,
-    owner: String,
     stop: CancellationToken,
     attempts: JoinSet<Ending>,
     /// By task, because a task that panics cannot say which event it had.
@@ -122,12 +121,11 @@ pub struct QueueWorker {
 }
 
 impl QueueWorker {
-    /// A worker whose claims are owned by the configured node and this start of it.
+    /// A worker whose claims are owned by this start of the node.
     pub fn new(invoker: Arc<Invoker>, stop: CancellationToken) -> Self {
-        let owner = format!("{}/{}", invoker.config.asynchronous.node, uuid::Uuid::new_v4());
         let paces = Paces::new(invoker.config.asynchronous.parallelism, invoker.config.account_concurrency);
         let (attempts, held) = (JoinSet::new(), HashMap::new());
-        Self { invoker, owner, stop, attempts, held, paces, next_look: Instant::now() }
+        Self { invoker, stop, attempts, held, paces, next_look: Instant::now() }
     }
 
     /// Works until `stop`; then gives unfinished events back at no cost to them.
@@ -245,7 +243,7 @@ impl QueueWorker {
     /// Gives back how many events were claimed.
     async fn claim_and_begin(&mut self, now: Timestamp, bounds: &ClaimBounds) -> Result<usize, StoreError> {
         let lease = self.invoker.config.asynchronous.lease;
-        let claimed = self.invoker.store.claim_within(&self.owner, now, lease, bounds).await?;
+        let claimed = self.invoker.store.claim_within(&self.invoker.owner, now, lease, bounds).await?;
         let count = claimed.len();
         for event in claimed {
             if self.room() > 0 {

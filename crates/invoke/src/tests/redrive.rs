@@ -4,6 +4,7 @@ use super::*;
 use crate::asynchronous::redrive::{QueueRedriven, Redriven};
 use crate::whereabouts::Place;
 use crate::workers::fake::FakeRun;
+use lamplight_model::RunStage;
 use lamplight_services::queues::{Bounds, NewMessage, QueueAddress, Queues, Receive};
 use lamplight_store::{Opened, Options, Redrive, StepKind, open};
 use std::sync::atomic::AtomicBool;
@@ -371,11 +372,52 @@ async fn where_a_call_is_while_it_runs_and_after() {
     assert_eq!((found.place(), found.is_event()), (Place::Running, false));
     let seen = found.running.unwrap();
     assert_eq!((seen.function.as_str(), seen.since), ("import", START));
+    // The stages are told by whoever runs it; this one is in the instance from the beginning.
+    let place = node.workers.begun().remove(0).place;
+    let RunStage::Running(instance) = seen.stage else { panic!("{:?}", seen.stage) };
+    assert_eq!((&*instance.id, instance.since), ("fake", START));
+    for stage in [RunStage::Queued, RunStage::Starting(instance)] {
+        place.tell(stage.clone());
+        assert_eq!(node.invoker.running_call(&Scope::default(), request_id).unwrap().stage, stage);
+    }
     node.gate.add_permits(1);
     let answer = running.answer.detach();
     answer.finished.await.unwrap();
     let found = node.invoker.whereabouts(&Scope::default(), request_id).await.unwrap().unwrap();
     assert_eq!((found.place(), found.is_event(), found.runs.len()), (Place::Done, false, 1));
+}
+
+/// The words for where a claimed event is, before, in and after the life of whoever claimed it.
+#[tokio::test]
+async fn where_a_claimed_event_is() {
+    let node = Node::start().await;
+    node.broken.store(false, Ordering::SeqCst);
+    let word = async |request_id| {
+        let found = node.invoker.whereabouts(&Scope::default(), request_id).await.unwrap().unwrap();
+        let record = found.story.record.as_ref().unwrap();
+        node.invoker.progress(record, found.running.as_ref(), &found.runs).map(|progress| progress.word())
+    };
+    let here = node.send("\"wait\"").await;
+    node.workers.wait_until_begun(1).await;
+    assert_eq!((node.place(here).await, word(here).await), (Some(Place::Running), Some("running")));
+    // The same event as another process sees it on this store: it knows the claim, and not the instance.
+    let found = node.invoker.whereabouts(&Scope::default(), here).await.unwrap().unwrap();
+    let clock: crate::Clock = {
+        let now = Arc::clone(&node.now);
+        Arc::new(move || Timestamp(now.load(Ordering::SeqCst)))
+    };
+    let ledger = Arc::clone(&node.opened.ledger);
+    let workers = FakeWorkers::echo() as Arc<dyn Workers>;
+    let other =
+        Invoker::new(InvokerConfig::default(), Arc::clone(&node.opened.store), workers, ledger, clock);
+    let record = found.story.record.unwrap();
+    let seen = async || other.progress(&record, None, &[]).map(|progress| progress.word());
+    assert_eq!(seen().await, Some("elsewhere"));
+    node.now.fetch_add(20_000, Ordering::SeqCst);
+    assert_eq!(seen().await, Some("abandoned"), "its lease of 20 seconds is over");
+    node.gate.add_permits(1);
+    node.until((1, 1, 0, 0)).await;
+    assert_eq!((node.place(here).await, word(here).await), (Some(Place::Done), None));
 }
 
 #[tokio::test]

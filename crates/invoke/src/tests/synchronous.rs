@@ -268,6 +268,7 @@ async fn the_fake_keeps_the_contract() {
         tenant_id: None,
         arrived_at: START,
         log_tail: false,
+        place: Default::default(),
     })
     .await;
 }

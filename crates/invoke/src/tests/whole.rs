@@ -200,6 +200,7 @@ async fn the_pool_keeps_the_contract_of_workers() {
         tenant_id: None,
         arrived_at: (system_clock())(),
         log_tail: false,
+        place: Default::default(),
     })
     .await;
     node.end().await;

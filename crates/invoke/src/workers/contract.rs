@@ -2,7 +2,7 @@
 //! that gives its event back; it panics with what was broken, as assertions in tests do.
 
 use crate::workers::Workers;
-use lamplight_model::{Invocation, Outcome, RequestId, StartKind};
+use lamplight_model::{Invocation, Outcome, RequestId, RunStage, StartKind};
 use lamplight_pool::{Ended, ProvisionedTarget};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,8 @@ pub async fn check(workers: &dyn Workers, invocation: impl Fn() -> Invocation) {
 /// The body is the event and ends; the outcome and the report of the same request follow.
 async fn answers_completely(workers: &dyn Workers, invocation: Invocation) {
     let (request_id, payload) = (invocation.request_id, invocation.payload.clone());
+    let place = invocation.place.clone();
+    assert_eq!(place.stage(), RunStage::Queued, "nobody has it yet");
     let mut answer = workers.run(invocation).await.expect("the run begins").detach();
     let mut body = Vec::new();
     while let Some(piece) = answer.body.recv().await {
@@ -33,6 +35,12 @@ async fn answers_completely(workers: &dyn Workers, invocation: Invocation) {
     assert_eq!(answer.ended.await, Ok(Ok(ended)), "how it ended");
     let finished = answer.finished.await.expect("a report");
     assert_eq!(finished.report.request_id, request_id, "the report's request");
+    let RunStage::Running(instance) = place.stage() else { panic!("it ran: {:?}", place.stage()) };
+    assert_eq!(
+        instance.id, finished.report.instance_id,
+        "the instance that was told of is that of the report"
+    );
+    assert!(instance.log_stream.ends_with(&*instance.id), "its log stream: {}", instance.log_stream);
 }
 
 /// Dropping body and outcome unread ends nothing: the report still comes.

@@ -4,8 +4,8 @@ use crate::workers::{InstanceCounts, Workers};
 use async_trait::async_trait;
 use bytes::Bytes;
 use lamplight_model::{
-    FunctionName, FunctionVersion, Invocation, InvocationReport, Outcome, OutcomeStatus, Scope, ServiceError,
-    StartKind, VersionNumber,
+    FunctionName, FunctionVersion, Invocation, InvocationReport, Outcome, OutcomeStatus, RunInstance,
+    RunStage, Scope, ServiceError, StartKind, VersionNumber,
 };
 use lamplight_pool::{
     Answer, AnswerParts, Ended, Finished, ProvisionedCounts, ProvisionedFailure, ProvisionedState,
@@ -13,6 +13,9 @@ use lamplight_pool::{
 };
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+/// The one instance there is.
+const INSTANCE: &str = "fake";
 
 /// What one run does.
 #[derive(Debug, Clone)]
@@ -101,6 +104,11 @@ impl FakeWorkers {
 impl Workers for FakeWorkers {
     async fn run(&self, invocation: Invocation) -> Result<Answer, ServiceError> {
         let what = (self.script)(&invocation);
+        invocation.place.tell(RunStage::Running(RunInstance {
+            id: INSTANCE.into(),
+            log_stream: format!("2026/01/01/[{}]{INSTANCE}", invocation.version.version).into(),
+            since: invocation.arrived_at,
+        }));
         self.begun.lock().unwrap_or_else(PoisonError::into_inner).push(invocation.clone());
         self.count.send_modify(|count| *count += 1);
         if let FakeRun::Refuse(error) = what {
@@ -185,7 +193,7 @@ fn report(invocation: &Invocation, outcome: Outcome) -> InvocationReport {
         scope: version.scope.clone(),
         function: version.name.shared(),
         version: version.version,
-        instance_id: "fake".into(),
+        instance_id: INSTANCE.into(),
         outcome,
         arrived_at: invocation.arrived_at,
         queue_us: 10,

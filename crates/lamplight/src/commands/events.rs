@@ -19,6 +19,7 @@ pub async fn run(global: &Global, client: &Client, command: &cli::Events) -> Res
     match command {
         cli::Events::List(flags) => list(global, client, flags).await,
         cli::Events::Show { request_id } => show(global, client, request_id).await,
+        cli::Events::Running { name, limit } => running(global, client, name.as_deref(), *limit).await,
         cli::Events::Counts { name } => counts(global, client, name.as_deref()).await,
         cli::Events::Redrive(flags) => redrive(global, client, flags).await,
     }
@@ -87,6 +88,9 @@ async fn show(global: &Global, client: &Client, request_id: &str) -> Result<u8, 
         ("type", text(&event, "Type")),
         ("accepted", time(&event, "AcceptedAt")),
         ("state", state),
+        ("version", text(&event, "Version")),
+        ("instance", text(&event, "Instance")),
+        ("log stream", text(&event, "LogStream")),
         ("payload", text(&event, "Payload")),
     ];
     for (key, value) in rows.iter().filter(|(_, value)| !value.is_empty()) {
@@ -151,6 +155,37 @@ fn told_text(told: &Value) -> String {
         None => format!("{role} {arn} has it"),
         Some(why) => format!("{role} {arn} was not told: {why}"),
     }
+}
+
+async fn running(global: &Global, client: &Client, name: Option<&str>, limit: u16) -> Result<u8, Failure> {
+    let of = name.map_or_else(String::new, |name| format!("&Function={}", segment(name)));
+    let answer = client.json(Method::GET, &format!("/lamplight/v1/running?Limit={limit}{of}"), None).await?;
+    if global.json {
+        output::json(&answer);
+        return Ok(0);
+    }
+    let rows = array(&answer, "Running");
+    if rows.is_empty() {
+        output::remark("nothing runs");
+        return Ok(0);
+    }
+    let mut table = output::table(&["since", "request", "function", "version", "type", "where"]);
+    for row in rows {
+        table.add_row([
+            time(row, "Since"),
+            text(row, "RequestId"),
+            text(row, "Function"),
+            text(row, "Version"),
+            text(row, "Type"),
+            whereabouts(row).join(", "),
+        ]);
+    }
+    output::print_table(&table);
+    let count = number(&answer, "Count");
+    if count > rows.len() as u64 {
+        output::remark(format!("{count} run in all; --limit shows more"));
+    }
+    Ok(0)
 }
 
 async fn counts(global: &Global, client: &Client, name: Option<&str>) -> Result<u8, Failure> {
@@ -270,16 +305,31 @@ fn why(row: &Value) -> String {
     let error = error_text(&text(row, "Error"));
     let parts = match text(row, "State").as_str() {
         "waiting" => vec![text(row, "Reason"), format!("until {}", time(row, "WaitsUntil")), error],
-        "running" => {
-            let node = text(row, "Node");
-            let on = if node.is_empty() { String::new() } else { format!("on node {node}") };
-            let since = time(row, "Since");
-            vec![on, if since.is_empty() { since } else { format!("since {since}") }]
-        }
+        "running" => whereabouts(row),
         "dead-lettered" => vec![text(row, "Condition"), time(row, "DeadAt"), error],
         _ => vec![time(row, "DoneAt")],
     };
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+}
+
+/// Where an event is that is being worked on, and since when; of one that nobody has any more, until when it was somebody's.
+fn whereabouts(row: &Value) -> Vec<String> {
+    let since = |key: &str| Some(time(row, key)).filter(|at| !at.is_empty()).map(|at| format!("since {at}"));
+    let node = Some(text(row, "Node")).filter(|node| !node.is_empty()).map(|node| format!("on node {node}"));
+    let instance = format!("instance {}", text(row, "Instance"));
+    let claimed_until = || format!("claimed until {}", time(row, "LeaseUntil"));
+    let stage = match text(row, "Stage").as_str() {
+        "queued" => vec!["waits for an instance".to_owned()],
+        "starting" => vec![format!("{instance} starts")],
+        "running" => vec![instance],
+        "claimed" => vec!["about to run".to_owned()],
+        "settling" => vec!["has run, its end is being written down".to_owned()],
+        "elsewhere" => vec!["another process has it".to_owned(), claimed_until()],
+        "abandoned" => vec![format!("{}: nobody has it now, it is run again", claimed_until())],
+        _ => Vec::new(),
+    };
+    let since = since("StageSince").or_else(|| since("Since"));
+    node.into_iter().chain(stage).chain(since).collect()
 }
 
 /// `ValueError: no`, of an error document; its beginning of anything else.
@@ -320,6 +370,14 @@ mod tests {
             (
                 json!({"State": "running", "Node": "local", "Since": 1}),
                 "on node local, since 1970-01-01T00:00:00.001Z",
+            ),
+            (
+                json!({"State": "running", "Node": "local", "Since": 1, "Stage": "starting", "Instance": "i", "StageSince": 2}),
+                "on node local, instance i starts, since 1970-01-01T00:00:00.002Z",
+            ),
+            (
+                json!({"State": "running", "Node": "b", "Since": 1, "Stage": "abandoned", "LeaseUntil": 3}),
+                "on node b, claimed until 1970-01-01T00:00:00.003Z: nobody has it now, it is run again, since 1970-01-01T00:00:00.001Z",
             ),
             (
                 json!({"State": "dead-lettered", "Condition": "EventAgeExceeded", "DeadAt": 0, "Error": "{}"}),

@@ -51,7 +51,7 @@ impl Source {
 pub struct Journal {
     target: JournalTarget,
     version: Arc<FunctionVersion>,
-    stream: String,
+    stream: Arc<str>,
     initialization: InitializationType,
     system_level: SystemLevel,
     telemetry: Arc<Telemetry>,
@@ -76,7 +76,7 @@ impl Journal {
     pub fn new(
         target: JournalTarget,
         version: Arc<FunctionVersion>,
-        stream: String,
+        stream: Arc<str>,
         initialization: InitializationType,
     ) -> Arc<Self> {
         let system_level = SystemLevel::parse(version.logging.system_log_level.as_deref());
@@ -86,7 +86,7 @@ impl Journal {
     }
 
     /// Its stream's name.
-    pub fn stream(&self) -> &str {
+    pub fn stream(&self) -> &Arc<str> {
         &self.stream
     }
 

@@ -3,14 +3,14 @@
 //! Source: AWS Lambda developer guide, "Lambda Managed Instances": several events at once in one environment, which lives on
 //! when one of them times out.
 
-use super::{AnswerSender, Cold, Conversed, Measured, Run, end_of, lost_outcome};
+use super::{AnswerSender, Cold, Conversed, Measured, Run, end_of, lost_outcome, run_instance};
 use crate::answer::Finished;
 use crate::documents;
 use crate::instance::Instance;
 use crate::slots::{Slot, SlotEnd};
 use crate::start::{LAST_WORDS, exit_behind};
 use lamplight_model::limits::SYNC_PAYLOAD_BYTES;
-use lamplight_model::{ServiceError, StartKind};
+use lamplight_model::{RunStage, ServiceError, StartKind};
 use lamplight_runtime::{AnswerLimits, AnswerSink, Calls, ConversationError};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
@@ -35,6 +35,7 @@ impl Run {
         };
         let limit = self.invocation.version.timeout();
         let deadline = begun + limit;
+        self.invocation.place.tell(RunStage::Running(run_instance(&instance.id, &instance.journal)));
         if announce {
             instance.body.output.drain();
             instance.journal.start(self.subject(), self.invocation.log_tail);

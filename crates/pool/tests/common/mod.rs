@@ -205,6 +205,7 @@ pub fn invocation(version: &Arc<FunctionVersion>, payload: &str) -> Invocation {
         tenant_id: None,
         arrived_at: Timestamp::from_system(SystemTime::now()),
         log_tail: true,
+        place: Default::default(),
     }
 }
 
