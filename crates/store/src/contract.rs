@@ -392,8 +392,8 @@ pub trait Store: Send + Sync + 'static {
     /// Gives dead letters back to the queue of their function, each for itself, in one transaction and in the order given: as
     /// new events that keep their request id, their place in the list and their story.
     async fn redrive(&self, scope: &Scope, request_ids: Vec<RequestId>) -> Result<Vec<Redrive>, StoreError>;
-    /// Forgets dead letters and steps of stories from before `before`, a bounded number of each: called until nothing goes, all
-    /// are gone.
+    /// Forgets dead letters and steps of stories from before `before`, and then the queues of deleted functions to which nothing
+    /// refers any more, with their counts; a bounded number of each: called until nothing goes, all are gone.
     async fn forget_dead_letters(&self, before: Timestamp) -> Result<Forgotten, StoreError>;
     /// When the next event that `bounds` let pass is due, to sleep until then: an unclaimed one, or a claimed one whose lease
     /// ends.

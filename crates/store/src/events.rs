@@ -186,6 +186,10 @@ pub struct Forgotten {
     pub letters: u64,
     /// Steps of stories.
     pub steps: u64,
+    /// Notes of events that were done.
+    pub done: u64,
+    /// Queues of deleted functions, with their counts.
+    pub queues: u64,
 }
 
 /// What came of sending one dead letter again.

@@ -187,7 +187,11 @@ async fn steps_are_forgotten_until_none_is_left_also_when_no_letter_goes() {
     }
     events.settle(4, Release::Done, None).await;
     let forgotten = events.opened.store.forget_dead_letters(Timestamp(3)).await.unwrap();
-    assert_eq!(forgotten, Forgotten { letters: 0, steps: 2 }, "what went says that there may be more");
+    assert_eq!(
+        forgotten,
+        Forgotten { steps: 2, ..Forgotten::default() },
+        "what went says that there may be more"
+    );
     let story = events.opened.store.event_story(&scope(), queued.request_id).await.unwrap();
     assert_eq!(story.steps.len(), 1);
 }
@@ -276,7 +280,7 @@ async fn old_letters_and_steps_are_forgotten_and_the_counts_go_on() {
     events.settle(20, dead(), note(19, "")).await;
     events.settle(11, again(1_000, true), note(11, "once")).await;
     let store = &events.opened.store;
-    let forgotten = Forgotten { letters: 1, steps: 1 };
+    let forgotten = Forgotten { letters: 1, steps: 1, ..Forgotten::default() };
     assert_eq!(store.forget_dead_letters(Timestamp(15)).await.unwrap(), forgotten);
     assert_eq!(store.forget_dead_letters(Timestamp(15)).await.unwrap(), Forgotten::default());
     assert_eq!(
@@ -327,4 +331,65 @@ async fn events_accepted_at_the_same_time_are_each_answered_for_themselves_and_a
     let claimed = store.claim("node/start", Timestamp(2_000), LEASE, 500).await.unwrap();
     assert_eq!(claimed.len() as u64, a.0 + b.0, "what is counted is there");
     assert_eq!(store.next_due().await.unwrap(), Some(Timestamp(2_000).plus(LEASE)));
+}
+
+/// Forgets all from before `before`; what went, each in its call.
+async fn forget_all(events: &Events, before: i64) -> Vec<Forgotten> {
+    let mut all = Vec::new();
+    loop {
+        let forgotten = events.opened.store.forget_dead_letters(Timestamp(before)).await.unwrap();
+        if forgotten == Forgotten::default() {
+            return all;
+        }
+        all.push(forgotten);
+    }
+}
+
+#[tokio::test]
+async fn the_queue_of_a_deleted_function_goes_with_the_last_that_refers_to_it() {
+    let events = Events::new();
+    let store = &events.opened.store;
+    for function in ["failed", "waits", "lives"] {
+        store.put_version(common::function(function), Expect::Absent).await.unwrap();
+    }
+    let (done, failed) = (event("failed", 0), event("failed", 1));
+    events.at(1).enqueue(done.clone()).await.unwrap();
+    assert_eq!(events.settle(1, Release::Done, None).await, done.request_id);
+    events.at(2).enqueue(failed.clone()).await.unwrap();
+    let dead = Release::DeadLetter { condition: "RetriesExhausted".to_owned(), error: String::new() };
+    events.settle(2, dead, None).await;
+    let (lives, waits) = (event("lives", 3), event("waits", 4));
+    events.at(3).enqueue(lives).await.unwrap();
+    events.settle(3, Release::Done, None).await;
+    events.at(4).enqueue(waits.clone()).await.unwrap();
+    for function in ["failed", "waits"] {
+        assert!(store.delete_function(&scope(), &name(function)).await.unwrap());
+    }
+    assert_eq!(forget_all(&events, 0).await, [], "all of it is young");
+    assert_eq!(events.counts("failed").await, (2, 1, 1, 0));
+
+    // A letter of a deleted function goes to the one made anew, and its counts with it; the rest waits for its story to be old.
+    store.put_version(common::function("failed"), Expect::Absent).await.unwrap();
+    let sent = events.at(10).redrive(&scope(), vec![failed.request_id]).await.unwrap();
+    assert_eq!((sent, events.counts("failed").await), (vec![Redrive::Sent(name("failed"))], (2, 1, 0, 1)));
+    let old = Forgotten { done: 2, ..Forgotten::default() };
+    assert_eq!(forget_all(&events, 11).await, [old], "the story of an event that waits is kept");
+    assert_eq!(events.counts("failed").await, (2, 1, 0, 1));
+    assert_eq!(events.settle(12, Release::Done, None).await, failed.request_id);
+    let went = forget_all(&events, 12).await;
+    assert_eq!(
+        went,
+        [Forgotten { steps: 2, ..Forgotten::default() }, Forgotten { queues: 1, ..Forgotten::default() }]
+    );
+    assert_eq!(events.counts("failed").await, (1, 1, 0, 0), "the function made anew keeps its own");
+    assert_eq!(events.counts("lives").await, (1, 1, 0, 0));
+
+    // What waits for a deleted function is given up first.
+    assert_eq!(events.counts("waits").await, (1, 0, 1, 0), "as the claim found it");
+    let story = store.event_story(&scope(), waits.request_id).await.unwrap();
+    assert_eq!(story.steps[0].condition.as_deref(), Some("FunctionDeleted"));
+    forget_all(&events, 100).await;
+    assert_eq!(events.counts("waits").await, (0, 0, 0, 0));
+    let left = store.all_event_counts(&scope()).await.unwrap();
+    assert_eq!(left.iter().map(|(function, _)| function.as_str()).collect::<Vec<_>>(), ["failed", "lives"]);
 }

@@ -43,7 +43,7 @@ pub async fn collect(
     }
 }
 
-/// Forgets events that were given up longer than `kept` ago.
+/// Forgets events that were given up longer than `kept` ago, and queues of deleted functions.
 async fn forget_dead_letters(store: &dyn Store, now: Timestamp, kept: Duration) {
     let kept_ms = i64::try_from(kept.as_millis()).unwrap_or(i64::MAX);
     let before = Timestamp(now.as_millis().saturating_sub(kept_ms));
@@ -54,6 +54,7 @@ async fn forget_dead_letters(store: &dyn Store, now: Timestamp, kept: Duration) 
             Ok(more) => {
                 forgotten.letters += more.letters;
                 forgotten.steps += more.steps;
+                forgotten.queues += more.queues;
             }
             Err(error) => {
                 tracing::warn!(%error, "failed to forget old dead letters");
@@ -62,8 +63,8 @@ async fn forget_dead_letters(store: &dyn Store, now: Timestamp, kept: Duration) 
         }
     }
     if forgotten != Forgotten::default() {
-        let Forgotten { letters, steps } = forgotten;
-        tracing::info!(letters, steps, "forgot events that were given up long ago");
+        let Forgotten { letters, steps, queues, .. } = forgotten;
+        tracing::info!(letters, steps, queues, "forgot events that were given up long ago");
     }
 }
 

@@ -6,6 +6,7 @@
 mod accept;
 mod aliases;
 mod cache;
+mod closed;
 pub(crate) mod connection;
 mod documents;
 mod functions;
@@ -494,7 +495,21 @@ impl Store for SqliteStore {
     }
 
     async fn forget_dead_letters(&self, before: Timestamp) -> Result<Forgotten, StoreError> {
-        self.writer.write(move |connection| story::forget(connection, before), |_| {}).await
+        let forget = move |connection: &rusqlite::Connection| {
+            let done = closed::forget_done(connection, before)?;
+            Ok(Forgotten { done, ..story::forget(connection, before)? })
+        };
+        let forgotten = self.writer.write(forget, |_| {}).await?;
+        if forgotten != Forgotten::default() {
+            return Ok(forgotten);
+        }
+        // Last, when nothing old refers to them any more.
+        let unused = self.readers.read(closed::unused).await?;
+        if unused.is_empty() {
+            return Ok(forgotten);
+        }
+        let queues = self.writer.write(move |connection| closed::remove(connection, &unused), |_| {}).await?;
+        Ok(Forgotten { queues, ..forgotten })
     }
 
     async fn next_due_within(&self, bounds: &ClaimBounds) -> Result<Option<Timestamp>, StoreError> {

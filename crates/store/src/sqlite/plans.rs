@@ -1,6 +1,7 @@
 //! What the queue's statements cost does not depend on how much waits: their plans, and the steps they take.
 
 use super::accept;
+use super::closed;
 use super::connection::{Durability, open_writer};
 use super::queue::{self, CLOSED_EVENTS, DUE_EVENTS, DUE_QUEUES, GIVE_BACK, NEXT_DUE};
 use super::schema::{METADATA, migrate};
@@ -199,4 +200,53 @@ fn an_event_is_settled_although_its_destination_takes_no_more() {
     assert!(failure.starts_with("5000000 events already wait for function full"), "{failure}");
     let counts = queue::counts(&connection, &Scope::default(), &full.event.function).unwrap();
     assert_eq!(counts.pending, 5_000_000, "nothing was added");
+}
+
+/// Neither the look for queues that may go nor taking one away walks through letters, steps or other queues; the done events are
+/// looked through once, not once for each queue.
+#[test]
+fn queues_of_deleted_functions_go_without_a_look_at_all_that_is_kept() {
+    let measure = |kept: usize| {
+        let (_directory, connection) = database();
+        enqueue(&connection, "kept", kept);
+        give_up(&connection, kept, NOW);
+        let closed =
+            "INSERT INTO event_queue (scope, function, closed, accepted, done) VALUES ('s', 'gone', 1, 1, 1)";
+        connection.execute(closed, []).unwrap();
+        let looked = steps(&connection, closed::UNUSED, params![10]);
+        let unused = closed::unused(&connection).unwrap();
+        assert_eq!(unused, [2]);
+        let sql = "DELETE FROM event_queue WHERE id = ? AND closed = 1 AND pending = 0";
+        let removing = steps(&connection, sql, params![unused[0]]);
+        assert_eq!(closed::unused(&connection).unwrap(), [0_i64; 0]);
+        (looked, removing)
+    };
+    assert_eq!(measure(4), measure(400));
+    let (_directory, connection) = database();
+    let plan = plan(&connection, closed::UNUSED);
+    assert!(plan.contains("event_queue_ended"), "{plan}");
+    assert!(plan.contains("LIST SUBQUERY") && !plan.contains("CORRELATED LIST"), "{plan}");
+}
+
+#[test]
+fn so_many_queues_go_at_once_and_none_with_events() {
+    let (_directory, connection) = database();
+    connection.execute_batch("BEGIN").unwrap();
+    for number in 0..2_500 {
+        let sql = "INSERT INTO event_queue (scope, function, closed, accepted, done, pending) VALUES ('s', ?, 1, 2, 1, ?)";
+        connection.execute(sql, params![format!("gone{number}"), i64::from(number % 5 == 0)]).unwrap();
+    }
+    connection.execute_batch("COMMIT").unwrap();
+    let mut went = Vec::new();
+    loop {
+        let unused = closed::unused(&connection).unwrap();
+        if unused.is_empty() {
+            break;
+        }
+        went.push(closed::remove(&connection, &unused).unwrap());
+    }
+    assert_eq!(went, [1_000, 1_000]);
+    assert_eq!(closed::remove(&connection, &[1]).unwrap(), 0, "one with an event stays, whoever names it");
+    let left: i64 = connection.query_row("SELECT count(*) FROM event_queue", [], |row| row.get(0)).unwrap();
+    assert_eq!(left, 500);
 }

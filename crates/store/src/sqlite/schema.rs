@@ -10,6 +10,7 @@ pub(crate) const METADATA: &[&str] = &[
     include_str!("metadata_2.sql"),
     include_str!("metadata_3.sql"),
     include_str!("metadata_4.sql"),
+    include_str!("metadata_5.sql"),
 ];
 
 /// Migrations of `ledger.sqlite`.

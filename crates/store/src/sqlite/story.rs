@@ -453,7 +453,7 @@ pub(super) fn forget(connection: &Connection, before: Timestamp) -> Result<Forgo
            AND NOT EXISTS (SELECT 1 FROM event WHERE event.request_id = event_step.request_id)",
         parameters,
     )?;
-    Ok(Forgotten { letters: letters as u64, steps: steps as u64 })
+    Ok(Forgotten { letters: letters as u64, steps: steps as u64, ..Forgotten::default() })
 }
 
 /// The counts of every function of a scope, over all functions that ever had its name.
