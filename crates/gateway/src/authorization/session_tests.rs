@@ -46,7 +46,8 @@ impl Issuer {
     fn verify(&self, wire: &Wire, now: Timestamp) -> Result<String, Refusal> {
         let claim = Claim::read(&wire.head(), EXPECTED, now)?;
         let (id, token) = (&claim.access_key_id, claim.token.as_deref());
-        let found = credentials::find(&*self.store, &AccountId::default(), id, token);
+        let account = AccountId::default();
+        let found = credentials::find(&*self.store, &account, id, token);
         let credential = self.runtime.block_on(found)?.ok_or(Refusal::UnknownKey)?;
         claim.verify(&wire.head(), &wire.body, &credential, now)?;
         Ok(credential.identity.arn)

@@ -106,7 +106,8 @@ mod tests {
     async fn names_that_no_stage_has_are_not_kept() {
         let directory = tempfile::tempdir().unwrap();
         let store = lamplight_store::open(lamplight_store::Options::new(directory.path())).unwrap().store;
-        let api = Found { scope: Scope::default(), id: "abc".to_owned(), by_domain_only: false };
+        let (id, name) = ("abc".to_owned(), "notes".to_owned());
+        let api = Found { scope: Scope::default(), id, name, by_domain_only: false };
         let known = Known::default();
         for length in [LONGEST_STAGE_NAME + 1, LONGEST_STAGE_NAME] {
             assert!(known.stage(&*store, &api, &"x".repeat(length)).await.unwrap().is_none());
