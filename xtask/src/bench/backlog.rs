@@ -4,6 +4,7 @@
 //! does for each request; the server then starts on them.
 
 use super::http::Connection;
+use super::pairing::Sample;
 use super::server::{Server, invocations};
 use super::{rows::EVENT, wait_for};
 use anyhow::Context as _;
@@ -12,12 +13,46 @@ use lamplight_store::{Options, QueuedEvent, Store, open_shared, system_clock};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Events that are put there at once: they share commits.
 const AT_ONCE: usize = 512;
 /// One call that holds a function's only place, seconds.
 const HOLD_SECONDS: u64 = 5;
+
+/// A store that accepts events in this process.
+pub struct Accepting {
+    runtime: tokio::runtime::Runtime,
+    store: Arc<dyn Store>,
+    function: FunctionName,
+}
+
+impl Accepting {
+    /// Opens a new store.
+    pub fn start(data: &Path) -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let store = lamplight_store::open(Options::new(data)).context("failed to open a new store")?.store;
+        Ok(Self { runtime, store, function: FunctionName::parse("held").context("not a function's name")? })
+    }
+
+    /// So many events from each of so many callers, one after another; time of one.
+    pub fn block(&self, callers: usize, events: usize) -> anyhow::Result<Sample> {
+        let begun = Instant::now();
+        self.runtime.block_on(async {
+            let mut putting = tokio::task::JoinSet::new();
+            for _ in 0..callers {
+                putting.spawn(put(Arc::clone(&self.store), self.function.clone(), events, Duration::ZERO));
+            }
+            while let Some(put) = putting.join_next().await {
+                put??;
+            }
+            anyhow::Ok(())
+        })?;
+        // Its processor time is that of this program, which measures.
+        let seconds = begun.elapsed().as_secs_f64() / (callers * events) as f64;
+        Ok(Sample { seconds, cpu_seconds: f64::NAN })
+    }
+}
 
 /// Puts `count` events for `function` into the store of a stopped server, to be run after `delay`.
 pub fn fill(data: &Path, function: &str, count: usize, delay: Duration) -> anyhow::Result<()> {
@@ -47,7 +82,7 @@ async fn put(
     for _ in 0..count {
         let now: Timestamp = clock();
         let event = QueuedEvent {
-            request_id: RequestId(uuid::Uuid::new_v4()),
+            request_id: RequestId::generate(),
             scope: Scope::default(),
             function: function.clone(),
             qualifier: None,

@@ -2,15 +2,15 @@
 
 use super::memory::daemon;
 use super::{Aim, Bench, EVENT, Row, warm};
-use crate::bench::backlog::{Hold, counts, fill};
+use crate::bench::backlog::{Accepting, Hold, counts, fill};
 use crate::bench::limits::group_commit::GroupCommit;
 use crate::bench::load;
-use crate::bench::pairing::{Sample, interleave};
+use crate::bench::pairing::{Measured, Sample, interleave};
 use crate::bench::server::{Function, Runtime, Server, function_folder, invocations};
 use crate::bench::statistics::{Ratio, median};
 use crate::bench::wait_for;
 use anyhow::Context as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Clients that send events.
@@ -29,7 +29,10 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let python = bench.runtimes.iter().find(|runtime| runtime.language == "python").context("no Python")?;
     let bare = bench.server()?;
     create(&bare, python)?;
-    let mut rows = vec![accepted(bench, &bare, "accepted event, durable, 16 clients: time of one")?];
+    let mut rows = vec![
+        accepted(bench, &bare, "accepted event, durable, 16 clients: time of one")?,
+        stored(bench, &bare, "the same at the store alone, 16 callers: time of one")?,
+    ];
     rows.extend(drained(&bare)?);
     rows.extend(waiting(bench, &bare, python)?);
     Ok(rows)
@@ -44,8 +47,7 @@ fn create(server: &Server, python: &Runtime) -> anyhow::Result<()> {
 /// Events of a function that cannot run meanwhile, against rows in a bare file of the same settings.
 fn accepted(bench: &Bench, server: &Server, name: &str) -> anyhow::Result<Row> {
     let hold = Hold::start(server, "held")?;
-    let file = server.data().with_extension("limit");
-    let limit = GroupCommit::create(&file)?;
+    let limit = Limit::create(server)?;
     let mut connections = (0..CLIENTS).map(|_| server.connect()).collect::<anyhow::Result<Vec<_>>>()?;
     let path = invocations("held");
     let mut last = server.cpu_seconds()?;
@@ -60,31 +62,58 @@ fn accepted(bench: &Bench, server: &Server, name: &str) -> anyhow::Result<Row> {
         Ok(sample)
     };
     let groups = bench.effort.repetitions;
-    let measured = interleave(groups, bench.effort.attempts, &mut ours, &mut || limit.block(CLIENTS, BLOCK))?;
-    drop((hold, limit));
-    remove_database(&file);
-    let mut row = Row::of(
-        name,
-        "rows in a bare SQLite file, group commit",
-        Aim::RatioAtMost(ACCEPTED),
-        &measured,
-        (1e6, "us"),
-    );
-    row.cpu_ratio = None;
-    row.note = format!(
-        "{:.0}/s (limit {:.0}/s), processor time {:.1} us",
-        1e6 / row.ours,
-        1e6 / row.limit.unwrap_or(f64::NAN),
-        measured.cpu_seconds().0 * 1e6,
-    );
+    let measured =
+        interleave(groups, bench.effort.attempts, &mut ours, &mut || limit.commits.block(CLIENTS, BLOCK))?;
+    drop(hold);
+    let mut row = against_limit(name, &measured);
+    row.note += &format!(", processor time {:.1} us", measured.cpu_seconds().0 * 1e6);
     Ok(row)
 }
 
-fn remove_database(file: &Path) {
-    for suffix in ["", "-wal", "-shm"] {
-        let mut name = file.as_os_str().to_owned();
-        name.push(suffix);
-        let _ = std::fs::remove_file(name);
+/// What of it is the store's part: the same events handed to `Store::enqueue` in this process, no request around them.
+fn stored(bench: &Bench, server: &Server, name: &str) -> anyhow::Result<Row> {
+    let limit = Limit::create(server)?;
+    let data = server.data().with_extension("store");
+    let events = Accepting::start(&data)?;
+    let measured = interleave(
+        bench.effort.repetitions,
+        bench.effort.attempts,
+        &mut || events.block(CLIENTS, BLOCK),
+        &mut || limit.commits.block(CLIENTS, BLOCK),
+    )?;
+    drop(events);
+    std::fs::remove_dir_all(&data).with_context(|| format!("failed to remove {}", data.display()))?;
+    Ok(against_limit(name, &measured))
+}
+
+fn against_limit(name: &str, measured: &Measured) -> Row {
+    let limit = "rows in a bare SQLite file, group commit";
+    let mut row = Row::of(name, limit, Aim::RatioAtMost(ACCEPTED), measured, (1e6, "us"));
+    row.cpu_ratio = None;
+    row.note = format!("{:.0}/s (limit {:.0}/s)", 1e6 / row.ours, 1e6 / row.limit.unwrap_or(f64::NAN));
+    row
+}
+
+/// The limit's file, beside the server's data; gone when dropped.
+struct Limit {
+    commits: GroupCommit,
+    file: PathBuf,
+}
+
+impl Limit {
+    fn create(server: &Server) -> anyhow::Result<Self> {
+        let file = server.data().with_extension("limit");
+        Ok(Self { commits: GroupCommit::create(&file)?, file })
+    }
+}
+
+impl Drop for Limit {
+    fn drop(&mut self) {
+        for suffix in ["", "-wal", "-shm"] {
+            let mut name = self.file.as_os_str().to_owned();
+            name.push(suffix);
+            let _ = std::fs::remove_file(name);
+        }
     }
 }
 
