@@ -413,8 +413,10 @@ pub trait Store: Send + Sync + 'static {
     async fn event_counts(&self, scope: &Scope, function: &FunctionName) -> Result<EventCounts, StoreError>;
     /// The counts of all functions of a scope that ever had events, by name.
     async fn all_event_counts(&self, scope: &Scope) -> Result<Vec<(FunctionName, EventCounts)>, StoreError>;
-    /// A receiver that is woken after every committed change of functions or queue.
+    /// A receiver that is woken after every committed change of functions, of what belongs to them, and of documents.
     fn watch(&self) -> tokio::sync::watch::Receiver<u64>;
+    /// A receiver that is woken after every committed change of the queue, too.
+    fn watch_events(&self) -> tokio::sync::watch::Receiver<u64>;
     /// Digests that something refers to: a version by its code or its layers, a document by its member `CodeDigest`. Everything
     /// else in the code store may be collected.
     async fn referenced_code(&self) -> Result<Vec<lamplight_model::CodeDigest>, StoreError>;

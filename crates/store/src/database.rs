@@ -9,11 +9,10 @@ use crate::open::make_directory;
 use crate::sqlite::connection::{Durability, open_writer};
 use crate::sqlite::readers::Readers;
 use crate::sqlite::schema::migrate;
-use crate::sqlite::writer::Writer;
+use crate::sqlite::writer::{Changes, Writer};
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::sync::watch;
 
 /// The data directory, locked for this process as long as a clone of this lives.
 #[derive(Debug, Clone)]
@@ -60,10 +59,9 @@ impl Database {
         let mut connection = open_writer(&path, Durability::Full)?;
         migrate(&mut connection, &path.display().to_string(), migrations)?;
         prepare(&connection)?;
-        let (changes, _) = watch::channel(0);
         Ok(Self {
             readers: Readers::new(&path),
-            writer: Writer::start(connection, directory.lock(), changes)?,
+            writer: Writer::start(connection, directory.lock(), Changes::new())?,
         })
     }
 

@@ -90,7 +90,7 @@ fn all_cases_hold_on_a_store_that_another_process_writes_too() {
     }
     let output = Command::new(std::env::current_exe().unwrap())
         // The neighbour's changes wake watchers, too, and it keeps servers out.
-        .args(["--skip", "a_change_wakes_the_watcher_and_an_empty_claim_does_not"])
+        .args(["--skip", "a_change_wakes_whom_it_concerns_and_an_empty_claim_nobody"])
         .args(["--skip", "everything_is_there_after_opening_again"])
         .env(SHARED, "1")
         .output()
@@ -744,19 +744,22 @@ async fn a_function_created_again_never_sees_the_events_of_its_predecessor() {
 }
 
 #[tokio::test]
-async fn a_change_wakes_the_watcher_and_an_empty_claim_does_not() {
+async fn a_change_wakes_whom_it_concerns_and_an_empty_claim_nobody() {
     let (_directory, opened) = engine();
-    let mut watch = opened.store.watch();
-    watch.mark_unchanged();
+    let (mut functions, mut events) = (opened.store.watch(), opened.store.watch_events());
     opened.store.enqueue(event("hello", 0)).await.unwrap();
-    watch.changed().await.unwrap();
+    events.changed().await.unwrap();
     opened.store.claim("me", Timestamp(0), LEASE, 10).await.unwrap();
-    watch.mark_unchanged();
+    events.mark_unchanged();
     assert!(opened.store.claim("me", Timestamp(0), LEASE, 10).await.unwrap().is_empty());
     opened.store.get_version(&scope(), &name("none"), VersionNumber::Latest).await.unwrap();
     // A later write proves that the empty claim's commit is over.
     opened.store.delete_function(&scope(), &name("none")).await.unwrap();
-    assert!(!watch.has_changed().unwrap());
+    assert!(!events.has_changed().unwrap());
+    assert!(!functions.has_changed().unwrap(), "events come by the thousand");
+    opened.store.put_version(function("new"), Expect::Absent).await.unwrap();
+    functions.changed().await.unwrap();
+    events.changed().await.unwrap();
 }
 
 #[tokio::test]

@@ -59,7 +59,7 @@ fn child() {
                 }
             }
         });
-        let mut changes = store.watch();
+        let mut changes = store.watch_events();
         let mut claims = 0;
         loop {
             changes.borrow_and_update();
@@ -161,7 +161,7 @@ impl Said {
 
 /// Waits until the store satisfies `holds`, looked at whenever some process has changed it.
 async fn until(store: &dyn Store, holds: impl AsyncFn() -> bool) {
-    let mut changes = store.watch();
+    let mut changes = store.watch_events();
     while !holds().await {
         tokio::time::timeout(Duration::from_secs(30), changes.changed())
             .await

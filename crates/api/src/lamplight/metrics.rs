@@ -55,7 +55,8 @@ fn doors(page: &mut Page, totals: &Totals) {
     const URL: &str = "AWS/Lambda";
     const API: &str = "AWS/ApiGateway";
     let sum = |of: &[(&str, &str)]| -> f64 {
-        totals.iter().filter(|(name, _)| of.contains(name)).map(|(_, total)| total.sum).sum()
+        // An empty sum of floating point numbers is -0.
+        totals.iter().filter(|(name, _)| of.contains(name)).fold(0.0, |all, (_, total)| all + total.sum)
     };
     let rows: [(&str, &str, &[(&str, &str)]); 8] = [
         ("url_requests", "Requests of function URLs.", &[(URL, "UrlRequestCount")]),

@@ -212,7 +212,7 @@ impl FrontDoor {
 
     /// Waits for the store to say that a function is finished.
     pub async fn wait_until_active(&self, name: &str) {
-        let mut changes = self.opened.store.watch();
+        let mut changes = self.opened.store.watch_events();
         loop {
             changes.borrow_and_update();
             let answer = self.get(&format!("/2015-03-31/functions/{name}/configuration")).await.json();

@@ -131,7 +131,7 @@ impl QueueWorker {
     /// Works until `stop`; then gives unfinished events back at no cost to them.
     pub async fn run(mut self) {
         self.take_back().await;
-        let mut changes = self.invoker.store.watch();
+        let mut changes = self.invoker.store.watch_events();
         let mut store_is_open = true;
         loop {
             changes.borrow_and_update();

@@ -20,7 +20,7 @@ use tracing::{info, warn};
 
 /// Delays between tries while storage refuses.
 const RETRY_DELAYS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
-/// The store tells of every commit, also of each event queued: changes within this time are looked at together.
+/// The store tells of every change of a function or a document: those within this time are looked at together.
 const TOGETHER: Duration = Duration::from_millis(50);
 
 impl Provisioning {

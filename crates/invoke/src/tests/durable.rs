@@ -56,7 +56,7 @@ impl Node {
 
     /// Waits until the counts satisfy `holds`, looked at after every commit.
     async fn until(&self, function: &str, holds: impl Fn(EventCounts) -> bool) -> EventCounts {
-        let mut changes = self.opened.store.watch();
+        let mut changes = self.opened.store.watch_events();
         loop {
             let counts = self.counts(function).await;
             assert_eq!(counts.accepted, counts.done + counts.dead_lettered + counts.pending, "{counts:?}");
@@ -118,7 +118,7 @@ async fn a_real_package_is_converged_invoked_and_recorded() {
     let pending = Lifecycle { state: FunctionState::Pending, last_update_status: None, ..active() };
     let version = FunctionVersion { code, lifecycle: pending, ..function("hello") };
     node.opened.store.put_version(version, Expect::Absent).await.unwrap();
-    let mut changes = node.opened.store.watch();
+    let mut changes = node.opened.store.watch_events();
     changes.borrow_and_update();
     let stop = CancellationToken::new();
     let task = tokio::spawn(converge_functions(

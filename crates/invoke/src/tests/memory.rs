@@ -273,6 +273,10 @@ impl Store for MemoryStore {
         self.changes.subscribe()
     }
 
+    fn watch_events(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
     async fn put_alias(&self, alias: Alias, _expect: Expect) -> Result<(), StoreError> {
         self.write(|content| {
             let key = (alias.scope.clone(), alias.function.clone(), alias.name.clone());

@@ -86,7 +86,7 @@ impl Node {
 
     /// Waits until the counts are these: accepted, done, dead-lettered, pending.
     async fn until(&self, expected: (u64, u64, u64, u64)) {
-        let mut changes = self.opened.store.watch();
+        let mut changes = self.opened.store.watch_events();
         loop {
             let counts = self.opened.store.event_counts(&Scope::default(), &name("import")).await.unwrap();
             assert_eq!(counts.accepted, counts.done + counts.dead_lettered + counts.pending);
@@ -103,7 +103,7 @@ impl Node {
     /// Sends an event and lets it use its attempts up.
     async fn give_up(&self, payload: &'static str, dead_before: u64) -> RequestId {
         let request_id = self.send(payload).await;
-        let mut changes = self.opened.store.watch();
+        let mut changes = self.opened.store.watch_events();
         for seconds in [60, 120] {
             let attempts = if seconds == 60 { 1 } else { 2 };
             loop {

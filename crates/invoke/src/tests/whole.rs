@@ -105,7 +105,7 @@ impl Node {
         zip.start_file("app.py", zip::write::SimpleFileOptions::default()).unwrap();
         zip.write_all(SOURCE.as_bytes()).unwrap();
         let code = self.opened.code.put(zip.finish().unwrap().into_inner().into()).await.unwrap();
-        let mut changes = self.opened.store.watch();
+        let mut changes = self.opened.store.watch_events();
         let lifecycle = Lifecycle { state: FunctionState::Pending, ..active() };
         let version = FunctionVersion { code, lifecycle, timeout_seconds: 60, ..function(function_name) };
         self.opened.store.put_version(version, Expect::Absent).await.unwrap();
@@ -167,7 +167,7 @@ async fn a_real_event_is_run_and_a_failing_one_waits_for_its_retry() {
     node.create("hello").await;
     node.invoker.enqueue(request("hello", None, r#"{"n":1}"#)).await.unwrap();
     node.invoker.enqueue(request("hello", None, r#"{"fail":true}"#)).await.unwrap();
-    let mut changes = node.opened.store.watch();
+    let mut changes = node.opened.store.watch_events();
     loop {
         let counts = node.opened.store.event_counts(&Scope::default(), &name("hello")).await.unwrap();
         let due = node.opened.store.next_due().await.unwrap();

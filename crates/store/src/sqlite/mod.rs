@@ -40,7 +40,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use watcher::Watcher;
-use writer::{Gathering, Writer};
+use writer::{Changes, Gathering, Writer};
 
 /// Metadata and queue in `metadata.sqlite`.
 pub(crate) struct SqliteStore {
@@ -53,7 +53,7 @@ pub(crate) struct SqliteStore {
     aliases: Arc<Cache<String, Alias>>,
     /// Events that wait to be accepted by the next transaction.
     accepted: Gathering<QueuedEvent>,
-    changes: watch::Receiver<u64>,
+    changes: Changes,
     /// Raised by every change of documents, see `Store::document_generation`.
     documents: Arc<AtomicU64>,
     clock: Clock,
@@ -98,11 +98,11 @@ impl SqliteStore {
         clock: Clock,
         turnstile: Option<Turnstile>,
     ) -> Result<Self, StoreError> {
-        let (sender, changes) = watch::channel(0);
-        let watcher = turnstile.as_ref().map(|_| Watcher::start(path, sender.clone())).transpose()?;
+        let changes = Changes::new();
+        let watcher = turnstile.as_ref().map(|_| Watcher::start(path, changes.clone())).transpose()?;
         Ok(Self {
             readers: Readers::new(path),
-            writer: Writer::start_shared(connection, lock, sender, turnstile)?,
+            writer: Writer::start_shared(connection, lock, changes.clone(), turnstile)?,
             watcher,
             key,
             cache: Arc::default(),
@@ -427,7 +427,7 @@ impl Store for SqliteStore {
 
     async fn enqueue_again(&self, event: QueuedEvent) -> Result<(), StoreError> {
         let now = (self.clock)();
-        self.writer.write(move |connection| story::enqueue_again(connection, &event, now), |()| {}).await
+        self.writer.write_events(move |connection| story::enqueue_again(connection, &event, now)).await
     }
 
     async fn claim_within(
@@ -439,19 +439,19 @@ impl Store for SqliteStore {
     ) -> Result<Vec<ClaimedEvent>, StoreError> {
         let (owner, bounds) = (owner.to_owned(), bounds.clone());
         self.writer
-            .write(move |connection| queue::claim(connection, &owner, now, lease, &bounds), |_| {})
+            .write_events(move |connection| queue::claim(connection, &owner, now, lease, &bounds))
             .await
     }
 
     async fn give_back_claims(&self, node: &str, now: Timestamp, lease: Duration) -> Result<u64, StoreError> {
         let node = node.to_owned();
         self.writer
-            .write(move |connection| queue::give_back_claims(connection, &node, now, lease), |_| {})
+            .write_events(move |connection| queue::give_back_claims(connection, &node, now, lease))
             .await
     }
 
     async fn extend(&self, request_id: RequestId, claim: u64, until: Timestamp) -> Result<bool, StoreError> {
-        self.writer.write(move |connection| queue::extend(connection, request_id, claim, until), |_| {}).await
+        self.writer.write_events(move |connection| queue::extend(connection, request_id, claim, until)).await
     }
 
     async fn settle(
@@ -462,7 +462,7 @@ impl Store for SqliteStore {
     ) -> Result<bool, StoreError> {
         let now = (self.clock)();
         self.writer
-            .write(move |connection| queue::settle(connection, request_id, claim, &settlement, now), |_| {})
+            .write_events(move |connection| queue::settle(connection, request_id, claim, &settlement, now))
             .await
     }
 
@@ -485,12 +485,9 @@ impl Store for SqliteStore {
     async fn redrive(&self, scope: &Scope, request_ids: Vec<RequestId>) -> Result<Vec<Redrive>, StoreError> {
         let (scope, now) = (scope.clone(), (self.clock)());
         self.writer
-            .write(
-                move |connection| {
-                    request_ids.iter().map(|id| story::redrive(connection, &scope, *id, now)).collect()
-                },
-                |_| {},
-            )
+            .write_events(move |connection| {
+                request_ids.iter().map(|id| story::redrive(connection, &scope, *id, now)).collect()
+            })
             .await
     }
 
@@ -499,7 +496,7 @@ impl Store for SqliteStore {
             let done = closed::forget_done(connection, before)?;
             Ok(Forgotten { done, ..story::forget(connection, before)? })
         };
-        let forgotten = self.writer.write(forget, |_| {}).await?;
+        let forgotten = self.writer.write_events(forget).await?;
         if forgotten != Forgotten::default() {
             return Ok(forgotten);
         }
@@ -508,7 +505,7 @@ impl Store for SqliteStore {
         if unused.is_empty() {
             return Ok(forgotten);
         }
-        let queues = self.writer.write(move |connection| closed::remove(connection, &unused), |_| {}).await?;
+        let queues = self.writer.write_events(move |connection| closed::remove(connection, &unused)).await?;
         Ok(Forgotten { queues, ..forgotten })
     }
 
@@ -538,7 +535,11 @@ impl Store for SqliteStore {
     }
 
     fn watch(&self) -> watch::Receiver<u64> {
-        self.changes.clone()
+        self.changes.of_functions()
+    }
+
+    fn watch_events(&self) -> watch::Receiver<u64> {
+        self.changes.of_all()
     }
 
     async fn referenced_code(&self) -> Result<Vec<CodeDigest>, StoreError> {

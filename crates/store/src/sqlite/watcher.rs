@@ -5,11 +5,11 @@
 
 use crate::contract::StoreError;
 use crate::sqlite::connection::open_reader;
+use crate::sqlite::writer::Changes;
 use rusqlite::Connection;
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
-use tokio::sync::watch;
 
 /// Between two looks: the longest that another process's event waits unseen.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -22,7 +22,7 @@ pub(crate) struct Watcher {
 
 impl Watcher {
     /// Raises `changes` when somebody has committed to the file at `path`.
-    pub(crate) fn start(path: &Path, changes: watch::Sender<u64>) -> Result<Self, StoreError> {
+    pub(crate) fn start(path: &Path, changes: Changes) -> Result<Self, StoreError> {
         let connection = open_reader(path)?;
         let mut seen = version(&connection)?;
         let (end, ended) = channel::<()>();
@@ -34,7 +34,7 @@ impl Watcher {
                         Ok(now) if now == seen => {}
                         Ok(now) => {
                             seen = now;
-                            changes.send_modify(|count| *count = count.wrapping_add(1));
+                            changes.raise();
                         }
                         Err(error) => tracing::warn!(%error, "cannot see whether another process wrote"),
                     }

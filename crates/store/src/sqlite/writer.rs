@@ -23,6 +23,50 @@ const BATCH_JOBS: usize = 512;
 /// locked: a backup, or another process of a shared store.
 const BEGIN_TRIES: usize = 6;
 
+/// What a job may change, and so who has to look again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Concern {
+    /// Functions, what belongs to them, documents; and the queue, for a deleted function's events end with it.
+    Functions,
+    /// Events only.
+    Events,
+}
+
+/// Whom commits wake. Events come by the thousand a second: whoever looks after functions must not look again for each.
+#[derive(Debug, Clone)]
+pub(crate) struct Changes {
+    functions: watch::Sender<u64>,
+    all: watch::Sender<u64>,
+}
+
+impl Changes {
+    pub(crate) fn new() -> Self {
+        Self { functions: watch::channel(0).0, all: watch::channel(0).0 }
+    }
+
+    /// Woken by changes of anything but events.
+    pub(crate) fn of_functions(&self) -> watch::Receiver<u64> {
+        self.functions.subscribe()
+    }
+
+    /// Woken by every change.
+    pub(crate) fn of_all(&self) -> watch::Receiver<u64> {
+        self.all.subscribe()
+    }
+
+    /// Somebody has changed something.
+    pub(crate) fn raise(&self) {
+        self.raise_for(Concern::Functions);
+    }
+
+    fn raise_for(&self, concern: Concern) {
+        if concern == Concern::Functions {
+            self.functions.send_modify(|count| *count = count.wrapping_add(1));
+        }
+        self.all.send_modify(|count| *count = count.wrapping_add(1));
+    }
+}
+
 /// Told whether the commit succeeded; gives back what sends the caller its answer.
 type Answer = Box<dyn FnOnce(Result<(), &StoreError>) -> Reply + Send>;
 /// Answers one caller.
@@ -37,16 +81,16 @@ pub(crate) type Together<Item> = fn(&Connection, &[Item]) -> Result<Vec<Result<(
 
 /// Handle to the writer thread. Dropping it lets the thread finish what was queued and joins it.
 pub(crate) struct Writer {
-    jobs: Option<mpsc::Sender<Job>>,
+    jobs: Option<mpsc::Sender<(Concern, Job)>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Writer {
-    /// Starts the thread. `changes` is raised after every commit that changed something.
+    /// Starts the thread. `changes` are raised after every commit that changed something.
     pub(crate) fn start(
         connection: Connection,
         lock: Arc<DataDirectoryLock>,
-        changes: watch::Sender<u64>,
+        changes: Changes,
     ) -> Result<Self, StoreError> {
         Self::start_shared(connection, lock, changes, None)
     }
@@ -55,7 +99,7 @@ impl Writer {
     pub(crate) fn start_shared(
         connection: Connection,
         lock: Arc<DataDirectoryLock>,
-        changes: watch::Sender<u64>,
+        changes: Changes,
         turnstile: Option<Turnstile>,
     ) -> Result<Self, StoreError> {
         let (jobs, queue) = mpsc::channel(WAITING_JOBS);
@@ -75,6 +119,23 @@ impl Writer {
     /// A caller that goes away does not stop its job.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
+        change: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        committed: impl FnOnce(&T) + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.submit(Concern::Functions, change, committed).await
+    }
+
+    /// As `write`, for a change of nothing but events.
+    pub(crate) async fn write_events<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.submit(Concern::Events, change, |_| {}).await
+    }
+
+    async fn submit<T: Send + 'static>(
+        &self,
+        concern: Concern,
         change: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
         committed: impl FnOnce(&T) + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -103,11 +164,11 @@ impl Writer {
             (keep, answer)
         });
         let jobs = self.jobs.as_ref().ok_or_else(stopped)?;
-        jobs.send(job).await.map_err(|_| stopped())?;
+        jobs.send((concern, job)).await.map_err(|_| stopped())?;
         receiver.await.map_err(|_| stopped())?
     }
 
-    /// As `write`, together with all others that wait in `gathering` when the transaction comes to it; `change` is the same for
+    /// As `write_events`, together with all others that wait in `gathering` when the transaction comes to it; `change` is the same for
     /// all calls with one gathering.
     pub(crate) async fn write_gathered<Item: Send + 'static>(
         &self,
@@ -126,7 +187,7 @@ impl Writer {
             waiting.len() == 1
         };
         if first {
-            place.send(gathering.job(change));
+            place.send((Concern::Events, gathering.job(change)));
         }
         receiver.await.map_err(|_| stopped())?
     }
@@ -218,8 +279,8 @@ impl Drop for Writer {
 
 fn run(
     connection: Connection,
-    mut queue: mpsc::Receiver<Job>,
-    changes: &watch::Sender<u64>,
+    mut queue: mpsc::Receiver<(Concern, Job)>,
+    changes: &Changes,
     turnstile: Option<&Turnstile>,
 ) {
     let mut batch = Vec::with_capacity(BATCH_JOBS);
@@ -233,8 +294,8 @@ fn run(
         // something old, and a caller's own change has been announced when it gets its answer.
         let committed = outcome.as_ref().map(|_| ());
         let replies: Vec<Reply> = answers.into_iter().map(|answer| answer(committed)).collect();
-        if let Ok(true) = outcome {
-            changes.send_modify(|count| *count = count.wrapping_add(1));
+        if let Ok(Some(concern)) = outcome {
+            changes.raise_for(concern);
         }
         for reply in replies {
             reply();
@@ -246,21 +307,21 @@ fn run(
     }
 }
 
-/// Runs all jobs and commits. `Ok` says whether anything changed; after an `Err` nothing of the batch was kept.
+/// Runs all jobs and commits. `Ok` says what changed, if anything; after an `Err` nothing of the batch was kept.
 fn run_batch(
     connection: &Connection,
     turnstile: Option<&Turnstile>,
-    batch: &mut Vec<Job>,
+    batch: &mut Vec<(Concern, Job)>,
     answers: &mut Vec<Answer>,
-) -> Result<bool, StoreError> {
-    let before = connection.total_changes();
+) -> Result<Option<Concern>, StoreError> {
+    let mut changed = None;
     // Held until the transaction has ended.
     let turn = turnstile.map(Turnstile::pass).transpose();
     let mut failure = match &turn {
         Ok(_) => begin(connection).err(),
         Err(error) => Some(error.repeat()),
     };
-    for job in batch.drain(..) {
+    for (concern, job) in batch.drain(..) {
         if failure.is_none() {
             failure = step(connection, "SAVEPOINT job").err();
         }
@@ -268,7 +329,11 @@ fn run_batch(
             answers.push(job(None).1);
             continue;
         }
+        let before = connection.total_changes();
         let (keep, answer) = job(Some(connection));
+        if connection.total_changes() != before && changed != Some(Concern::Functions) {
+            changed = Some(concern);
+        }
         answers.push(answer);
         if connection.is_autocommit() {
             // SQLite rolls a whole transaction back by itself when the disk is full or fails.
@@ -286,7 +351,7 @@ fn run_batch(
         failure = step(connection, "COMMIT").err();
     }
     match failure {
-        None => Ok(connection.total_changes() != before),
+        None => Ok(changed),
         Some(error) => {
             if !connection.is_autocommit()
                 && let Err(error) = execute(connection, "ROLLBACK")
