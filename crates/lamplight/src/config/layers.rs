@@ -267,4 +267,16 @@ mod tests {
         let config = load(&layers("listen = \"0.0.0.0:9000\"", &[], &[])).unwrap();
         assert!(config.check().is_err());
     }
+
+    #[test]
+    fn hosts_are_names() {
+        let check = |host: &str| load(&layers(&format!("hosts = [\"{host}\"]"), &[], &[])).unwrap().check();
+        for host in ["lamplight.example", "my_host", "Host-1", "192.0.2.1", "2001:db8::1"] {
+            assert!(check(host).is_ok(), "{host}");
+        }
+        for host in ["http://x.example", "x.example:9000", "*.x.example", "x.example/", "", "a..b", "a b"] {
+            let text = check(host).unwrap_err().text();
+            assert!(text.starts_with(&format!("error: hosts has \"{host}\"")), "{text}");
+        }
+    }
 }

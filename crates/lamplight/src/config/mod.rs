@@ -15,8 +15,9 @@ pub use reload::{changes, take_over};
 
 use crate::failure::Failure;
 use lamplight_model::PriceBook;
+use lamplight_model::gateway_url::is_host_name;
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 /// Reads the configuration anew, from the same places as at the start.
@@ -241,6 +242,11 @@ impl Default for Config {
     }
 }
 
+/// A name as `Host` has it, without its port: such names may have underscores, too.
+fn is_host(text: &str) -> bool {
+    is_host_name(&text.replace('_', "-")) || text.parse::<IpAddr>().is_ok()
+}
+
 impl Config {
     /// Checks what types cannot say.
     pub fn check(&self) -> Result<(), Failure> {
@@ -255,6 +261,14 @@ impl Config {
                 self.data_dir.display()
             ))
             .then("--data-dir /var/lib/lamplight"));
+        }
+        for host in &self.hosts {
+            // What is none would never be the host of a request, and every request would be refused without a word of why.
+            if !is_host(host) {
+                return Err(Failure::usage(format!("hosts has \"{host}\""))
+                    .because("it is no host name: no scheme, port, path or * belongs there; ids of URLs and buckets stand before it by themselves")
+                    .then("an example: hosts = [\"lamplight.example\"]"));
+            }
         }
         self.gateway.check()?;
         let positive =
