@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 
 import pytest
@@ -103,6 +104,20 @@ def test_answers_are_inferred(url):
     assert (answer(url, {"statusCode": 204}).status, answer(url, {"statusCode": 404, "body": "none"}).text) == (204, "none")
     head = url.request("HEAD", "/")
     assert (head.status, head.body) == (200, b"") and int(head.header("content-length")) > 100
+
+
+@pytest.mark.covers("operation:Function URLs", client="curl")
+@pytest.mark.parametrize("version", ["--http1.1", "--http2-prior-knowledge"])
+def test_answers_without_content(url, version):
+    asked = url.curl(version, "--head")
+    assert asked.returncode == 0, asked.stderr
+    assert int(re.search(rb"content-length: (\d+)", asked.stdout.lower())[1]) > 100, "of the body that a GET would get"
+    for status in (204, 304):
+        body = json.dumps({"statusCode": status, "body": "not to be seen"})
+        got = url.curl(version, "--include", "--header", "Content-Type: application/json", "--data", body, target="/answer")
+        assert got.returncode == 0, (status, got.stderr)
+        head, _, rest = got.stdout.partition(b"\r\n\r\n")
+        assert (head.split()[1], rest) == (str(status).encode(), b"")
 
 
 @pytest.mark.covers("operation:Function URLs", client="HTTP")

@@ -8,7 +8,7 @@ use crate::limits::Limits;
 use crate::socket::Socket;
 use crate::tls::Tls;
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
@@ -156,11 +156,18 @@ where
     Answer: Fn(Request<Received>, Peer) -> Answering,
     Answering: Future<Output = Response<Sent>>,
     Sent: Body<Data = Bytes> + Unpin,
+    Sent::Error: Into<BoxError>,
 {
     let counted = activity.begin();
     let limits = shared.limits.get();
     let deadline = limits.request_time.and_then(|time| Instant::now().checked_add(time));
     let is_http2 = request.version() == http::Version::HTTP_2;
+    let to_head = request.method() == Method::HEAD;
+    let send = move |response: Response<Either<Sent, Full<Bytes>>>, deadline, counted| {
+        // In HTTP/1 hyper leaves such bodies out by itself.
+        let response = if is_http2 { without_forbidden_body(response, to_head) } else { response };
+        response.map(|body| Answered::new(body, deadline, counted))
+    };
     let refuse = |status: StatusCode, counted| {
         let mut response = refusal(status);
         if !is_http2 {
@@ -168,7 +175,7 @@ where
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         // In time whatever the deadline says: it is there already.
-        response.map(|body| Answered::new(Either::Right(body), None, counted))
+        send(response.map(Either::Right), None, counted)
     };
     let (parts, body) = request.into_parts();
     let asks_first = parts.headers.contains_key(header::EXPECT);
@@ -198,8 +205,32 @@ where
         (Some(Refused::TooLarge), _) => refuse(StatusCode::PAYLOAD_TOO_LARGE, counted),
         (Some(Refused::TooSlow), _) => refuse(StatusCode::REQUEST_TIMEOUT, counted),
         (None, None) => refuse(StatusCode::GATEWAY_TIMEOUT, counted),
-        (None, Some(response)) => response.map(|body| Answered::new(Either::Left(body), deadline, counted)),
+        (None, Some(response)) => send(response.map(Either::Left), deadline, counted),
     }
+}
+
+/// An answer to `HEAD`, or of a status that has no content, ends with its head, whatever is given as its body: in HTTP/2 a client takes
+/// the first byte of one for a broken stream. An answer to `HEAD` says how long the body would be.
+///
+/// Source: RFC 9110, 9.3.2, 15.3.5 and 15.4.5; RFC 9113, 8.1.1.
+fn without_forbidden_body<Sent>(
+    mut response: Response<Either<Sent, Full<Bytes>>>,
+    to_head: bool,
+) -> Response<Either<Sent, Full<Bytes>>>
+where
+    Sent: Body<Data = Bytes>,
+    Sent::Error: Into<BoxError>,
+{
+    let without_content = matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if !to_head && !without_content {
+        return response;
+    }
+    // A length of 0 may be that of a body which was left out before.
+    let length = response.body().size_hint().exact().filter(|length| *length > 0 && !without_content);
+    if let Some(length) = length {
+        response.headers_mut().entry(header::CONTENT_LENGTH).or_insert_with(|| length.into());
+    }
+    response.map(|_| Either::Right(Full::default()))
 }
 
 /// The form of API Gateway's own refusals.

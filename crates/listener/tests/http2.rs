@@ -6,7 +6,7 @@ mod support;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use http::{Request, StatusCode};
+use http::{Method, Request, StatusCode};
 use lamplight_listener::Limits;
 use std::time::{Duration, Instant};
 use support::{Server, limits, start};
@@ -245,4 +245,22 @@ async fn the_drain_answers_what_is_in_flight_and_says_goodbye() {
         "{frames:?}"
     );
     server.serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn answers_without_content_end_with_their_heads() {
+    let server = start(limits(), None).await;
+    let (client, _connection) = client(&server).await;
+    for (method, path, status, length) in [
+        (Method::HEAD, "/", 200, Some("15")),
+        (Method::HEAD, "/204", 204, None),
+        (Method::GET, "/204", 204, None),
+    ] {
+        let request = Request::builder().method(&method).uri(format!("http://a{path}")).body(()).unwrap();
+        let (answer, _) = client.clone().ready().await.unwrap().send_request(request, true).unwrap();
+        let answer = answer.await.unwrap();
+        let told = answer.headers().get("content-length").map(|length| length.to_str().unwrap().to_owned());
+        assert_eq!((answer.status().as_u16(), told.as_deref()), (status, length), "{method} {path}");
+        assert!(answer.body().is_end_stream(), "{method} {path}: something comes after the head");
+    }
 }

@@ -4,7 +4,7 @@
 #![allow(dead_code)]
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
@@ -38,7 +38,8 @@ pub fn limits() -> Limits {
     Limits { head_time: Duration::from_millis(300), idle_time: Duration::from_millis(600), ..Limits::api() }
 }
 
-/// Answers with what it has read; `/held` waits for the gate first. `/endless` answers without end, as fast as it is taken.
+/// Answers with what it has read, at `/204` with a status that has no content; `/held` waits for the gate first. `/endless` answers
+/// without end, as fast as it is taken.
 pub async fn start(limits: Limits, tls: Option<Tls>) -> Server {
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
@@ -70,7 +71,11 @@ pub async fn start(limits: Limits, tls: Option<Tls>) -> Server {
                     ),
                     Err(error) => error.to_string(),
                 };
-                Response::new(Full::new(Bytes::from(said)).boxed_unsync())
+                let mut response = Response::new(Full::new(Bytes::from(said)).boxed_unsync());
+                if parts.uri.path() == "/204" {
+                    *response.status_mut() = StatusCode::NO_CONTENT;
+                }
+                response
             }
         }
     };
