@@ -15,19 +15,45 @@ const COUNT: &str = "Count";
 const MILLISECONDS: &str = "Milliseconds";
 const BYTES: &str = "Bytes";
 
-/// A request that is being answered.
-#[derive(Debug, Clone, Copy)]
-pub struct Began(Instant);
+/// A request that is being answered. What is to be told of it is told once: with the answer, or without one when its client goes away,
+/// and the future that works on it is dropped. The function runs on then, and the request is counted as one that is no error.
+pub struct Watch<State, Tell>
+where
+    Tell: FnOnce(&State, Option<&Response>, Duration),
+{
+    /// What is seen on its way.
+    pub state: State,
+    began: Instant,
+    tell: Option<Tell>,
+}
 
-impl Began {
-    /// Now.
-    pub fn now() -> Self {
-        Self(Instant::now())
+impl<State, Tell> Watch<State, Tell>
+where
+    Tell: FnOnce(&State, Option<&Response>, Duration),
+{
+    /// One that begins now.
+    pub fn new(state: State, tell: Tell) -> Self {
+        Self { state, began: Instant::now(), tell: Some(tell) }
     }
 
-    /// How long ago that was.
-    pub fn elapsed(self) -> Duration {
-        self.0.elapsed()
+    /// It has been answered.
+    pub fn answered(mut self, response: &Response) {
+        self.tell(Some(response));
+    }
+
+    fn tell(&mut self, response: Option<&Response>) {
+        if let Some(tell) = self.tell.take() {
+            tell(&self.state, response, self.began.elapsed());
+        }
+    }
+}
+
+impl<State, Tell> Drop for Watch<State, Tell>
+where
+    Tell: FnOnce(&State, Option<&Response>, Duration),
+{
+    fn drop(&mut self) {
+        self.tell(None);
     }
 }
 
@@ -38,8 +64,8 @@ pub fn url(
     scope: &Scope,
     function: &FunctionName,
     qualifier: Option<&Qualifier>,
-    began: Began,
-    status: StatusCode,
+    latency: Duration,
+    status: Option<StatusCode>,
 ) {
     let resource = match qualifier {
         Some(qualifier) => format!("{function}:{qualifier}"),
@@ -59,7 +85,7 @@ pub fn url(
             ("UrlRequestCount", COUNT, 1.0),
             ("Url4xxCount", COUNT, client),
             ("Url5xxCount", COUNT, server),
-            ("UrlRequestLatency", MILLISECONDS, milliseconds(began.elapsed())),
+            ("UrlRequestLatency", MILLISECONDS, milliseconds(latency)),
         ],
     );
 }
@@ -71,7 +97,7 @@ pub fn http_api(
     scope: &Scope,
     (api_id, stage): (&str, &str),
     (whole, integration): (Duration, Option<Duration>),
-    status: StatusCode,
+    status: Option<StatusCode>,
     bytes: u64,
 ) {
     let group = Group {
@@ -98,7 +124,7 @@ pub fn rest_api(
     scope: &Scope,
     (name, stage): (&str, &str),
     (whole, integration): (Duration, Option<Duration>),
-    status: StatusCode,
+    status: Option<StatusCode>,
 ) {
     let group = Group {
         scope: scope.clone(),
@@ -127,8 +153,9 @@ fn tell(gateway: &Gateway, group: Group, values: &[Measured]) {
 }
 
 /// Whether a status is the client's error, and whether it is ours.
-fn errors(status: StatusCode) -> (f64, f64) {
-    (f64::from(u8::from(status.is_client_error())), f64::from(u8::from(status.is_server_error())))
+fn errors(status: Option<StatusCode>) -> (f64, f64) {
+    let is = |kind: fn(&StatusCode) -> bool| f64::from(u8::from(status.as_ref().is_some_and(kind)));
+    (is(StatusCode::is_client_error), is(StatusCode::is_server_error))
 }
 
 /// Whole ones, as AWS measures.

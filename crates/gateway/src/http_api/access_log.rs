@@ -79,8 +79,8 @@ pub struct Answered<'a> {
     pub request_id: RequestId,
     /// What was seen on its way.
     pub seen: &'a Seen,
-    /// The answer.
-    pub response: &'a Response,
+    /// The answer; none when the client has gone away before.
+    pub response: Option<&'a Response>,
     /// Bytes of its body.
     pub response_bytes: u64,
     /// How long it took.
@@ -125,7 +125,7 @@ fn escape(value: &str, line: &mut String) {
 fn value<'a>(name: &str, asked: &'a Asked<'_>, answered: &'a Answered<'_>) -> Option<Cow<'a, str>> {
     let seen = answered.seen;
     let integration = seen.integration.as_ref();
-    let own = || answered.response.extensions().get::<OwnAnswer>().map(|own| own.0);
+    let own = || answered.response?.extensions().get::<OwnAnswer>().map(|own| own.0);
     let text = |text: &'a str| Some(Cow::Borrowed(text));
     let number = |number: u128| Some(Cow::Owned(number.to_string()));
     let status = |status: StatusCode| Some(Cow::Owned(status.as_u16().to_string()));
@@ -145,7 +145,7 @@ fn value<'a>(name: &str, asked: &'a Asked<'_>, answered: &'a Answered<'_>) -> Op
         "requestTimeEpoch" => Some(asked.at.as_millis().to_string().into()),
         "identity.sourceIp" => text(&asked.source),
         "identity.userAgent" => text(&asked.user_agent),
-        "status" => status(answered.response.status()),
+        "status" => status(answered.response?.status()),
         "responseLength" => number(answered.response_bytes.into()),
         "responseLatency" => number(answered.latency.as_millis()),
         "dataProcessed" => number((answered.response_bytes + seen.request_bytes).into()),

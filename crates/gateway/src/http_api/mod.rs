@@ -23,7 +23,7 @@ mod throttle;
 use crate::address::{self, Address, Addressed};
 use crate::event::v2;
 use crate::incoming::Incoming;
-use crate::measure::{self, Began};
+use crate::measure::{self, Watch};
 use crate::state::Gateway;
 use crate::{Body, Request, Response, cors, reply, trace};
 use authorize::Authorized;
@@ -38,7 +38,7 @@ use lamplight_model::http_api::{
 use lamplight_model::{RequestId, Scope, function_url};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Largest body of a request, bytes. Source: quotas of HTTP APIs, "Payload size" (10 MB).
 const BODY_BYTES: usize = 10 * 1024 * 1024;
@@ -213,37 +213,17 @@ pub async fn answer(
     };
     let mut response = match found {
         Some((stage, path)) => {
-            let began = Began::now();
-            let mut seen = Seen::default();
             let asked = access_log::Asked::of(&served.scope, stage, &request, &peer, (gateway.parts.clock)());
+            let mapping = mapped.map(|(_, _, key)| key);
+            let tell = |seen: &Seen, response: Option<&Response>, latency| {
+                let reached = Reached { served, stage, address, mapping, request_id };
+                reached.tell(gateway, asked.as_ref(), seen, response, latency);
+            };
+            let mut watch = Watch::new(Seen::default(), tell);
+            let seen = &mut watch.state;
             let response =
-                answer_of_stage(gateway, served, stage, path, address, request, peer, request_id, &mut seen)
-                    .await;
-            let (latency, response_bytes) = (began.elapsed(), measure::bytes(&response));
-            measure::http_api(
-                gateway,
-                &served.scope,
-                (&served.id, &stage.stage.stage_name),
-                (latency, seen.integration.as_ref().map(|integration| integration.latency)),
-                response.status(),
-                seen.request_bytes + response_bytes,
-            );
-            if let Some(asked) = asked {
-                let answered = access_log::Answered {
-                    scope: &served.scope,
-                    api_id: &served.id,
-                    domain_name: &address.domain_name,
-                    domain_prefix: address.domain_prefix(),
-                    path: &address.path,
-                    mapping: mapped.map(|(_, _, key)| key),
-                    request_id,
-                    seen: &seen,
-                    response: &response,
-                    response_bytes,
-                    latency,
-                };
-                access_log::write(gateway, &asked, &answered);
-            }
+                answer_of_stage(gateway, served, stage, path, address, request, peer, request_id, seen).await;
+            watch.answered(&response);
             response
         }
         None => refuse(request, not_found()).await,
@@ -252,6 +232,52 @@ pub async fn answer(
         response.headers_mut().insert(REQUEST_ID, value);
     }
     response
+}
+
+/// Which stage a request has reached, and how.
+struct Reached<'a> {
+    served: &'a Served,
+    stage: &'a ServedStage,
+    address: &'a Address,
+    mapping: Option<&'a str>,
+    request_id: RequestId,
+}
+
+impl Reached<'_> {
+    /// Tells metrics and access log of the request; `response` is none when its client has gone away.
+    fn tell(
+        &self,
+        gateway: &Gateway,
+        asked: Option<&access_log::Asked<'_>>,
+        seen: &Seen,
+        response: Option<&Response>,
+        latency: Duration,
+    ) {
+        let response_bytes = response.map_or(0, measure::bytes);
+        measure::http_api(
+            gateway,
+            &self.served.scope,
+            (&self.served.id, &self.stage.stage.stage_name),
+            (latency, seen.integration.as_ref().map(|integration| integration.latency)),
+            response.map(Response::status),
+            seen.request_bytes + response_bytes,
+        );
+        let Some(asked) = asked else { return };
+        let answered = access_log::Answered {
+            scope: &self.served.scope,
+            api_id: &self.served.id,
+            domain_name: &self.address.domain_name,
+            domain_prefix: self.address.domain_prefix(),
+            path: &self.address.path,
+            mapping: self.mapping,
+            request_id: self.request_id,
+            seen,
+            response,
+            response_bytes,
+            latency,
+        };
+        access_log::write(gateway, asked, &answered);
+    }
 }
 
 #[allow(clippy::too_many_arguments)] // Each says another thing about the request, at the one place that calls this.
@@ -374,7 +400,7 @@ async fn routed(
             Err(response) => return response,
         }
     }
-    let (asked, mut integrated) = (Began::now(), Integrated::default());
+    let (asked, mut integrated) = (Instant::now(), Integrated::default());
     let mut response = integrate(gateway, &call, &authorized, &mut integrated).await;
     integrated.latency = asked.elapsed();
     (seen.integration, seen.authorizer) = (Some(integrated), authorized);

@@ -17,7 +17,7 @@ pub use known::{Found, Known};
 use crate::address::Address;
 use crate::event::v1::{self, Details};
 use crate::incoming::Incoming;
-use crate::measure::{self, Began};
+use crate::measure::{self, Watch};
 use crate::reply::{self, v1::Decoding};
 use crate::state::Gateway;
 use crate::{Request, Response, trace};
@@ -70,8 +70,13 @@ pub async fn answer(
             return internal();
         }
     };
-    let (now, began) = ((gateway.parts.clock)(), Began::now());
-    let mut integration = None;
+    let now = (gateway.parts.clock)();
+    let mut watch =
+        Watch::new(None, |integration: &Option<Duration>, answered: Option<&Response>, latency| {
+            let place = (api.name.as_str(), served.stage.stage_name.as_str());
+            let status = answered.map(Response::status);
+            measure::rest_api(gateway, &api.scope, place, (latency, *integration), status);
+        });
     // Who asks is found out before the body is read: what is refused costs no memory.
     let (head, content) = request.into_parts();
     let without_body = Request::from_parts(head, crate::Body::empty());
@@ -87,9 +92,9 @@ pub async fn answer(
     let mut response = match exchange.admit().await {
         Ok(admitted) => match incoming.with_body(content, REQUEST_BYTES, &share).await {
             Ok(whole) => {
-                let asked = Began::now();
+                let asked = Instant::now();
                 let response = Exchange { incoming: &whole, ..exchange }.integrate(&admitted).await;
-                integration = Some(asked.elapsed());
+                watch.state = Some(asked.elapsed());
                 response
             }
             Err(error) => exchange.unreadable(&error, &admitted.reached()),
@@ -104,8 +109,7 @@ pub async fn answer(
         response.headers_mut().insert(GATEWAY_ID, value);
     }
     trace::tell(response.headers_mut(), &trace_header);
-    let place = (api.name.as_str(), served.stage.stage_name.as_str());
-    measure::rest_api(gateway, &api.scope, place, (began.elapsed(), integration), response.status());
+    watch.answered(&response);
     response
 }
 

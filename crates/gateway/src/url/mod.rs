@@ -10,7 +10,7 @@ pub use known::Known;
 use crate::address::Address;
 use crate::event::v2::{self as event, Route};
 use crate::incoming::Incoming;
-use crate::measure::{self, Began};
+use crate::measure::{self, Watch};
 use crate::reply::stream::NoResponse;
 use crate::reply::{self, stream, v2};
 use crate::state::Gateway;
@@ -46,9 +46,12 @@ pub async fn answer(
             return refuse(request, reply::bad_gateway()).await;
         }
     };
-    let began = Began::now();
+    let watch = Watch::new((), |&(), answered: Option<&Response>, latency| {
+        let status = answered.map(Response::status);
+        measure::url(gateway, &url.scope, &url.function, url.qualifier.as_ref(), latency, status);
+    });
     let response = answer_of(gateway, &url, address, request, peer, request_id).await;
-    measure::url(gateway, &url.scope, &url.function, url.qualifier.as_ref(), began, response.status());
+    watch.answered(&response);
     response
 }
 
