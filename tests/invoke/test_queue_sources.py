@@ -10,6 +10,8 @@ import time
 
 import pytest
 
+from support import durable
+from support.errors import INVALID, refused
 from support.functions import create
 from support.host import eventually
 from support.inside import libraries
@@ -332,3 +334,81 @@ def test_a_function_sends_to_the_queue_of_another(server, sources):
         iam.delete_role_policy(RoleName="queue-sender", PolicyName="p")
         iam.delete_role(RoleName="queue-sender")
         client.delete_layer_version(LayerName="botocore-sqs", VersionNumber=layer["Version"])
+
+
+DURABLE = """
+    import os, time
+    from aws_durable_execution_sdk_python import DurableContext, durable_execution
+    from aws_durable_execution_sdk_python.config import Duration
+
+    @durable_execution
+    def handler(event: dict, context: DurableContext):
+        bodies = [record["body"] for record in event["Records"]]
+        counts = [record["attributes"]["ApproximateReceiveCount"] for record in event["Records"]]
+        context.step(lambda step: bodies, name="received")
+        for body in bodies:
+            if body.startswith("wait "):
+                context.wait(Duration.from_seconds(int(body.split()[1])), name="nap")
+        if "raise" in bodies and counts[0] == "1":
+            raise ValueError("raise")
+        failed = [record["messageId"] for record in event["Records"] if record["body"] == "fail once" and record["attributes"]["ApproximateReceiveCount"] == "1"]
+        return {"batchItemFailures": [{"itemIdentifier": identifier} for identifier in failed]}
+"""
+
+
+def executions(sources, name: str) -> list[tuple]:
+    """Status of each, oldest first, what its first step kept, and the kinds of its events."""
+    found = []
+    for page in sources.client.get_paginator("list_durable_executions_by_function").paginate(FunctionName=name):
+        found += page["DurableExecutions"]
+    rows = []
+    for execution in sorted(found, key=lambda row: row["StartTimestamp"]):
+        history = sources.client.get_durable_execution_history(DurableExecutionArn=execution["DurableExecutionArn"], IncludeExecutionData=True)["Events"]
+        steps = [json.loads(event["StepSucceededDetails"]["Result"]["Payload"]) for event in history if event["EventType"] == "StepSucceeded"]
+        rows.append((execution["Status"], steps[0] if steps else None, [event["EventType"] for event in history]))
+    return rows
+
+
+@pytest.mark.covers("invocation:SQS durable functions", client="Python SDK 3.0.0")
+def test_a_durable_function_works_a_queue_off(sources):
+    name = durable.python(sources.deploy, DURABLE).name
+    # The wait is longer than a message is invisible: it is held for the whole execution, not for one invocation of it.
+    url = sources.queue(VisibilityTimeout="30")
+    sources.map(f"{name}:$LATEST", url, FunctionResponseTypes=["ReportBatchItemFailures"], BatchSize=1)
+    sources.sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": "3"})
+    sources.send(url, "wait 8")
+    eventually(lambda: any("WaitStarted" in kinds for _, _, kinds in executions(sources, name)), "it waits")
+    assert sources.count(url) == (0, 1), "its message is held"
+    sources.until_empty(url, 60)
+    [(status, bodies, kinds)] = executions(sources, name)
+    assert (status, bodies) == ("SUCCEEDED", ["wait 8"]) and "WaitSucceeded" in kinds
+    # A failed execution, and one that names its failures: the messages come again, each time to a new execution.
+    sources.send(url, "raise")
+    sources.until_empty(url, 60)
+    sources.send(url, "fail once")
+    sources.until_empty(url, 60)
+    assert [row[:2] for row in executions(sources, name)[1:]] == [
+        ("FAILED", ["raise"]), ("SUCCEEDED", ["raise"]), ("SUCCEEDED", ["fail once"]), ("SUCCEEDED", ["fail once"]),
+    ]
+
+
+@pytest.mark.covers("invocation:SQS durable functions")
+def test_a_durable_function_that_nobody_can_wait_for_is_no_target(sources):
+    function = durable.python(sources.deploy, DURABLE, DurableConfig={"ExecutionTimeout": 901})
+    url = sources.queue(VisibilityTimeout="30")
+    # AWS's texts for this are not known; these are those of Invoke.
+    for name, text in (
+        (function.name, "You cannot invoke a durable function using an unqualified ARN."),
+        (f"{function.name}:$LATEST", "You cannot synchronously invoke a durable function with an executionTimeout greater than 15 minutes."),
+    ):
+        assert refused(sources.client.create_event_source_mapping, FunctionName=name, EventSourceArn=arn(url)) == (*INVALID, text)
+    # One that becomes such a function later is not called, and the mapping says why.
+    function = durable.python(sources.deploy, DURABLE)
+    uuid = sources.map(f"{function.name}:$LATEST", url)
+    function.update(DurableConfig={"ExecutionTimeout": 901})
+    sources.send(url, "kept")
+    problem = eventually(lambda: sources.client.get_event_source_mapping(UUID=uuid).get("LastProcessingResult"), "the mapping says what is wrong")
+    assert problem == f"PROBLEM: {text}" and executions(sources, function.name) == []
+    function.update(DurableConfig={"ExecutionTimeout": 60})
+    sources.until_empty(url, 60)
+    assert [row[:2] for row in executions(sources, function.name)] == [("SUCCEEDED", ["kept"])]

@@ -2,9 +2,10 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use lamplight_invoke::durable::{check_invocable, has_succeeded};
 use lamplight_invoke::{InvokeRequest, Invoker};
 use lamplight_model::limits::SYNC_PAYLOAD_BYTES;
-use lamplight_model::{ErrorCode, FunctionReference, RequestId, Scope, ServiceError, lineage};
+use lamplight_model::{FunctionReference, RequestId, Scope, ServiceError, lineage};
 use std::sync::Arc;
 
 /// How a call ended.
@@ -53,12 +54,8 @@ impl Function for InvokedFunction {
     async fn ready(&self) -> Result<(), ServiceError> {
         let request = self.request(Bytes::new(), None);
         let version = self.invoker.resolve(&request.scope, &request.name, request.qualifier.as_ref()).await?;
-        if version.durable.is_some() {
-            return Err(ServiceError::new(
-                ErrorCode::InvalidParameterValueException,
-                "durable functions are not supported as targets of event source mappings",
-            ));
-        }
+        // Also when it has become one that nobody can wait for since the mapping was made.
+        check_invocable(&request, &version, true)?;
         self.invoker.dry_run(&request).await
     }
 
@@ -67,7 +64,15 @@ impl Function for InvokedFunction {
     }
 
     async fn call(&self, event: Bytes, trace: Option<String>) -> Result<Answered, ServiceError> {
-        let running = self.invoker.invoke(self.request(event, trace)).await?;
+        let request = self.request(event, trace);
+        let version = self.invoker.resolve(&request.scope, &request.name, request.qualifier.as_ref()).await?;
+        // Each call is an execution of its own, also of records that come again. Source: Lambda developer guide, "Event source
+        // mappings with durable functions", and "Idempotency" of durable executions.
+        if let Some(ended) = self.invoker.execute(&request, &version).await? {
+            let result = has_succeeded(&ended).then(|| ended.closing.result.unwrap_or_default());
+            return Ok(result.map_or(Answered::FunctionError, |result| Answered::Success(result.into())));
+        }
+        let running = self.invoker.invoke_version(request, version).await?;
         let collected = running.answer.collect(SYNC_PAYLOAD_BYTES).await?;
         let answered = if collected.outcome.is_function_error() {
             Answered::FunctionError

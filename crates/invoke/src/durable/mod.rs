@@ -18,13 +18,14 @@ mod worker;
 use crate::asynchronous::worker::Wakeup;
 use crate::invoker::{Clock, ErrorChain, Invoker, service_error};
 use crate::request::InvokeRequest;
+use crate::resolve::check_call;
 use lamplight_model::durable::{DurableConfig, ExecutionStatus, NewExecution};
 use lamplight_model::{ErrorCode, FunctionVersion, ServiceError, VersionNumber};
 use lamplight_store::StoreError;
 use lamplight_store::executions::{ExecutionKey, Executions, StartedExecution, StoredExecution};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -246,6 +247,28 @@ impl DurableExecutions {
 
     fn log(&self, doing: &str, key: &ExecutionKey, failure: &StoreError) {
         error!(execution = %key.id, error = %ErrorChain(failure), "failed to {doing}");
+    }
+}
+
+impl Invoker {
+    /// Runs a durable function for who waits for all of it: a new execution, under no name, and its end. `None` when the version
+    /// is not durable.
+    ///
+    /// Fails as `DurableExecutions::start` and `DurableExecutions::ended` do. An execution that nobody waits for any more goes on.
+    pub async fn execute(
+        &self,
+        request: &InvokeRequest,
+        version: &FunctionVersion,
+    ) -> Result<Option<StoredExecution>, ServiceError> {
+        if version.durable.is_none() {
+            return Ok(None);
+        }
+        check_call(version, request)?;
+        let durable = self.durable.get().and_then(Weak::upgrade);
+        let durable =
+            durable.ok_or_else(|| ServiceError::internal("This node has no durable executions."))?;
+        let started = durable.start(request, version, None, true).await?;
+        durable.ended(&started.key).await.map(Some)
     }
 }
 

@@ -63,7 +63,7 @@ pub async fn create(state: &ApiState, context: &Context, body: &Bytes) -> Result
             source.name()
         )));
     };
-    queue::check(state, context, &arn, &version).await?;
+    queue::check(state, context, &arn, &target, &version).await?;
     let new = EventSourceMapping {
         uuid: uuid::Uuid::new_v4().to_string(),
         event_source_arn: arn,
@@ -127,7 +127,7 @@ pub async fn update(
         let Some(version) = owned::find(state, &target).await? else {
             return Err(ApiError::invalid_parameter("Function does not exist"));
         };
-        queue::check(state, context, &changed.event_source_arn, &version).await?;
+        queue::check(state, context, &changed.event_source_arn, &target, &version).await?;
         refuse_second(state, &context.scope, &changed).await?;
     }
     changed.state = match (stored.enabled, changed.enabled) {
