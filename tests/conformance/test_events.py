@@ -309,3 +309,53 @@ def test_redrive_of_nobody(server, client, deploy):
                 return error.code
     """})
     assert inside.ok() == 403, "functions get none of this"
+
+
+@pytest.mark.covers("meter:where a request is")
+def test_the_command_line_with_what_is_wrong_or_large(server, client, deploy):
+    function = broken(deploy, client)
+    # What JSON lets through and a terminal would act on.
+    payload = json.dumps({"note": "\u009b31m\u202e" + "x" * 900_000}, ensure_ascii=False).encode()
+    request_id = client.invoke(FunctionName=function.name, InvocationType="Event", Payload=payload)["ResponseMetadata"]["RequestId"]
+    eventually(lambda: state(server, request_id) == "dead-lettered", "it was given up")
+    found = ok(server, f"events/{request_id}")
+    assert found["Attempts"] == 1 and found["Payload"].encode() == payload
+    # Of an error as long as the event, type and beginning are kept, and can be read.
+    (step,) = found["Steps"]
+    assert json.loads(step["Error"])["errorType"] == json.loads(found["Error"])["errorType"] == "ValueError"
+    assert len(step["Error"]) <= 4096 and json.loads(step["Error"])["errorMessage"].startswith("no \u009b31m")
+    shown, _ = run(server, "show", request_id)
+    assert "\u009b" not in shown and "\u202e" not in shown and "\\u{9b}31m\\u{202e}xxx" in shown
+    assert f"(the first 2000 of {len(payload.decode())} characters; --json shows all)" in shown and len(shown) < 5_000
+    assert "RetriesExhausted; ValueError: no " in shown
+    assert json.loads(run(server, "--json", "show", request_id)[0])["Payload"] == found["Payload"]
+
+    unknown = "7f0b3a53-0000-4000-8000-000000000000"
+    for arguments, what in (
+        (("show", unknown), f"There is no record of request {unknown} in us-east-1."),
+        (("show", "nonsense"), "'nonsense' is not a request id."),
+        (("list", "a b"), "'a b' is not a plain function name."),
+        (("redrive", "--queue", "nobody-has-this"), "The specified queue does not exist."),
+    ):
+        shown, why = run(server, *arguments, status=2)
+        assert shown == "" and f"error: the server refused: {what}\n" in why, why
+    assert "lamplight events list" in run(server, "show", unknown, status=2)[1]
+    quiet = deploy(SLEEPS).name
+    assert run(server, "counts", quiet)[1] == f"no event of {quiet} was accepted yet\n"
+    assert run(server, "list", quiet)[1].startswith("no event that fits waits, runs or was given up")
+    # Named twice it is meant once.
+    function.update(Environment={"Variables": {}})
+    shown, why = run(server, "redrive", request_id, request_id.upper())
+    assert (shown, why) == (f"{request_id} sent to {function.name}\n", "")
+    eventually(lambda: counts(server, function.name) == (1, 1, 0, 0), "it is done")
+
+
+@pytest.mark.covers("meter:redrive")
+def test_the_command_line_without_a_server(new_server):
+    server = new_server().start()
+    server.stop()
+    for arguments in (("list",), ("running",), ("counts",), ("show", "7f0b3a53-0000-4000-8000-000000000000"), ("redrive", "--function", "import")):
+        shown, why = run(server, *arguments, status=3)
+        assert shown == "" and f"error: no Lamplight server answers at {server.endpoint}\n" in why
+        failure = json.loads(run(server, "--json", *arguments, status=3)[1])["error"]
+        assert failure["status"] == 3 and failure["next"]

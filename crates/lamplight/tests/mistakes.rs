@@ -90,6 +90,13 @@ fn an_age_without_unit() {
 }
 
 #[test]
+fn a_period_that_is_none() {
+    let program = Program::new();
+    program.check("events_until_no_date", &["events", "list", "--until", "2026-13-01"]);
+    program.check("events_since_after_until", &["events", "list", "--since", "1d", "--until", "2d"]);
+}
+
+#[test]
 fn the_configuration_is_wrong() {
     let program = Program::new();
     for (name, text) in [

@@ -7,6 +7,7 @@ pub mod billing;
 pub mod credentials;
 pub mod durable;
 pub mod error;
+pub mod error_document;
 pub mod event_pattern;
 pub mod event_source_mapping;
 pub mod function;

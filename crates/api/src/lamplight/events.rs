@@ -6,7 +6,7 @@ use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lamplight_invoke::asynchronous::redrive::{MESSAGES_AT_ONCE, RedriveError, Redriven};
-use lamplight_invoke::asynchronous::retry::CONDITIONS;
+use lamplight_invoke::asynchronous::retry::{CONDITIONS, RETRIES_EXHAUSTED};
 use lamplight_invoke::running::RunningCall;
 use lamplight_invoke::whereabouts::{Place, Progress, Whereabouts};
 use lamplight_model::{FunctionName, RequestId, Timestamp};
@@ -130,9 +130,12 @@ pub async fn find(
 ) -> Result<(RequestId, Whereabouts), ApiError> {
     let request_id = id(request_id)?;
     let found = state.invoker.whereabouts(&context.scope, request_id).await?;
-    found
-        .map(|found| (request_id, found))
-        .ok_or_else(|| ApiError::not_found(format!("There is no record of request {request_id}.")))
+    found.map(|found| (request_id, found)).ok_or_else(|| {
+        ApiError::not_found(format!(
+            "There is no record of request {request_id} in {}.",
+            context.scope.region.as_str()
+        ))
+    })
 }
 
 fn id(text: &str) -> Result<RequestId, ApiError> {
@@ -221,13 +224,22 @@ fn print_progress(value: &mut Value, progress: &Progress) {
     }
 }
 
+/// Attempts that counted, the last one of an event that was given up for it included.
+pub fn attempts(counted: u32, condition: Option<&str>) -> u32 {
+    counted + u32::from(condition == Some(RETRIES_EXHAUSTED))
+}
+
 /// An event as lists show it.
 fn row(record: &EventRecord) -> Value {
+    let condition = match &record.state {
+        EventState::DeadLettered { condition, .. } => Some(condition.as_str()),
+        _ => None,
+    };
     let mut row = json!({
         "RequestId": record.request_id.to_string(),
         "Function": record.function.as_str(),
         "State": Place::from(&record.state).word(),
-        "Attempts": record.attempts,
+        "Attempts": attempts(record.attempts, condition),
         "AcceptedAt": record.accepted_at.as_millis(),
     });
     if let Some(qualifier) = &record.qualifier {
@@ -347,8 +359,15 @@ pub async fn redrive(state: &ApiState, context: &Context, body: Body) -> Result<
                     "Give at most {GREATEST_REDRIVE} RequestIds."
                 )));
             }
-            let ids = ids.iter().map(|text| id(text)).collect::<Result<Vec<_>, _>>()?;
-            answer(&state.invoker.redrive(&context.scope, ids, dry_run).await?)
+            let mut wanted = Vec::with_capacity(ids.len());
+            for text in &ids {
+                let id = id(text)?;
+                // Named twice it is meant once, and not refused because the first has sent it.
+                if !wanted.contains(&id) {
+                    wanted.push(id);
+                }
+            }
+            answer(&state.invoker.redrive(&context.scope, wanted, dry_run).await?)
         }
         (None, Some(queue)) => {
             let address = match QueueAddress::from_arn(&queue) {

@@ -214,7 +214,7 @@ async fn dead_letters(state: &ApiState, context: &Context, name: &str) -> Result
                 "RequestId": letter.event.request_id.to_string(),
                 "Condition": letter.condition,
                 "Error": letter.error,
-                "Attempts": letter.event.attempts,
+                "Attempts": events::attempts(letter.event.attempts, Some(&letter.condition)),
                 "AcceptedAt": letter.event.accepted_at.as_millis(),
                 "DeadAt": letter.dead_at.as_millis(),
                 "Payload": String::from_utf8_lossy(&letter.event.payload),

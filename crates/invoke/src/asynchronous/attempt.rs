@@ -8,7 +8,7 @@ use crate::asynchronous::retry::{self, Attempt, Standing};
 use crate::invoker::{ErrorChain, Invoker, Origin, service_error};
 use crate::request::{InvokeRequest, Running};
 use lamplight_model::limits::ASYNC_PAYLOAD_BYTES;
-use lamplight_model::{ErrorCode, RequestId, ServiceError, Timestamp};
+use lamplight_model::{ErrorCode, RequestId, ServiceError, Timestamp, error_document};
 use lamplight_store::{AttemptNote, ClaimedEvent, QueuedEvent, Release, Settlement, Told};
 use serde_json::json;
 use std::sync::{Arc, Weak};
@@ -143,8 +143,9 @@ async fn run(
     let is_error = ended.outcome.is_function_error();
     let (attempt, payload) = if is_error {
         let document = ended.document.unwrap_or_default();
-        let beginning = &document[..document.len().min(ERROR_DOCUMENT_BYTES)];
-        (Attempt::FunctionError(String::from_utf8_lossy(beginning).into_owned()), document)
+        let kept =
+            error_document::shortened(&String::from_utf8_lossy(&document), ERROR_DOCUMENT_BYTES).into_owned();
+        (Attempt::FunctionError(kept), document)
     } else {
         (Attempt::Success, body.into())
     };

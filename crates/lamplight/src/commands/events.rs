@@ -3,7 +3,7 @@
 use crate::cli::{self, Global};
 use crate::client::{Client, segment};
 use crate::commands::functions::{number, text};
-use crate::commands::usage::since_ms;
+use crate::commands::usage::moment_ms;
 use crate::failure::{Failure, Status};
 use crate::output;
 use http::Method;
@@ -11,6 +11,8 @@ use lamplight_model::Timestamp;
 use serde_json::{Map, Value, json};
 
 const EVENTS: &str = "/lamplight/v1/events";
+/// Characters of a payload shown to people.
+const PAYLOAD_CHARACTERS: usize = 2_000;
 /// Characters of an error shown in a table.
 const ERROR_WIDTH: usize = 60;
 
@@ -33,8 +35,9 @@ async fn list(global: &Global, client: &Client, flags: &cli::EventList) -> Resul
     add("Function", flags.name.clone());
     add("State", flags.state.clone());
     add("Condition", flags.condition.clone());
-    add("From", moment(flags.since.as_deref())?.map(|at| at.to_string()));
-    add("Until", moment(flags.until.as_deref())?.map(|at| at.to_string()));
+    let (since, until) = period(flags.since.as_deref(), flags.until.as_deref())?;
+    add("From", since.map(|at| at.to_string()));
+    add("Until", until.map(|at| at.to_string()));
     let answer = client.json(Method::GET, &format!("{EVENTS}?{}", query.join("&")), None).await?;
     if global.json {
         output::json(&answer);
@@ -43,7 +46,10 @@ async fn list(global: &Global, client: &Client, flags: &cli::EventList) -> Resul
     let rows = array(&answer, "Events");
     if rows.is_empty() {
         must_exist(client, flags.name.as_deref()).await?;
-        output::remark("no event waits, runs or was given up");
+        let fitting = if query.len() > 1 { "no event that fits" } else { "no event" };
+        output::remark(format!(
+            "{fitting} waits, runs or was given up; those that are done: lamplight invocations NAME"
+        ));
         return Ok(0);
     }
     let mut table = output::table(&["accepted", "request", "function", "state", "attempts", "why"]);
@@ -65,8 +71,8 @@ async fn list(global: &Global, client: &Client, flags: &cli::EventList) -> Resul
 }
 
 async fn show(global: &Global, client: &Client, request_id: &str) -> Result<u8, Failure> {
-    let found = client.json(Method::GET, &format!("{EVENTS}/{}", segment(request_id)), None).await;
-    let event = found.map_err(|failure| match failure.status {
+    let event = client.json(Method::GET, &format!("{EVENTS}/{}", segment(request_id)), None).await;
+    let event = event.map_err(|failure| match failure.status {
         Status::Usage => {
             failure.then("lamplight events list   (the ids of what waits, runs or was given up)")
         }
@@ -91,7 +97,8 @@ async fn show(global: &Global, client: &Client, request_id: &str) -> Result<u8, 
         ("version", text(&event, "Version")),
         ("instance", text(&event, "Instance")),
         ("log stream", text(&event, "LogStream")),
-        ("payload", text(&event, "Payload")),
+        ("payload", shown(&text(&event, "Payload"))),
+        ("payload (base64)", shown(&text(&event, "PayloadBase64"))),
     ];
     for (key, value) in rows.iter().filter(|(_, value)| !value.is_empty()) {
         output::line(format!("{key:<10} {value}"));
@@ -208,8 +215,15 @@ async fn counts(global: &Global, client: &Client, name: Option<&str>) -> Result<
     for row in rows {
         table.add_row(cells(&text(row, "Function"), row));
     }
-    if rows.len() != 1 {
-        table.add_row(cells("all", &answer));
+    match (name, rows.len()) {
+        (Some(name), 0) => {
+            output::remark(format!("no event of {name} was accepted yet"));
+            return Ok(0);
+        }
+        (_, 1) => {}
+        _ => {
+            table.add_row(cells("all", &answer));
+        }
     }
     output::print_table(&table);
     Ok(0)
@@ -240,13 +254,20 @@ async fn redrive(global: &Global, client: &Client, flags: &cli::Redrive) -> Resu
     add("Function", flags.function.clone().map(Value::from));
     add("Queue", flags.queue.clone().map(Value::from));
     add("Condition", flags.condition.clone().map(Value::from));
-    add("From", moment(flags.since.as_deref())?.map(Value::from));
-    add("Until", moment(flags.until.as_deref())?.map(Value::from));
+    let (since, until) = period(flags.since.as_deref(), flags.until.as_deref())?;
+    add("From", since.map(Value::from));
+    add("Until", until.map(Value::from));
     add("DryRun", Some(flags.dry_run.into()));
     let (mut redriven, mut refused): (Vec<Value>, Vec<Value>) = Default::default();
     loop {
         let body = Value::from(request.clone());
-        let answer = client.json(Method::POST, &format!("{EVENTS}/redrive"), Some(&body)).await?;
+        let answer = client.json(Method::POST, &format!("{EVENTS}/redrive"), Some(&body)).await;
+        let answer = answer.map_err(|failure| match redriven.len() {
+            0 => failure,
+            // They are durable, whatever has become of the rest.
+            sent if flags.dry_run => failure.then(format!("{sent} could have been sent until then")),
+            sent => failure.then(format!("{sent} were sent until then; the same command sends the others")),
+        })?;
         let sent = array(&answer, "Redriven");
         redriven.extend_from_slice(sent);
         refused.extend_from_slice(array(&answer, "Refused"));
@@ -287,9 +308,38 @@ fn time(row: &Value, key: &str) -> String {
     row.get(key).and_then(Value::as_i64).map_or_else(String::new, |at| Timestamp(at).iso_format())
 }
 
-/// An age or a date as epoch milliseconds.
-fn moment(text: Option<&str>) -> Result<Option<i64>, Failure> {
-    text.map(since_ms).transpose()
+/// Ages or dates as epoch milliseconds, the earlier one first.
+fn period(since: Option<&str>, until: Option<&str>) -> Result<(Option<i64>, Option<i64>), Failure> {
+    let moment = |flag, text: Option<&str>| text.map(|text| moment_ms(flag, text)).transpose();
+    let (from, to) = (moment("--since", since)?, moment("--until", until)?);
+    match (from, to) {
+        (Some(from), Some(to)) if from >= to => {
+            Err(Failure::usage("--since is not before --until: nothing can be between them")
+                .then("--since 2d --until 1d: what was accepted the day before yesterday"))
+        }
+        both => Ok(both),
+    }
+}
+
+/// The beginning of a text, harmless for a terminal: whoever sent the event wrote it.
+fn shown(text: &str) -> String {
+    let mut shown = String::new();
+    for character in text.chars().take(PAYLOAD_CHARACTERS) {
+        // Overrides of the direction of writing would show something else than there is.
+        if character.is_control() && character != '\n'
+            || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        {
+            shown.extend(character.escape_unicode());
+        } else {
+            shown.push(character);
+        }
+    }
+    let count = text.chars().count();
+    if count > PAYLOAD_CHARACTERS {
+        shown
+            .push_str(&format!("… (the first {PAYLOAD_CHARACTERS} of {count} characters; --json shows all)"));
+    }
+    shown
 }
 
 /// `import` or `import:live`.
@@ -344,11 +394,11 @@ fn error_text(document: &str) -> String {
         (false, false) => format!("{kind}: {message}"),
     };
     let line = whole.lines().next().unwrap_or_default();
-    let mut shown: String = line.chars().take(ERROR_WIDTH).collect();
-    if shown.len() < line.len() {
-        shown.push('…');
+    let mut begin: String = line.chars().take(ERROR_WIDTH).collect();
+    if begin.len() < line.len() {
+        begin.push('…');
     }
-    shown
+    shown(&begin)
 }
 
 #[cfg(test)]
@@ -388,5 +438,25 @@ mod tests {
             assert_eq!(why(&row), expected);
         }
         assert_eq!(error_text(&"x".repeat(100)), format!("{}…", "x".repeat(ERROR_WIDTH)));
+        assert_eq!(error_text("\u{1b}]0;title\u{7}"), "\\u{1b}]0;title\\u{7}");
+    }
+
+    #[test]
+    fn a_payload_is_shown_as_far_as_a_terminal_takes_it() {
+        assert_eq!(shown("{\"a\":\n1}"), "{\"a\":\n1}");
+        assert_eq!(shown("\u{9b}31m \u{202e}x"), "\\u{9b}31m \\u{202e}x");
+        let long = shown(&"ü".repeat(PAYLOAD_CHARACTERS + 1));
+        assert!(
+            long.starts_with("üü")
+                && long.ends_with("ü… (the first 2000 of 2001 characters; --json shows all)")
+        );
+    }
+
+    #[test]
+    fn a_period_begins_before_it_ends() {
+        assert_eq!(period(None, None).unwrap(), (None, None));
+        assert!(period(Some("2d"), Some("1d")).is_ok());
+        assert!(period(Some("1d"), Some("2d")).is_err());
+        assert!(period(Some("2026-01-31"), Some("2026-01-31")).is_err());
     }
 }

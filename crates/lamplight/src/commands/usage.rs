@@ -16,7 +16,7 @@ pub async fn run(global: &Global, client: &Client, flags: &cli::Usage) -> Result
         query.push(format!("Function={}", crate::client::segment(name)));
     }
     if let Some(since) = &flags.since {
-        query.push(format!("From={}", since_ms(since)?));
+        query.push(format!("From={}", moment_ms("--since", since)?));
     }
     if flags.by_day {
         query.push("ByDay=true".to_owned());
@@ -62,16 +62,16 @@ pub async fn run(global: &Global, client: &Client, flags: &cli::Usage) -> Result
     Ok(0)
 }
 
-/// `7d` counted back from now, or midnight UTC of a date, in milliseconds since the epoch.
-pub fn since_ms(text: &str) -> Result<i64, Failure> {
+/// `7d` counted back from now, or midnight UTC of a date, in milliseconds since the epoch. `flag` is named when it is neither.
+pub fn moment_ms(flag: &str, text: &str) -> Result<i64, Failure> {
     if let Some(age) = output::parse_age(text) {
         let now = Timestamp::from_system(SystemTime::now()).as_millis();
         return Ok(now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)).max(0));
     }
     let date = time::Date::parse(text, time::macros::format_description!("[year]-[month]-[day]"));
     date.map(|date| date.midnight().assume_utc().unix_timestamp() * 1_000).map_err(|_| {
-        Failure::usage(format!("--since {text} is neither an age nor a date"))
-            .then("--since 7d or --since 2026-01-31")
+        Failure::usage(format!("{flag} {text} is neither an age nor a date"))
+            .then(format!("{flag} 7d or {flag} 2026-01-31"))
     })
 }
 
@@ -81,8 +81,9 @@ mod tests {
 
     #[test]
     fn dates_and_ages_are_moments() {
-        assert_eq!(since_ms("2026-01-31").ok(), Some(1_769_817_600_000));
-        assert!(since_ms("1h").is_ok());
-        assert!(since_ms("soon").is_err());
+        assert_eq!(moment_ms("--since", "2026-01-31").ok(), Some(1_769_817_600_000));
+        assert!(moment_ms("--since", "1h").is_ok());
+        let what = moment_ms("--until", "2026-13-01").unwrap_err().what;
+        assert_eq!(what, "--until 2026-13-01 is neither an age nor a date");
     }
 }

@@ -9,6 +9,7 @@ use crate::events::{
 };
 use crate::sqlite::accept::{PENDING_PER_FUNCTION, enqueue};
 use crate::sqlite::queue::{event, failed, get, name, refresh_due, run};
+use lamplight_model::error_document::shortened;
 use lamplight_model::{FunctionName, Qualifier, RequestId, Scope, TenantId, Timestamp, lineage};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -50,7 +51,7 @@ pub(super) fn note_attempt(
     counted: bool,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let error = beginning(&attempt.error);
+    let error = &*shortened(&attempt.error, STEP_ERROR_BYTES);
     let kind = if counted { StepKind::Failed } else { StepKind::NotRun };
     if kind == StepKind::NotRun
         && let Some((id, last)) = newest(connection, request_id)?
@@ -76,7 +77,7 @@ pub(super) fn note_end(
 ) -> Result<(), StoreError> {
     let began_at = attempt.map(|attempt| attempt.began_at);
     let told = attempt.map_or(&[][..], |attempt| &attempt.told);
-    let error = beginning(error);
+    let error = &*shortened(error, STEP_ERROR_BYTES);
     insert(connection, queue, request_id, StepKind::DeadLettered, began_at, now, Some(condition), error, told)
 }
 
@@ -115,10 +116,6 @@ fn insert(
         ],
     )?;
     Ok(())
-}
-
-fn beginning(error: &str) -> &str {
-    &error[..error.floor_char_boundary(STEP_ERROR_BYTES)]
 }
 
 const STEP_COLUMNS: &str = "kind, began_at, at, times, condition, error, told";
