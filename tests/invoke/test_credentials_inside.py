@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from base64 import b64decode
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 from urllib.parse import parse_qs, quote, urlsplit
@@ -12,12 +14,14 @@ from urllib.parse import parse_qs, quote, urlsplit
 import boto3
 import pytest
 
-from support import functions, signing, urls
+from support import functions, host, signing, urls
 from support.inside import libraries
 
 ACCOUNT = "000000000000"
 ECHO = {"app.py": "def handler(event, context): return event"}
 NODE_MODULES = Path(__file__).parents[2] / ".cache/node-sdk/node_modules"
+# Every call starts an instance.
+COLD = {"LAMPLIGHT_INSTANCES_KEEP_ALIVE_SECONDS": "0"}
 BOTH = ["lambda:InvokeFunctionUrl", "lambda:InvokeFunction"]
 INVALID_TOKEN = "The security token included in the request is invalid."
 
@@ -317,3 +321,70 @@ def test_a_function_signs_for_a_route_of_an_api(server, caller, role, deploy):
         assert json.loads(body)["requestContext"]["authorizer"]["iam"]["userArn"].endswith(f"assumed-role/{role.name}/{caller.name}")
     finally:
         http.delete_api(ApiId=api)
+
+
+# Loads its credentials, and a signer of them, when it is imported; that takes long enough to be done once for many instances.
+IMPORTS = """
+    import http.client, os, time
+    from urllib.parse import urlsplit
+    from botocore.auth import SigV4Auth
+    from botocore.awsrequest import AWSRequest
+    from botocore.credentials import Credentials
+
+    time.sleep(0.1)
+    inside = urlsplit(os.environ["AWS_ENDPOINT_URL"]).netloc
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+    imported = Credentials(*(os.environ[name] for name in names))
+
+    def handler(event, context):
+        answers = []
+        time.sleep(event["seconds"])
+        for credentials in (imported, Credentials(*(os.environ[name] for name in names))):
+            request = AWSRequest("GET", f"http://{inside}{event['path']}")
+            SigV4Auth(credentials, "lambda", os.environ["AWS_REGION"]).add_auth(request)
+            connection = http.client.HTTPConnection(inside, timeout=8)
+            connection.request("GET", event["path"], None, {"Host": inside, **dict(request.headers.items())})
+            response = connection.getresponse()
+            answers.append([response.status, response.read().decode(), credentials.access_key])
+        return answers
+"""
+
+
+@pytest.mark.covers("runtime:credentials inside", client="botocore inside")
+@pytest.mark.timeout(240)
+def test_what_was_imported_for_many_instances_signs_too(new_server):
+    server = new_server(environment=COLD).start()
+    role = Role(server, "signer")
+    role.put(policy(*BOTH))
+    url = urls.create(server, functions.create(server, ECHO).name, public=False, auth_type="AWS_IAM")
+    published = server.client().publish_layer_version(LayerName="botocore", Content={"ZipFile": libraries(("lambda", "sts"))})
+    caller = functions.create(server, {"app.py": IMPORTS}, Layers=[published["LayerVersionArn"]], MemorySize=256, Timeout=20).update(Role=role.arn)
+    event, forked = {"path": f"/_url/{url.id}/", "seconds": 0.05}, 0
+    deadline = time.monotonic() + 60 * host.SLOWNESS
+    with ThreadPoolExecutor(4) as threads:
+        while not forked:
+            assert time.monotonic() < deadline, "no instance was forked after its import"
+            for answer in threads.map(lambda _: caller.invoke(event), range(4)):
+                assert answer.error is None, answer.body
+                (status, text, imported), (own_status, own_text, own) = answer.json
+                assert (status, own_status) == (200, 200), (text, own_text)
+                if answer.report.get("Start", "").startswith("version zygote"):
+                    assert imported != own, "each instance has credentials of its own"
+                    forked += 1
+
+
+@pytest.mark.covers("runtime:credentials inside", client="botocore")
+def test_a_restarted_server_knows_what_it_issued(new_server):
+    server = new_server().start()
+    role = Role(server, "signer")
+    role.put(policy(*BOTH))
+    source = "import os\ndef handler(event, context): return [os.environ[name] for name in ('AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN')]"
+    caller = functions.create(server, {"app.py": source}).update(Role=role.arn)
+    session = signing.credentials(dict(zip(("AccessKeyId", "SecretAccessKey", "SessionToken"), caller.ok())))
+    url = urls.create(server, functions.create(server, ECHO).name, public=False, auth_type="AWS_IAM")
+    server.kill()
+    server.start()
+    again = urls.Url(server, f"http://{url.host.rsplit(':', 1)[0]}:{server.port}/")
+    reply = again.request(headers=signing.sign(session, f"http://{again.host}/"))
+    assert reply.status == 200, reply.text
+    assert caller.ok() != list((session.access_key, session.secret_key, session.token)), "no instance outlives its server"
