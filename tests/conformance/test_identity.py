@@ -115,6 +115,18 @@ def test_what_is_no_policy(server, role, policy):
         assert refused(iam.create_policy, PolicyName="none", PolicyDocument=document) == expected
         assert refused(iam.create_policy_version, PolicyArn=arn, PolicyDocument=document) == expected
         assert refused(sts.assume_role, RoleArn=role_arn, RoleSessionName="me", Policy=document) == expected
+    # The trust policy of a role has a principal and no resource.
+    for document, text in [
+        ("[]", "This policy contains invalid Json"),
+        (of(allow), "Has prohibited field Resource"),
+        (of({"Effect": "Allow", "Action": "sts:AssumeRole"}), "Missing required field Principal"),
+        (of(TRUST["Statement"][0] | {"Action": "s3:*"}), "AssumeRole policy may only specify STS AssumeRole actions."),
+        (of(TRUST["Statement"][0] | {"effect": "Allow"}), "Syntax errors in policy."),
+    ]:
+        expected = ("MalformedPolicyDocument", 400, text)
+        assert refused(iam.create_role, RoleName="none", AssumeRolePolicyDocument=document) == expected
+        assert refused(iam.update_assume_role_policy, RoleName=role, PolicyDocument=document) == expected
+    assert iam.get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"] == TRUST
     assert iam.list_role_policies(RoleName=role)["PolicyNames"] == []
     assert len(iam.list_policy_versions(PolicyArn=arn)["Versions"]) == 1
     iam.put_role_policy(RoleName=role, PolicyName="p", PolicyDocument=of(allow))

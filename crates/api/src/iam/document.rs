@@ -1,9 +1,8 @@
-//! Policy documents: checked to be such, printed percent-encoded as IAM prints them. Trust policies, which are not evaluated, need only
-//! be JSON objects.
+//! Policy documents: checked to be such, printed percent-encoded as IAM prints them.
 
 use crate::http::ApiError;
 use ::http::StatusCode;
-use lamplight_model::policy::check_identity_policy;
+use lamplight_model::policy::{Malformed, check_identity_policy, check_trust_policy};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// RFC 3986, as IAM encodes documents.
@@ -29,20 +28,17 @@ pub fn check_managed(text: &str) -> Result<(), ApiError> {
 /// is too long.
 pub fn check_identity(text: &str) -> Result<(), ApiError> {
     check_length(text)?;
-    check_identity_policy(text).map_err(|wrong| malformed(wrong.to_string()))
+    check_identity_policy(text).map_err(malformed)
 }
 
-/// Checks a trust policy. Fails with `MalformedPolicyDocument` for what is not a JSON object, `LimitExceeded` for what is too long.
+/// Checks a trust policy. Fails as `check_identity`.
 pub fn check_trust(text: &str) -> Result<(), ApiError> {
     check_length(text)?;
-    match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(malformed("This policy contains invalid Json")),
-    }
+    check_trust_policy(text).map_err(malformed)
 }
 
-fn malformed(why: impl Into<String>) -> ApiError {
-    ApiError::new(StatusCode::BAD_REQUEST, "MalformedPolicyDocument", why)
+fn malformed(why: Malformed) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, "MalformedPolicyDocument", why.to_string())
 }
 
 fn check_length(text: &str) -> Result<(), ApiError> {

@@ -1,4 +1,4 @@
-//! What is wrong with an identity-based policy, in IAM's words.
+//! What is wrong with an identity-based policy, or with the trust policy of a role, in IAM's words.
 //!
 //! Refuses what the evaluation cannot read, which would deny everything, and what IAM refuses besides: what is in a document that was
 //! taken is meant as it is read. Documents without a `Version`, or with no statement, can be read and are taken, other than by IAM.
@@ -79,6 +79,15 @@ pub enum Malformed {
     /// A service that cannot be one.
     #[error("Vendor {0} is not valid")]
     Vendor(String),
+    /// A trust policy that does not say whom it trusts, or with what.
+    #[error("Missing required field {0}")]
+    Missing(&'static str),
+    /// A trust policy about a resource, which is its role.
+    #[error("Has prohibited field {0}")]
+    Prohibited(&'static str),
+    /// A trust policy about something else than assuming its role.
+    #[error("AssumeRole policy may only specify STS AssumeRole actions.")]
+    NotAssumeRole,
 }
 
 /// Whether a document is an identity-based policy.
@@ -87,18 +96,7 @@ pub enum Malformed {
 pub fn check_identity_policy(document: &str) -> Result<(), Malformed> {
     let policy: Value = serde_json::from_str(document).map_err(|_| Malformed::Json)?;
     let policy = policy.as_object().ok_or(Malformed::Syntax)?;
-    let version =
-        policy.get("Version").is_none_or(|version| version == "2012-10-17" || version == "2008-10-17");
-    if !version || !policy.get("Id").is_none_or(Value::is_string) {
-        return Err(Malformed::Syntax);
-    }
-    let statements = match policy.get("Statement") {
-        Some(Value::Array(statements)) => statements.as_slice(),
-        Some(statement) => std::slice::from_ref(statement),
-        None => return Err(Malformed::Syntax),
-    };
-    let statements: Option<Vec<&Map<String, Value>>> = statements.iter().map(Value::as_object).collect();
-    let statements = statements.ok_or(Malformed::Syntax)?;
+    let statements = statements(policy)?;
     for statement in &statements {
         check_form(statement)?;
     }
@@ -134,11 +132,58 @@ pub fn check_identity_policy(document: &str) -> Result<(), Malformed> {
     actions.iter().flatten().try_for_each(|action| check_action(action))
 }
 
-/// The form of one statement, but for the elements it may have.
-fn check_form(statement: &Map<String, Value>) -> Result<(), Malformed> {
-    if statement.contains_key("Principal") || statement.contains_key("NotPrincipal") {
-        return Err(Malformed::Principal);
+/// Whether a document is the trust policy of a role. An empty object is taken, other than by IAM: nothing asks whom a role trusts.
+///
+/// Fails with the first thing that is wrong.
+pub fn check_trust_policy(document: &str) -> Result<(), Malformed> {
+    let policy: Map<String, Value> = serde_json::from_str(document).map_err(|_| Malformed::Json)?;
+    if policy.is_empty() {
+        return Ok(());
     }
+    for statement in &statements(&policy)? {
+        check_elements(statement)?;
+        if let Some(name) = ["Resource", "NotResource"].into_iter().find(|name| statement.contains_key(*name))
+        {
+            return Err(Malformed::Prohibited(name));
+        }
+        if !statement.contains_key("Principal") && !statement.contains_key("NotPrincipal") {
+            return Err(Malformed::Missing("Principal"));
+        }
+        let actions = statement.get("Action").and_then(texts).unwrap_or_default();
+        if actions.is_empty() && !statement.contains_key("NotAction") {
+            return Err(Malformed::Missing("Action"));
+        }
+        if !actions.iter().all(|action| action.to_ascii_lowercase().starts_with("sts:")) {
+            return Err(Malformed::NotAssumeRole);
+        }
+    }
+    check(document).map_err(|_| Malformed::Syntax)
+}
+
+/// The statements of a policy whose other elements have their form.
+fn statements(policy: &Map<String, Value>) -> Result<Vec<&Map<String, Value>>, Malformed> {
+    let is_known = |version: &Value| version == "2012-10-17" || version == "2008-10-17";
+    if !policy.get("Version").is_none_or(is_known) || !policy.get("Id").is_none_or(Value::is_string) {
+        return Err(Malformed::Syntax);
+    }
+    let statements = match policy.get("Statement") {
+        Some(Value::Array(statements)) => statements.as_slice(),
+        Some(statement) => std::slice::from_ref(statement),
+        None => return Err(Malformed::Syntax),
+    };
+    statements.iter().map(|statement| statement.as_object().ok_or(Malformed::Syntax)).collect()
+}
+
+/// The form of one statement of an identity-based policy, but for the elements it may have.
+fn check_form(statement: &Map<String, Value>) -> Result<(), Malformed> {
+    match statement.contains_key("Principal") || statement.contains_key("NotPrincipal") {
+        true => Err(Malformed::Principal),
+        false => check_elements(statement),
+    }
+}
+
+/// The form of those elements that every kind of policy has.
+fn check_elements(statement: &Map<String, Value>) -> Result<(), Malformed> {
     let both = |one, other| statement.contains_key(one) && statement.contains_key(other);
     let lists = ["Action", "NotAction", "Resource", "NotResource"];
     let has_form = effect(statement)
@@ -234,6 +279,39 @@ mod tests {
                 Decision::Denied,
                 "{good}"
             );
+        }
+    }
+
+    #[test]
+    fn trust_policies() {
+        let said = |document: &str| check_trust_policy(document).map_err(|malformed| malformed.to_string());
+        let service = r#""Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}"#;
+        for good in [
+            "{}".to_owned(),
+            of("[]"),
+            of(&format!(r#"[{{"Sid": "", {service}, "Action": "sts:AssumeRole"}}]"#)),
+            of(&format!(
+                r#"{{{service}, "Action": ["sts:AssumeRole", "STS:TagSession"], "Condition": {{}}}}"#
+            )),
+        ] {
+            assert_eq!(said(&good), Ok(()), "{good}");
+        }
+        let assume = r#""Action": "sts:AssumeRole""#;
+        // The texts are IAM's; in which order it looks is guessed.
+        for (document, text) in [
+            ("{".to_owned(), "This policy contains invalid Json"),
+            ("[]".to_owned(), "This policy contains invalid Json"),
+            (r#"{"Version": "2012-10-17"}"#.to_owned(), "Syntax errors in policy."),
+            (of(&format!(r#"{{{service}, {assume}, "principal": 7}}"#)), "Syntax errors in policy."),
+            (of(&format!(r#"{{{service}, {assume}, "Resource": "*"}}"#)), "Has prohibited field Resource"),
+            (of(&format!(r#"{{"Effect": "Allow", {assume}}}"#)), "Missing required field Principal"),
+            (of(&format!("{{{service}}}")), "Missing required field Action"),
+            (
+                of(&format!(r#"{{{service}, "Action": "s3:*"}}"#)),
+                "AssumeRole policy may only specify STS AssumeRole actions.",
+            ),
+        ] {
+            assert_eq!(said(&document), Err(text.to_owned()), "{document}");
         }
     }
 

@@ -14,7 +14,7 @@ mod principal;
 mod wildcard;
 
 pub use condition::ConditionKeys;
-pub use malformed::{Malformed, check_identity_policy};
+pub use malformed::{Malformed, check_identity_policy, check_trust_policy};
 pub use principal::Principal;
 
 use principal::Meant;
