@@ -13,6 +13,8 @@ const PYTHON_PACKAGES: &[&str] =
     &["boto3==1.44.5", "awslambdaric==4.2.2", "pytest==9.2.0", "pytest-timeout==2.4.0"];
 /// Command lines that people deploy and call with, in an environment of their own: they pin versions of botocore.
 const COMMAND_LINES: &[&str] = &["awscli==1.46.3", "chalice==1.34.0", "cargo-lambda==1.9.2"];
+/// What people deploy web applications with. Its classes are called by the tests, in an environment of their own.
+const ZAPPA: &[&str] = &["zappa==0.63.0"];
 /// A library that functions bring along, packed into theirs by the test.
 const POWERTOOLS: &[&str] = &["aws-lambda-powertools[tracer]==3.37.0"];
 /// npm 11 runs the install scripts of named packages only; older ones run all of them and skip the field.
@@ -53,6 +55,7 @@ pub fn install_all() -> Vec<String> {
         ("cargo-nextest", nextest()),
         ("Python clients", python_packages()),
         ("command lines", command_lines()),
+        ("Zappa", zappa()),
         ("Powertools", powertools()),
         ("Node runtime client", node_packages()),
         ("Node SDK", node_sdk()),
@@ -90,6 +93,11 @@ pub fn python_packages() -> anyhow::Result<()> {
 /// The AWS command line of version 1, Chalice and cargo-lambda.
 pub fn command_lines() -> anyhow::Result<()> {
     virtual_environment(&paths::cache().join("command-lines"), COMMAND_LINES)
+}
+
+/// Zappa with what it needs.
+pub fn zappa() -> anyhow::Result<()> {
+    virtual_environment(&paths::cache().join("zappa"), ZAPPA)
 }
 
 /// Powertools for AWS Lambda with what it needs beside what a Lambda runtime has.
