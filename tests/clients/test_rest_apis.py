@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import base64
+import http.server
 import json
 import re
 import subprocess
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from support import signing
+from support.gateway import free_port
 from support.urls import Url
 
 ECHO = {
@@ -346,6 +350,179 @@ def test_many_at_once_and_hostile_requests(api, echo):
     assert url.request("GET", "/dev/../../restapis").json["path"] == "/../../restapis"
     smuggled = url.raw(b"POST /dev/x HTTP/1.1\r\nHost: {host}\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /restapis HTTP/1.1\r\nHost: {host}\r\n\r\n")
     assert b"createdDate" not in smuggled
+
+
+@pytest.mark.covers("rest-api:Methods with AWS_IAM", client="botocore signatures")
+def test_signed_requests(server, api, echo, tmp_path):
+    place = api.method("/pets/{id}", "POST", echo, authorizationType="AWS_IAM")
+    api.allow(echo)
+    url = api.deploy()
+
+    def key(name, resource, denied=None):
+        statements = [{"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": f"arn:aws:execute-api:us-east-1:000000000000:{resource}"}]
+        if denied:
+            statements.append({"Effect": "Deny", "Action": "execute-api:Invoke", "Resource": f"arn:aws:execute-api:us-east-1:000000000000:{denied}"})
+        policy = tmp_path / f"{name}.json"
+        policy.write_text(json.dumps({"Version": "2012-10-17", "Statement": statements}))
+        return signing.credentials(signing.key(server, "create", "--name", name, "--policy", str(policy)))
+
+    def send(who, path="/dev/pets/a%20b?x=1", body=b"content", service="execute-api", seconds_ago=0, host=None, **changed):
+        signed = signing.sign(who, f"http://{host or url.host}{path}", "POST", body, service=service, seconds_ago=seconds_ago)
+        return url.request("POST", path, headers=signed | changed, body=body, host=host)
+
+    ann = key("rest-ann", f"{api.id}/dev/POST/pets/*", denied=f"{api.id}/*/*/pets/secret")
+    reply = send(ann)
+    assert reply.status == 200, reply.text
+    context = reply.json["requestContext"]
+    identity = context["identity"]
+    assert (identity["accessKey"], identity["userArn"], identity["accountId"]) == (ann.access_key, "arn:aws:iam::000000000000:user/rest-ann", "000000000000")
+    assert identity["user"] == identity["caller"] and identity["user"].startswith("AIDA") and "authorizer" not in context
+    # The path that is signed is that of the request, also where it names the API.
+    assert send(ann, f"/_api/{api.id}/dev/pets/7", host=f"127.0.0.1:{server.port}").status == 200
+
+    def refused(reply):
+        assert reply.status == 403, reply.text
+        return reply.header("x-amzn-ErrorType"), reply.json.get("message") or reply.json["Message"]
+
+    may_not = f"User: arn:aws:iam::000000000000:user/{{}} is not authorized to perform: execute-api:Invoke on resource: arn:aws:execute-api:us-east-1:********0000:{api.id}/dev/POST/pets/{{}}"
+    assert refused(url.request("POST", "/dev/pets/7")) == ("MissingAuthenticationTokenException", "Missing Authentication Token")
+    assert refused(send(key("rest-bob", f"{api.id}/prod/*"))) == ("AccessDeniedException", may_not.format("rest-bob", "a b"))
+    # Percent-encoding gets around no policy.
+    for path in ("/dev/pets/secret", "/dev/pets/%73ecret"):
+        assert refused(send(ann, path)) == ("AccessDeniedException", may_not.format("rest-ann", "secret") + " with an explicit deny")
+    mismatch = refused(send(signing.credentials({"AccessKeyId": ann.access_key, "SecretAccessKey": "x" * 40})))
+    assert mismatch[0] == "InvalidSignatureException" and mismatch[1].startswith("The request signature we calculated does not match")
+    assert refused(url.request("POST", "/dev/pets/7", headers=signing.sign(ann, f"http://{url.host}/dev/pets/7", "POST", b"one", service="execute-api"), body=b"two"))[0] == "InvalidSignatureException"
+    assert refused(send(ann, seconds_ago=1000))[0] == "InvalidSignatureException"
+    assert refused(send(ann, service="lambda"))[0] == "InvalidSignatureException"
+    assert refused(send(signing.credentials({"AccessKeyId": "AKIAIOSFODNN7EXAMPLE", "SecretAccessKey": "x"}))) == ("UnrecognizedClientException", "The security token included in the request is invalid.")
+    assert refused(url.request("POST", "/dev/pets/7", headers={"Authorization": "Bearer x"}))[0] == "IncompleteSignatureException"
+    # Gateway responses have types for that.
+    api.client.put_gateway_response(restApiId=api.id, responseType="INVALID_SIGNATURE", statusCode="401", responseTemplates={"application/json": '{"who": "nobody"}'})
+    api.client.put_gateway_response(restApiId=api.id, responseType="ACCESS_DENIED", responseTemplates={"application/json": '{"said": $context.error.messageString}'})
+    api.deploy()
+    reply = send(ann, seconds_ago=1000)
+    assert (reply.status, reply.json) == (401, {"who": "nobody"})
+    assert send(ann, "/dev/pets/secret").json == {"said": may_not.format("rest-ann", "secret") + " with an explicit deny"}
+    # A deployment decides, as of everything else.
+    api.client.update_method(**place, patchOperations=[{"op": "replace", "path": "/authorizationType", "value": "NONE"}])
+    assert url.request("POST", "/dev/pets/7").status == 403
+    api.deploy()
+    assert url.request("POST", "/dev/pets/7").status == 200
+
+
+@pytest.fixture
+def back_end():
+    """A server that says what it was asked: its base URL."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def answer(self):
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            headers = {name.lower(): self.headers.get_all(name) for name in self.headers}
+            said = json.dumps({"path": self.path, "method": self.command, "body": body.decode(), "headers": headers}).encode()
+            if self.path.startswith("/hangs"):
+                # Until the gateway has gone.
+                self.connection.settimeout(20)
+                self.connection.recv(1)
+                return
+            self.send_response(int(self.path.rsplit("status=", 1)[1][:3]) if "status=" in self.path else 202)
+            self.send_header("X-Back", "end")
+            self.send_header("Set-Cookie", "a=1")
+            self.send_header("Set-Cookie", "b=2")
+            self.send_header("Content-Type", "application/vnd.said")
+            self.send_header("Content-Length", str(len(said)))
+            self.end_headers()
+            self.wfile.write(said)
+
+        do_GET = do_POST = do_PUT = answer
+
+        def log_message(self, *arguments):
+            pass
+
+    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    running.daemon_threads = True
+    threading.Thread(target=running.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{running.server_port}"
+    running.shutdown()
+    running.server_close()
+
+
+@pytest.mark.covers("rest-api:HTTP and HTTP_PROXY integrations", client="HTTP")
+def test_http_proxies(api, back_end):
+    def proxy(path, uri, parameters=None, declared=(), method="ANY", **options):
+        integration = {"type": "HTTP_PROXY", "integrationHttpMethod": "ANY", "uri": uri, "requestParameters": parameters or {}} | options
+        return api.method(path, method, "unused", requestParameters={name: False for name in declared}, integration=integration)
+
+    path = "method.request.path.proxy"
+    proxy("/to/{proxy+}", f"{back_end}/at/{{proxy}}?k=v", {"integration.request.path.proxy": path}, [path])
+    proxy("/one/{proxy}", f"{back_end}/pets/{{proxy}}/name", {"integration.request.path.proxy": path}, [path], method="GET", integrationHttpMethod="PUT")
+    mapped = {
+        "integration.request.querystring.q": "method.request.header.X-Ask", "integration.request.header.X-Ask": "'static'", "integration.request.header.X-Stage": "context.stage",
+        "integration.request.header.X-Variable": "stageVariables.color", "integration.request.querystring.all": "method.request.multivaluequerystring.q", "integration.request.header.X-Absent": "method.request.header.Absent",
+    }  # fmt: skip
+    proxy("/mapped", f"{back_end}/${{stageVariables.place}}", mapped, ["method.request.header.X-Ask", "method.request.querystring.q", "method.request.header.Absent"])
+    proxy("/hole", f"{back_end}/{{unmapped}}")
+    proxy("/hangs", f"{back_end}/hangs", timeoutInMillis=300)
+    proxy("/closed", f"http://127.0.0.1:{free_port()}/")
+    url = api.deploy(variables={"color": "blue", "place": "stage"})
+
+    reply = url.request("POST", "/dev/to/a/b%20c?q=1&q=%20", headers=[("X-Own", "1"), ("X-Own", "2"), ("X-Forwarded-For", "10.0.0.1"), ("Connection", "x-hop"), ("X-Hop", "1"), ("Content-Type", "text/plain")], body="grüße".encode())
+    assert (reply.status, reply.header("X-Back"), reply.header("Content-Type")) == (202, "end", "application/vnd.said")
+    assert reply.headers.get_all("Set-Cookie") == ["a=1", "b=2"] and reply.header("x-amzn-Remapped-Server") and reply.header("x-amzn-Remapped-Date")
+    said = reply.json
+    assert (said["path"], said["method"], said["body"]) == ("/at/a/b%20c?k=v&q=1&q=%20", "POST", "grüße")
+    headers = said["headers"]
+    assert headers["x-own"] == ["1", "2"] and headers["host"] == [back_end.removeprefix("http://")] and headers["content-type"] == ["text/plain"]
+    assert headers["x-forwarded-for"] == ["10.0.0.1, 127.0.0.1"] and headers["x-forwarded-proto"] == ["http"] and headers["x-amzn-apigateway-api-id"] == [api.id]
+    assert headers["x-amzn-trace-id"] == [reply.header("x-amzn-trace-id")] and "x-hop" not in headers
+    # What one segment was stays one; the integration's method counts.
+    assert [url.request("GET", "/dev/one/a%2Fb%20c").json[name] for name in ("path", "method")] == ["/pets/a%2Fb%20c/name", "PUT"]
+    for status in (404, 302, 500):
+        assert url.request("GET", f"/dev/to/x?status={status}").status == status
+    said = url.request("GET", "/dev/mapped?q=1&other=x&q=2", headers={"X-Ask": "a&b"}).json
+    assert said["path"] == "/stage?other=x&all=1&all=2&q=a%26b"
+    headers = said["headers"]
+    assert (headers["x-ask"], headers["x-stage"], headers["x-variable"]) == (["static"], ["dev"], ["blue"]) and "x-absent" not in headers
+    # Nothing leads out of what the integration names.
+    for path in ("/dev/to/../x", "/dev/to/a/%2e%2E/x", "/dev/to/a%2F..%2Fx", "/dev/one/..", "/dev/one/%2e"):
+        assert (url.request("GET", path).status, url.request("GET", path).json) == (400, {"message": "Bad Request"}), path
+    reply = url.request("GET", "/dev/hangs")
+    assert (reply.status, reply.json) == (504, {"message": "Endpoint request timed out"})
+    reply = url.request("GET", "/dev/closed")
+    assert (reply.status, reply.json) == (504, {"message": "Network error communicating with endpoint"})
+    reply = url.request("GET", "/dev/hole")
+    assert (reply.status, reply.json) == (500, {"message": "Internal server error"})
+
+
+@pytest.mark.covers("rest-api:HTTP and HTTP_PROXY integrations", client="HTTP")
+def test_http_integrations_that_are_mapped(api, back_end):
+    header = "method.request.header.X-Ask"
+    place = api.method("/pets", "POST", "unused", requestParameters={header: False}, integration={"type": "HTTP", "integrationHttpMethod": "PUT", "uri": f"{back_end}/pets?status=201", "requestParameters": {"integration.request.header.X-Told": header}})
+    api.client.put_method_response(**place, statusCode="200", responseParameters={"method.response.header.X-From": False, "method.response.header.X-Static": False})
+    api.client.put_method_response(**place, statusCode="418")
+    api.client.put_integration_response(**place, statusCode="200", responseParameters={"method.response.header.X-From": "integration.response.header.X-Back", "method.response.header.X-Static": "'text'"})
+    api.client.put_integration_response(**place, statusCode="418", selectionPattern="4\\d\\d", responseTemplates={"text/plain": "a teapot"})
+    url = api.deploy()
+    reply = url.request("POST", "/dev/pets?q=1", headers={"X-Ask": "me", "X-Own": "1", "Content-Type": "text/plain"}, body=b"content")
+    # Only what is mapped goes on, and only what is mapped comes back.
+    assert (reply.status, reply.header("X-From"), reply.header("X-Static"), reply.header("X-Back"), reply.header("Set-Cookie")) == (200, "end", "text", None, None)
+    said = reply.json
+    assert (said["path"], said["method"], said["body"]) == ("/pets?status=201", "PUT", "content")
+    headers = said["headers"]
+    assert (headers["x-told"], headers["content-type"], headers["user-agent"]) == (["me"], ["text/plain"], [f"AmazonAPIGateway_{api.id}"]) and "x-own" not in headers
+    replace = lambda path, value: api.client.update_integration(**place, patchOperations=[{"op": "replace", "path": path, "value": value}])  # noqa: E731
+    replace("/uri", f"{back_end}/pets?status=404")
+    api.deploy()
+    reply = url.request("POST", "/dev/pets")
+    assert (reply.status, reply.body, reply.header("Content-Type")) == (418, b"a teapot", "text/plain")
+    replace("/passthroughBehavior", "NEVER")
+    api.deploy()
+    assert (url.request("POST", "/dev/pets").status, url.request("POST", "/dev/pets").json) == (415, {"message": "Unsupported Media Type"})
+    api.client.delete_integration_response(**place, statusCode="200")
+    replace("/passthroughBehavior", "WHEN_NO_MATCH")
+    replace("/uri", f"{back_end}/pets?status=200")
+    api.deploy()
+    assert (url.request("POST", "/dev/pets").status, url.request("POST", "/dev/pets").json) == (500, {"message": "Internal server error"})
 
 
 @pytest.mark.covers("rest-api:Calls of Zappa")

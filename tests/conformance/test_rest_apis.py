@@ -151,7 +151,9 @@ def test_methods(rest, api):
     assert refused(rest.put_method, **place | {"httpMethod": "GET"}, authorizationType="CUSTOM", authorizerId="absent") == no_authorizer
     assert refused(rest.put_method, **place | {"httpMethod": "WRONG"}, authorizationType="NONE") == (*BAD, "Invalid HttpMethod specified. Valid options are GET,PUT,POST,DELETE,PATCH,OPTIONS,HEAD,ANY")
     assert refused(rest.put_method, **place | {"httpMethod": "GET"}, authorizationType="NONE", requestValidatorId="v")[2] == "Invalid Request Validator identifier specified"
-    assert refused(rest.put_method, **place | {"httpMethod": "GET"}, authorizationType="AWS_IAM")[2].startswith("Lamplight does not support AWS_IAM")
+    signed = rest.put_method(**place | {"httpMethod": "PATCH"}, authorizationType="AWS_IAM", authorizerId="not kept")
+    assert members(signed) == {"httpMethod": "PATCH", "authorizationType": "AWS_IAM", "apiKeyRequired": False}
+    assert refused(rest.put_method, **place | {"httpMethod": "GET"}, authorizationType="COGNITO_USER_POOLS", authorizerId="absent") == no_authorizer
     twice = {"method.request.querystring.a": True, "method.request.header.a": True}
     assert refused(rest.put_method, **place | {"httpMethod": "GET"}, authorizationType="NONE", requestParameters=twice)[2] == "Parameter names must be unique across querystring, header and path"
     assert refused(rest.put_method, **place, authorizationType="NONE")[:2] == CONFLICT
@@ -181,7 +183,21 @@ def test_integrations(rest, api, put):
         return refused(rest.put_integration, **place, **({"type": "AWS_PROXY", "integrationHttpMethod": "POST", "uri": URI} | given))
 
     assert wrong(type="HTTPS_PROXY") == ("ValidationException", 400, "1 validation error detected: Value 'HTTPS_PROXY' at 'putIntegrationInput.type' failed to satisfy constraint: Member must satisfy enum value set: [HTTP, MOCK, AWS_PROXY, HTTP_PROXY, AWS]")
-    assert wrong(type="HTTP_PROXY", uri="https://example.org")[2].startswith("Lamplight does not support integrations of type HTTP_PROXY")
+    assert wrong(type="HTTP_PROXY") == (*BAD, f"Invalid HTTP endpoint specified for URI: {URI}")
+    assert wrong(type="HTTP_PROXY", uri="https://{host}/")[:2] == BAD
+    assert wrong(type="HTTP", uri="https://example.org", integrationHttpMethod="GOT")[2].startswith("Invalid HttpMethod specified. Valid options are GET,")
+    assert wrong(type="HTTP", uri="https://example.org", requestTemplates={"application/json": "$input.body"})[2].startswith("Lamplight does not run mapping templates (VTL)")
+    undeclared = {"integration.request.path.id": "method.request.path.id"}
+    assert wrong(type="HTTP_PROXY", uri="https://example.org/{id}", requestParameters=undeclared) == (
+        *BAD, "Invalid mapping expression specified: Validation Result: warnings : [], errors : [Invalid mapping expression parameter specified: method.request.path.id]",
+    )  # fmt: skip
+    assert wrong(type="HTTP_PROXY", uri="https://example.org", requestParameters={"integration.request.cookie.a": "'b'"})[:2] == BAD
+    assert wrong(type="HTTP_PROXY", uri="https://example.org", tlsConfig={"insecureSkipVerification": True})[2] == "Lamplight does not support tlsConfig.insecureSkipVerification yet."
+    assert rest.get_integration(**place)["type"] == "AWS_PROXY"
+    proxied = rest.put_integration(**place, type="HTTP_PROXY", integrationHttpMethod="ANY", uri="https://example.org/{id}", requestParameters={"integration.request.path.id": "context.requestId"})
+    assert (proxied["type"], proxied["httpMethod"], proxied["requestParameters"]) == ("HTTP_PROXY", "ANY", {"integration.request.path.id": "context.requestId"})
+    assert refused(rest.update_integration, **place, patchOperations=replace("/requestParameters/integration.request.path.id", "method.request.path.id"))[:2] == BAD
+    assert "requestParameters" not in rest.update_integration(**place, patchOperations=[{"op": "remove", "path": "/requestParameters/integration.request.path.id"}])
     assert wrong(type="AWS")[2].startswith("Lamplight does not support integrations of type AWS ")
     assert wrong(uri="arn:aws:apigateway:us-east-1:s3:path/bucket")[:2] == BAD
     assert wrong(timeoutInMillis=29001)[2] == "Timeout should be between 50 ms and 29000 ms"
@@ -358,8 +374,8 @@ def test_documents_that_are_refused(rest, api):
     assert wrong(b"{") [:2] == BAD
     assert wrong(b"swagger: '2.0'")[2] == "Lamplight does not support OpenAPI documents that are not JSON yet."
     assert wrong({"info": {"title": "x"}}) == (*BAD, "Invalid OpenAPI input.")
-    proxied = {"openapi": "3.0.1", "info": {"title": "x"}, "paths": {"/a": {"get": {"x-amazon-apigateway-integration": {"type": "http_proxy", "uri": "https://a.b"}}}}}
-    assert wrong(proxied)[2].startswith("Unable to put GET on resource at path /a: Lamplight does not support integrations of type HTTP_PROXY")
+    proxied = {"openapi": "3.0.1", "info": {"title": "x"}, "paths": {"/a": {"get": {"x-amazon-apigateway-integration": {"type": "aws", "uri": "https://a.b"}}}}}
+    assert wrong(proxied)[2].startswith("Unable to put GET on resource at path /a: Lamplight does not support integrations of type AWS ")
     assert wrong({"openapi": "3.0.1", "info": {"title": "x"}, "x-amazon-apigateway-policy": {"Statement": []}})[2] == "Lamplight does not support resource policies of REST APIs yet."
     assert refused(rest.put_rest_api, restApiId="absent", body=document()) == NO_API
     # Nothing of a document that was refused is there.

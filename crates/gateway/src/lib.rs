@@ -10,6 +10,8 @@
 
 pub mod address;
 pub mod authorization;
+mod back_end;
+mod client;
 pub mod cors;
 pub mod event;
 mod http_api;

@@ -1,6 +1,7 @@
 //! The gateway's parts, and the way of every request through it.
 
 use crate::address::{self, Addressed};
+use crate::client::Client;
 use crate::permission::Permissions;
 use crate::{Request, Response, http_api, reply, rest_api, url};
 use http::{HeaderMap, HeaderValue, Method, header, request::Parts};
@@ -53,6 +54,7 @@ pub struct Gateway {
     pub(crate) rest_apis: Arc<rest_api::Known>,
     pub(crate) permissions: Arc<Permissions>,
     pub(crate) rest_api_verdicts: Arc<rest_api::Verdicts>,
+    pub(crate) client: Arc<Client>,
 }
 
 impl Gateway {
@@ -65,6 +67,7 @@ impl Gateway {
             rest_apis: Arc::default(),
             permissions: Arc::default(),
             rest_api_verdicts: Arc::default(),
+            client: Arc::default(),
         }
     }
 

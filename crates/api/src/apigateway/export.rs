@@ -119,8 +119,17 @@ fn schemes(definition: &Definition, with_authorizers: bool) -> Map<String, Value
         }
         schemes.insert(authorizer.name.clone(), scheme);
     }
-    let methods = definition.resources.values().flat_map(|one| one.resource_methods.values());
-    if methods.into_iter().any(|method| method.api_key_required) {
+    let methods = || definition.resources.values().flat_map(|one| one.resource_methods.values());
+    if methods().any(|method| method.authorization_type == "AWS_IAM") {
+        let scheme = json!({
+            "type": "apiKey",
+            "name": "Authorization",
+            "in": "header",
+            "x-amazon-apigateway-authtype": "awsSigv4",
+        });
+        schemes.insert("sigv4".to_owned(), scheme);
+    }
+    if methods().any(|method| method.api_key_required) {
         schemes.insert("api_key".to_owned(), json!({"type": "apiKey", "name": "x-api-key", "in": "header"}));
     }
     schemes

@@ -2,14 +2,16 @@
 
 use super::Request;
 use super::error::{bad_request, not_found, not_one_of, unsupported};
-use super::methods::{method, method_mut};
+use super::methods::{check_name, method, method_mut};
 use super::patch::{self, Patch};
 use super::resources::{api_of, missed};
 use super::stored::{self, value};
 use crate::http::{ApiError, Response, reply};
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
+use lamplight_model::http_api::{split_authority, with_stage_variables};
 use lamplight_model::rest_api::{
-    Integration, IntegrationKind, IntegrationTarget, Method, WHOLE_TIMEOUT_MILLISECONDS, mock_status,
+    Destination, Integration, IntegrationKind, IntegrationTarget, Method, Source, WHOLE_TIMEOUT_MILLISECONDS,
+    mock_status,
 };
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -35,18 +37,32 @@ pub struct Given {
     pub cache_namespace: Option<String>,
     pub cache_key_parameters: Vec<String>,
     pub response_transfer_mode: Option<String>,
+    pub tls_config: TlsConfig,
 }
 
-/// The integration that is meant, for a resource. Fails with `ValidationException` or `BadRequestException`, in AWS's words or,
+/// How a back end's certificate is checked.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TlsConfig {
+    pub insecure_skip_verification: bool,
+}
+
+/// The integration that is meant, for a method of a resource that declares these parameters. Fails with `ValidationException` or `BadRequestException`, in AWS's words or,
 /// for what AWS has and this server does not, by name.
-pub fn integration(given: Given, resource_id: &str) -> Result<Integration, ApiError> {
+pub fn integration(
+    given: Given,
+    resource_id: &str,
+    declared: &BTreeMap<String, bool>,
+) -> Result<Integration, ApiError> {
     let kind = match given.kind.as_deref().unwrap_or_default() {
         "AWS_PROXY" => IntegrationKind::AwsProxy,
+        "HTTP" => IntegrationKind::Http,
+        "HTTP_PROXY" => IntegrationKind::HttpProxy,
         "MOCK" => IntegrationKind::Mock,
-        other @ ("AWS" | "HTTP" | "HTTP_PROXY") => {
-            return Err(unsupported(&format!(
-                "integrations of type {other} (it has AWS_PROXY, a function that gets the whole request, and MOCK)"
-            )));
+        "AWS" => {
+            return Err(unsupported(
+                "integrations of type AWS (it has AWS_PROXY, a function that gets the whole request, HTTP, HTTP_PROXY and MOCK)",
+            ));
         }
         other => {
             let kinds = ["HTTP", "MOCK", "AWS_PROXY", "HTTP_PROXY", "AWS"];
@@ -72,12 +88,15 @@ pub fn integration(given: Given, resource_id: &str) -> Result<Integration, ApiEr
         None | Some("" | "BUFFERED") => {}
         Some(_) => return Err(unsupported("responseTransferMode STREAM")),
     }
-    check(&integration)?;
+    if given.tls_config.insecure_skip_verification {
+        return Err(unsupported("tlsConfig.insecureSkipVerification"));
+    }
+    check(&integration, declared)?;
     Ok(integration)
 }
 
-/// Whether an integration can be served as it stands.
-pub fn check(integration: &Integration) -> Result<(), ApiError> {
+/// Whether an integration can be served as it stands, of a method that declares these parameters.
+pub fn check(integration: &Integration, declared: &BTreeMap<String, bool>) -> Result<(), ApiError> {
     let behaviors = ["WHEN_NO_MATCH", "WHEN_NO_TEMPLATES", "NEVER"];
     if !behaviors.contains(&integration.passthrough_behavior.as_str()) {
         return Err(bad_request(format!(
@@ -103,14 +122,75 @@ pub fn check(integration: &Integration) -> Result<(), ApiError> {
     }
     match integration.kind {
         IntegrationKind::AwsProxy => check_function(integration),
+        IntegrationKind::Http | IntegrationKind::HttpProxy => {
+            check_url(integration)?;
+            check_mapping(&integration.request_parameters, declared)
+        }
         IntegrationKind::Mock => check_templates(integration),
     }
 }
 
-fn check_function(integration: &Integration) -> Result<(), ApiError> {
-    if integration.http_method.as_deref().is_none_or(str::is_empty) {
-        return Err(bad_request("Enumeration value for HttpMethod must be non-empty"));
+fn check_method(integration: &Integration) -> Result<(), ApiError> {
+    match integration.http_method.as_deref() {
+        None | Some("") => Err(bad_request("Enumeration value for HttpMethod must be non-empty")),
+        Some(_) => Ok(()),
     }
+}
+
+fn check_url(integration: &Integration) -> Result<(), ApiError> {
+    check_method(integration)?;
+    check_name(integration.http_method.as_deref().unwrap_or_default())?;
+    let uri = integration.uri.as_deref().unwrap_or_default();
+    // Stage variables are the owner's; variables of the path, whoever's who sends a request.
+    let is_fixed = split_authority(uri).is_some_and(|(authority, _)| {
+        !with_stage_variables(authority, &BTreeMap::new()).contains(['{', '}'])
+    });
+    if !is_fixed {
+        return Err(bad_request(format!("Invalid HTTP endpoint specified for URI: {uri}")));
+    }
+    // Of proxies AWS does not look at them.
+    let media_type = integration.request_templates.keys().next();
+    match media_type.filter(|_| integration.kind == IntegrationKind::Http) {
+        None => Ok(()),
+        Some(media_type) => Err(bad_request(format!(
+            "Lamplight does not run mapping templates (VTL): a HTTP integration takes no request template for {media_type}."
+        ))),
+    }
+}
+
+/// Parameters go from what the method declares to where integrations have them. That the second text is AWS's is a guess.
+fn check_mapping(
+    parameters: &BTreeMap<String, String>,
+    declared: &BTreeMap<String, bool>,
+) -> Result<(), ApiError> {
+    let invalid = |what: &str, text: &str| {
+        bad_request(format!(
+            "Invalid mapping expression specified: Validation Result: warnings : [], errors : [Invalid mapping expression \
+             {what} specified: {text}]"
+        ))
+    };
+    for (destination, source) in parameters {
+        let is_place = match Destination::parse(destination) {
+            None => false,
+            Some(Destination::Header(name)) => HeaderName::try_from(name).is_ok(),
+            Some(Destination::Path(_) | Destination::QueryString(_)) => true,
+        };
+        if !is_place {
+            return Err(invalid("parameter", destination));
+        }
+        if source.starts_with("method.request.body") {
+            return Err(unsupported("parameters of integrations that are taken from bodies"));
+        }
+        let Some(parsed) = Source::parse(source) else { return Err(invalid("value", source)) };
+        if parsed.declared().is_some_and(|name| !declared.contains_key(&name)) {
+            return Err(invalid("parameter", source));
+        }
+    }
+    Ok(())
+}
+
+fn check_function(integration: &Integration) -> Result<(), ApiError> {
+    check_method(integration)?;
     let uri = integration.uri.as_deref().unwrap_or_default();
     if !uri.starts_with("arn:") {
         return Err(bad_request("Invalid ARN specified in the request"));
@@ -126,7 +206,7 @@ fn check_function(integration: &Integration) -> Result<(), ApiError> {
         }
     }
     if !integration.request_parameters.is_empty() {
-        return Err(unsupported("requestParameters of integrations (parameter mapping)"));
+        return Err(unsupported("requestParameters of integrations of type AWS_PROXY"));
     }
     Ok(())
 }
@@ -158,7 +238,7 @@ pub async fn put(request: &Request<'_>) -> Result<Response, ApiError> {
     let (resource_id, name) = (request.label(1), request.label(2));
     let put = stored::change_api(request.state, request.context, request.label(0), |api| {
         let method = method_mut(api, resource_id, name)?;
-        let mut made = integration(given, resource_id)?;
+        let mut made = integration(given, resource_id, &method.request_parameters)?;
         if let Some(before) = method.method_integration.take() {
             made.integration_responses = before.integration_responses;
         }
@@ -185,7 +265,7 @@ pub async fn update(request: &Request<'_>) -> Result<Response, ApiError> {
         for patch in &patches {
             apply(&mut changed, patch)?;
         }
-        check(&changed)?;
+        check(&changed, &method.request_parameters)?;
         method.method_integration = Some(changed.clone());
         Ok(changed)
     });
@@ -261,7 +341,8 @@ mod tests {
     }
 
     fn check(given: Given, expected: Result<(), &str>) {
-        let got = integration(given, "abc").map(drop).map_err(|error| error.message);
+        let declared = BTreeMap::from([("method.request.path.id".to_owned(), true)]);
+        let got = integration(given, "abc", &declared).map(drop).map_err(|error| error.message);
         match (&got, expected) {
             (Ok(()), Ok(())) => {}
             (Err(message), Err(part)) if message.contains(part) => {}
@@ -272,7 +353,7 @@ mod tests {
     #[test]
     fn what_is_not_done_is_refused_by_name() {
         check(function(), Ok(()));
-        check(Given { kind: Some("HTTP_PROXY".to_owned()), ..function() }, Err("type HTTP_PROXY"));
+        check(Given { kind: Some("AWS".to_owned()), ..function() }, Err("type AWS "));
         check(Given { kind: Some("HTTPS".to_owned()), ..function() }, Err("Value 'HTTPS'"));
         check(Given { uri: Some("https://example.org".to_owned()), ..function() }, Err("Invalid ARN"));
         check(Given { http_method: None, ..function() }, Err("HttpMethod must be non-empty"));
@@ -280,7 +361,47 @@ mod tests {
         check(Given { response_transfer_mode: Some("STREAM".to_owned()), ..function() }, Err("STREAM"));
         check(Given { connection_type: Some("VPC_LINK".to_owned()), ..function() }, Err("VPC links"));
         let parameters = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
-        check(Given { request_parameters: parameters, ..function() }, Err("parameter mapping"));
+        check(Given { request_parameters: parameters, ..function() }, Err("of type AWS_PROXY"));
+    }
+
+    #[test]
+    fn back_ends_get_what_the_method_declares() {
+        let proxy = |uri: &str, parameters: &[(&str, &str)]| Given {
+            kind: Some("HTTP_PROXY".to_owned()),
+            http_method: Some("ANY".to_owned()),
+            uri: Some(uri.to_owned()),
+            request_parameters: parameters
+                .iter()
+                .map(|(to, from)| ((*to).to_owned(), (*from).to_owned()))
+                .collect(),
+            ..Given::default()
+        };
+        let id = ("integration.request.path.id", "method.request.path.id");
+        check(proxy("http://h/{id}", &[id]), Ok(()));
+        check(proxy("https://${stageVariables.host}/", &[]), Ok(()));
+        for uri in ["", "h", "ftp://h/", "http://{id}/", "http://h:{id}/", "arn:aws:lambda:x"] {
+            check(proxy(uri, &[]), Err("Invalid HTTP endpoint specified for URI: "));
+        }
+        let refused = |to: &str, from: &str, part| check(proxy("http://h/", &[(to, from)]), Err(part));
+        refused(id.0, "method.request.path.other", "parameter specified: method.request.path.other]");
+        refused("integration.request.body.x", id.1, "parameter specified: integration.request.body.x]");
+        refused(
+            "integration.request.header.a b",
+            id.1,
+            "parameter specified: integration.request.header.a b]",
+        );
+        refused(id.0, "text", "value specified: text]");
+        refused(id.0, "method.request.body.$.a", "taken from bodies");
+        check(
+            Given { http_method: Some("GOT".to_owned()), ..proxy("http://h/", &[]) },
+            Err("Valid options are GET,"),
+        );
+        let tls_config = TlsConfig { insecure_skip_verification: true };
+        check(Given { tls_config, ..proxy("http://h/", &[]) }, Err("insecureSkipVerification"));
+        let template = BTreeMap::from([("application/json".to_owned(), "{}".to_owned())]);
+        let http = Given { kind: Some("HTTP".to_owned()), ..proxy("http://h/", &[]) };
+        check(Given { request_templates: template, ..http.clone() }, Err("(VTL)"));
+        check(http, Ok(()));
     }
 
     #[test]

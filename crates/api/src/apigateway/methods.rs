@@ -91,7 +91,7 @@ pub fn check_authorization(
     authorizer_id: Option<&str>,
 ) -> Result<(), ApiError> {
     match authorization {
-        "NONE" => Ok(()),
+        "NONE" | "AWS_IAM" => Ok(()),
         "CUSTOM" | "COGNITO_USER_POOLS"
             if authorizer_id.is_none_or(|id| !definition.authorizers.contains_key(id)) =>
         {
@@ -102,7 +102,6 @@ pub fn check_authorization(
         }
         "CUSTOM" => Ok(()),
         "COGNITO_USER_POOLS" => Err(unsupported("COGNITO_USER_POOLS authorizers")),
-        "AWS_IAM" => Err(unsupported("AWS_IAM authorization of methods of REST APIs")),
         _ => Err(bad_request(
             "Invalid authorization type specified. Valid options are NONE, AWS_IAM, CUSTOM, COGNITO_USER_POOLS",
         )),

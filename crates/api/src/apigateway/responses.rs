@@ -9,7 +9,7 @@ use super::stored::{self, value};
 use crate::http::{ApiError, Response, reply};
 use http::StatusCode;
 use lamplight_model::rest_api::{
-    Integration, IntegrationKind, IntegrationResponse, Method, MethodResponse, static_text,
+    Integration, IntegrationKind, IntegrationResponse, Method, MethodResponse, Source, static_text,
 };
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -111,24 +111,31 @@ pub async fn put_integration_response(request: &Request<'_>) -> Result<Response,
     Ok(reply::json(StatusCode::CREATED, &value(&put.await.map_err(missed)?)?))
 }
 
-/// Whether a mock's response can be given: headers are static, bodies plain text. Of functions they are not used.
+/// Whether a response can be given: headers of mocks are static, those of back ends may be taken from their answer; bodies are plain
+/// text. Of proxies they are not used.
 pub fn check_response(kind: IntegrationKind, response: &IntegrationResponse) -> Result<(), ApiError> {
-    if kind == IntegrationKind::AwsProxy {
+    if matches!(kind, IntegrationKind::AwsProxy | IntegrationKind::HttpProxy) {
         return Ok(());
     }
+    let is_mock = kind == IntegrationKind::Mock;
     check_status(&response.status_code)?;
     for (name, value) in &response.response_parameters {
-        if !name.starts_with(HEADER) || static_text(value).is_none() {
-            return Err(unsupported(&format!(
-                "the response parameter {name} of a MOCK integration (it takes headers with static values: 'text')"
-            )));
+        let is_given = static_text(value).is_some() || (!is_mock && is_source(value));
+        if !name.starts_with(HEADER) || !is_given {
+            let takes = match is_mock {
+                true => "a MOCK integration (it takes headers with static values: 'text')",
+                false => {
+                    "a HTTP integration (it takes headers with static values or integration.response.header.<name>)"
+                }
+            };
+            return Err(unsupported(&format!("the response parameter {name} of {takes}")));
         }
     }
     for (media_type, template) in &response.response_templates {
         if template.as_deref().is_some_and(|template| template.contains(['$', '#'])) {
             return Err(bad_request(format!(
-                "Lamplight does not run mapping templates (VTL): the response template of a MOCK integration for {media_type} \
-                 must be plain text, without $ and #."
+                "Lamplight does not run mapping templates (VTL): the response template of an integration for {media_type} must \
+                 be plain text, without $ and #."
             )));
         }
     }
@@ -138,6 +145,13 @@ pub fn check_response(kind: IntegrationKind, response: &IntegrationResponse) -> 
         return Err(bad_request("Invalid selection pattern specified"));
     }
     Ok(())
+}
+
+/// Whether a header of a response can be taken from there.
+fn is_source(value: &str) -> bool {
+    let of_answer = ["integration.response.header.", "integration.response.multivalueheader."];
+    of_answer.iter().any(|prefix| value.strip_prefix(prefix).is_some_and(|name| !name.is_empty()))
+        || matches!(Source::parse(value), Some(Source::Context(_) | Source::StageVariable(_)))
 }
 
 /// Headers must be declared by the method response of the same status.

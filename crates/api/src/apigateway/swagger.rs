@@ -4,7 +4,7 @@
 //! Source: API Gateway developer guide, "API Gateway extensions to OpenAPI".
 
 use super::error::{bad_request, unsupported};
-use super::{apis, authorizers, gateway_responses, integrations, methods, resources, responses};
+use super::{apis, authorizers, gateway_responses, integrations, resources, responses};
 use crate::http::ApiError;
 use lamplight_model::rest_api::{
     Authorizer, Definition, GatewayResponse, IntegrationResponse, Method, MethodResponse, RestApi,
@@ -244,7 +244,7 @@ impl Operation<'_> {
             }
         }
         if let Some(given) = self.operation.get("x-amazon-apigateway-integration") {
-            method.method_integration = Some(self.integration(given)?);
+            method.method_integration = Some(self.integration(given, &method.request_parameters)?);
         }
         Ok(method)
     }
@@ -272,11 +272,7 @@ impl Operation<'_> {
                         method.authorizer_id = Some(id.clone());
                         method.authorization_scopes = read(scopes).unwrap_or_default();
                     }
-                    // Refused in the words of the operation on methods.
-                    Some(Scheme::Signature) => {
-                        methods::check_authorization(&Definition::default(), "AWS_IAM", None)?;
-                        method.authorization_type = "AWS_IAM".to_owned();
-                    }
+                    Some(Scheme::Signature) => method.authorization_type = "AWS_IAM".to_owned(),
                     Some(Scheme::Nothing) => {}
                     // A name without a scheme must not leave the method open.
                     None => {
@@ -290,11 +286,15 @@ impl Operation<'_> {
         Ok(())
     }
 
-    fn integration(&self, given: &Value) -> Result<lamplight_model::rest_api::Integration, ApiError> {
+    fn integration(
+        &self,
+        given: &Value,
+        declared: &BTreeMap<String, bool>,
+    ) -> Result<lamplight_model::rest_api::Integration, ApiError> {
         let mut words: integrations::Given = read(&in_words_of_the_api(given))?;
         words.kind = words.kind.map(|kind| kind.to_ascii_uppercase());
         words.passthrough_behavior = words.passthrough_behavior.map(|text| text.to_ascii_uppercase());
-        let mut integration = integrations::integration(words, self.resource_id)?;
+        let mut integration = integrations::integration(words, self.resource_id, declared)?;
         for (pattern, response) in object(given.get("responses")) {
             let response = integration_response(pattern, response)?;
             responses::check_response(integration.kind, &response)?;
@@ -371,6 +371,9 @@ pub fn exported(definition: &Definition, method: &Method, extensions: bool) -> V
     if let Some(authorizer) = method.authorizer_id.as_ref().and_then(|id| definition.authorizers.get(id)) {
         let scopes = method.authorization_scopes.clone();
         security.push(serde_json::json!({ authorizer.name.as_str(): scopes }));
+    }
+    if method.authorization_type == "AWS_IAM" {
+        security.push(serde_json::json!({ "sigv4": [] }));
     }
     if method.api_key_required {
         security.push(serde_json::json!({ "api_key": [] }));
@@ -489,16 +492,21 @@ mod tests {
             refused(with(json!({"x-amazon-apigateway-request-validator": "all"})))
                 .contains("request validators")
         );
-        let integration =
-            json!({"x-amazon-apigateway-integration": {"type": "http_proxy", "uri": "https://a.b"}});
+        let integration = json!({"x-amazon-apigateway-integration": {"type": "http_proxy", "uri": "a.b", "httpMethod": "GET"}});
         assert_eq!(
             refused(with(integration)),
-            "Unable to put GET on resource at path /a: Lamplight does not support integrations of type HTTP_PROXY (it has \
-             AWS_PROXY, a function that gets the whole request, and MOCK) yet."
+            "Unable to put GET on resource at path /a: Invalid HTTP endpoint specified for URI: a.b"
         );
-        let signed = json!({"openapi": "3.0.1", "components": {"securitySchemes": {"sigv4":
+    }
+
+    #[test]
+    fn signatures_are_asked_for_by_a_scheme() {
+        let api = imported(&json!({"openapi": "3.0.1", "components": {"securitySchemes": {"sigv4":
             {"type": "apiKey", "name": "Authorization", "in": "header", "x-amazon-apigateway-authtype": "awsSigv4"}}},
-            "paths": {"/a": {"get": {"security": [{"sigv4": []}], "x-amazon-apigateway-integration": proxy()}}}});
-        assert!(refused(signed).contains("AWS_IAM"));
+            "paths": {"/a": {"get": {"security": [{"sigv4": []}], "x-amazon-apigateway-integration": proxy()}}}}))
+        .unwrap();
+        assert_eq!(api.definition.by_path()[1].resource_methods["GET"].authorization_type, "AWS_IAM");
+        let exported = exported(&api.definition, &api.definition.by_path()[1].resource_methods["GET"], false);
+        assert_eq!(exported["security"], json!([{"sigv4": []}]));
     }
 }

@@ -18,9 +18,10 @@ pub use canonical::RequestHead;
 pub use refusal::Refusal;
 pub use signature::{Claim, Expected};
 
+use crate::incoming::Incoming;
 use crate::state::GatewayParts;
 use lamplight_model::credentials::{Identity, KeyUse};
-use lamplight_model::policy::{ConditionKeys, Request};
+use lamplight_model::policy::{ConditionKeys, Decision, Request};
 use lamplight_model::{AccountId, Scope, Timestamp};
 use lamplight_store::StoreError;
 use lamplight_store::credentials;
@@ -39,6 +40,21 @@ pub struct Asked<'a> {
     pub is_secure: bool,
     /// When it came.
     pub now: Timestamp,
+}
+
+impl<'a> Asked<'a> {
+    /// A request that was read. `path` is that of its target as it came, `authority` the host and port the target names, if any.
+    pub fn of(incoming: &'a Incoming, path: &'a str, authority: Option<&'a str>) -> Self {
+        let head = RequestHead {
+            method: incoming.method.as_str(),
+            path,
+            query: &incoming.raw_query,
+            headers: &incoming.headers,
+            authority,
+        };
+        let is_secure = incoming.tls_version.is_some();
+        Self { head, source: incoming.source, is_secure, now: incoming.time }
+    }
 }
 
 /// The function URL that is asked for.
@@ -76,23 +92,24 @@ pub fn may_use_url(
     }
 }
 
-/// Whether `identity` may call a method of an API of its own account, by its own policies: `execute-api:Invoke` on
-/// `arn:aws:execute-api:<region>:<account>:<api>/<stage>/<method>/<path>`.
-///
-/// Fails with `Refusal::Forbidden`.
-pub fn may_call_api(
+/// What policies say of a call of a method of an API of `scope`: that of the API and those of who asks, together.
+/// `arn` is `arn:aws:execute-api:<region>:<account>:<api>/<stage>/<method>/<path>`.
+pub fn decide_api_call(
     scope: &Scope,
     arn: &str,
     policy: Option<&str>,
-    identity: &Identity,
+    identity: Option<&Identity>,
     asked: &Asked<'_>,
-) -> Result<(), Refusal> {
-    let keys = condition_keys(asked, Some(identity), scope.region.as_str());
+) -> Decision {
+    let keys = condition_keys(asked, identity, scope.region.as_str());
     let request = Request { action: "execute-api:Invoke", resource: arn, keys: &keys };
-    match policies::allow(policy, Some(identity), scope.account.as_str(), &request) {
-        true => Ok(()),
-        false => Err(Refusal::Forbidden),
-    }
+    policies::decide(policy, identity, scope.account.as_str(), &request)
+}
+
+/// What a request of an API in this region says of who signed it. Fails as `Claim::read` does.
+pub fn claim_of_api_call(scope: &Scope, asked: &Asked<'_>) -> Result<Claim, Refusal> {
+    let expected = Expected { service: "execute-api", region: scope.region.as_str() };
+    Claim::read(&asked.head, expected, asked.now)
 }
 
 /// Says who signed a request: `claim` is what its head says, `body` comes last.

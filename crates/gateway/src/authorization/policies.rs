@@ -39,6 +39,17 @@ pub fn allow(
     account: &str,
     request: &Request<'_>,
 ) -> bool {
+    decide(policy, identity, account, request) == Decision::Allowed
+}
+
+/// What both policies together say of one action on one resource of `account`; where none denies it and not enough of them allow
+/// it, it is not mentioned.
+pub fn decide(
+    policy: Option<&str>,
+    identity: Option<&Identity>,
+    account: &str,
+    request: &Request<'_>,
+) -> Decision {
     let who = identity.map_or(Principal::Anonymous, |identity| Principal::Identity {
         account: &identity.account,
         arn: &identity.arn,
@@ -48,23 +59,25 @@ pub fn allow(
         Some(policy) => evaluate_resource_policy(policy, &who, request),
         None => ResourceDecision::NotMentioned,
     };
-    let Some(identity) = identity else { return of_resource == ResourceDecision::Allowed };
+    if of_resource == ResourceDecision::Denied {
+        return Decision::Denied;
+    }
+    let given = |is_allowed: bool| if is_allowed { Decision::Allowed } else { Decision::NotMentioned };
+    let Some(identity) = identity else { return given(of_resource == ResourceDecision::Allowed) };
     let own = evaluate_with(identity.policies.iter().map(String::as_str), request);
     // The policy of a session narrows it; what it does not mention is out.
-    let within_session = identity
-        .session_policy
-        .as_deref()
-        .is_none_or(|policy| evaluate_with([policy], request) == Decision::Allowed);
-    if of_resource == ResourceDecision::Denied || own == Decision::Denied || !within_session {
-        return false;
+    let session = identity.session_policy.as_deref().map(|policy| evaluate_with([policy], request));
+    if own == Decision::Denied || session == Some(Decision::Denied) {
+        return Decision::Denied;
     }
     let own = own == Decision::Allowed;
-    match of_resource {
+    let is_allowed = match of_resource {
         ResourceDecision::Allowed => own || identity.account == account,
         ResourceDecision::AllowedToAccount => own,
         ResourceDecision::NotMentioned => own && identity.account == account,
         ResourceDecision::Denied => false,
-    }
+    };
+    given(is_allowed && session.is_none_or(|session| session == Decision::Allowed))
 }
 
 #[cfg(test)]

@@ -71,14 +71,6 @@ impl Refusal {
         }
         answer(self.status(), &json!({ "message": self.to_string() }), self.error_type())
     }
-
-    /// The answer of an API.
-    pub fn of_api(&self) -> Response {
-        if let Self::Trouble(why) = self {
-            tracing::error!(error = why, "failed to authorize a request of an API");
-        }
-        answer(self.status(), &json!({ "message": self.to_string() }), self.error_type())
-    }
 }
 
 fn answer(status: StatusCode, body: &serde_json::Value, error_type: &'static str) -> Response {

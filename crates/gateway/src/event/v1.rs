@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
+use lamplight_model::credentials::Identity;
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -53,6 +54,8 @@ pub struct Details<'a> {
     pub stage_variables: &'a BTreeMap<String, String>,
     /// `requestContext.authorizer`; absent when nobody was asked.
     pub authorizer: Option<&'a Value>,
+    /// Who signed the request, where the method wants to know.
+    pub identity: Option<&'a Identity>,
     /// Whether the body is not text, whatever its bytes are.
     pub is_binary: bool,
     /// `X-Amzn-Trace-Id`.
@@ -95,19 +98,21 @@ fn or_null(map: &BTreeMap<String, String>) -> Value {
 fn request_context(incoming: &Incoming, details: &Details<'_>) -> Value {
     let request_id = incoming.request_id.to_string();
     let user_agent = incoming.headers.get(header::USER_AGENT).map(text);
+    let signed_by = details.identity;
+    let user_id = signed_by.map(|identity| identity.user_id.as_str());
     let identity = json!({
-        "accessKey": null,
-        "accountId": null,
-        "caller": null,
+        "accessKey": signed_by.map(|identity| identity.access_key_id.as_str()),
+        "accountId": signed_by.map(|identity| identity.account.as_str()),
+        "caller": user_id,
         "cognitoAuthenticationProvider": null,
         "cognitoAuthenticationType": null,
         "cognitoIdentityId": null,
         "cognitoIdentityPoolId": null,
         "principalOrgId": null,
         "sourceIp": incoming.source.to_string(),
-        "user": null,
+        "user": user_id,
         "userAgent": user_agent,
-        "userArn": null,
+        "userArn": signed_by.map(|identity| identity.arn.as_str()),
     });
     let mut context = json!({
         "accountId": details.account_id,
@@ -273,6 +278,7 @@ mod tests {
                 path_parameters: &variables,
                 stage_variables: &BTreeMap::new(),
                 authorizer: None,
+                identity: None,
                 is_binary,
                 trace_header: "Root=1",
             },

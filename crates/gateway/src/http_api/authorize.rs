@@ -4,13 +4,15 @@
 
 use super::issuer::Issuers;
 use super::lambda_authorizer::{self, Identity, Verdict};
-use super::{Call, client::Client, jwt};
+use super::{Call, jwt};
 use crate::Response;
-use crate::authorization::{self, Asked, Claim, Expected, Refusal, RequestHead};
+use crate::authorization::{self, Asked, Claim, Refusal};
+use crate::client::Client;
 use crate::state::Gateway;
 use http::{HeaderValue, StatusCode, header};
 use lamplight_model::Timestamp;
 use lamplight_model::http_api::{Authorizer, JwtConfiguration};
+use lamplight_model::policy::Decision;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -56,7 +58,7 @@ async fn by_token(
         return Err(unauthorized("Bearer"));
     };
     let scopes = call.route.authorization_scopes.as_deref().unwrap_or_default();
-    let (issuers, client) = (&gateway.http_apis.issuers, &gateway.http_apis.client);
+    let (issuers, client) = (&gateway.http_apis.issuers, &gateway.client);
     let claims = verified(issuers, client, &text, expected, call.incoming.time).await.map_err(|refusal| {
         tracing::info!(request_id = %call.incoming.request_id, %refusal, "a token was refused");
         let scope = scopes.join(" ");
@@ -129,32 +131,20 @@ pub async fn by_signature(gateway: &Gateway, call: &Call<'_>) -> Result<Authoriz
     let found = authorization::identify(&gateway.parts, account, &claim, &asked, &incoming.body).await;
     let identity = found.map_err(|refusal| refused(call, &refusal))?;
     let arn = lambda_authorizer::request_arn(call);
-    authorization::may_call_api(call.scope, &arn, None, &identity, &asked)
-        .map_err(|refusal| refused(call, &refusal))?;
+    if authorization::decide_api_call(call.scope, &arn, None, Some(&identity), &asked) != Decision::Allowed {
+        return Err(refused(call, &Refusal::Forbidden));
+    }
     let shown = authorization::authorizer(&identity);
     Ok(Authorized { format_1: Some(shown["iam"].clone()), format_2: Some(shown) })
 }
 
 #[allow(clippy::result_large_err)] // A response is what every refusal here is, and it is made once a request.
 fn claim(call: &Call<'_>) -> Result<Claim, Response> {
-    let expected = Expected { service: "execute-api", region: call.scope.region.as_str() };
-    Claim::read(&asked(call).head, expected, call.incoming.time).map_err(|refusal| refused(call, &refusal))
+    authorization::claim_of_api_call(call.scope, &asked(call)).map_err(|refusal| refused(call, &refusal))
 }
 
 fn asked<'a>(call: &'a Call<'_>) -> Asked<'a> {
-    let incoming = call.incoming;
-    Asked {
-        head: RequestHead {
-            method: incoming.method.as_str(),
-            path: call.target_path,
-            query: &incoming.raw_query,
-            headers: &incoming.headers,
-            authority: call.authority,
-        },
-        source: incoming.source,
-        is_secure: incoming.tls_version.is_some(),
-        now: incoming.time,
-    }
+    Asked::of(call.incoming, call.target_path, call.authority)
 }
 
 fn refused(call: &Call<'_>, refusal: &Refusal) -> Response {

@@ -2,8 +2,8 @@
 //!
 //! Source: developer guide, "JWT authorizers": keys may be kept for two hours; OpenID Connect Discovery 1.0, 4.
 
-use super::client::Client;
 use super::jwt::KeySet;
+use crate::client::Client;
 use lamplight_model::Timestamp;
 use serde::Deserialize;
 use std::collections::HashMap;

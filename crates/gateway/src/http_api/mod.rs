@@ -8,7 +8,6 @@
 
 mod access_log;
 mod authorize;
-mod client;
 mod function;
 mod issuer;
 mod jwt;
@@ -37,7 +36,6 @@ use lamplight_model::http_api::{
 };
 use lamplight_model::{RequestId, Scope, function_url};
 use serde_json::{Value, json};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Largest body of a request, bytes. Source: quotas of HTTP APIs, "Payload size" (10 MB).
@@ -59,7 +57,6 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("apigw-requestid");
 pub struct HttpApis {
     known: Known,
     issuers: issuer::Issuers,
-    client: Arc<client::Client>,
     verdicts: lambda_authorizer::Verdicts,
     throttles: throttle::Throttles,
 }
@@ -423,7 +420,7 @@ async fn integrate(
     let uri = with_stage_variables(uri, &call.stage.stage_variables);
     let timeout = Duration::from_millis(integration.timeout_in_millis.unsigned_abs());
     if integration.integration_type == "HTTP_PROXY" {
-        let response = proxy::answer(&gateway.http_apis.client, call, integration, &uri, timeout).await;
+        let response = proxy::answer(&gateway.client, call, integration, &uri, timeout).await;
         let answered = response.extensions().get::<OwnAnswer>().is_none().then(|| response.status());
         (integrated.status, integrated.service_status) = (answered, answered);
         return response;

@@ -2,31 +2,13 @@
 //!
 //! Source: API Gateway developer guide, "Create HTTP proxy integrations for HTTP APIs".
 
-use super::client::{Client, ClientError};
 use super::{Call, internal_error, message, unavailable};
+use crate::back_end::{ANSWER_BYTES, encoded, leads_elsewhere, passed_on, request};
+use crate::client::{Client, ClientError};
 use crate::{Body, Response};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
-use http_body_util::Full;
+use http::{HeaderValue, Method, StatusCode, Uri, header};
 use lamplight_model::http_api::{Integration, PathPart, RouteKey, split_authority};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::time::Duration;
-
-/// Largest answer of a back end, bytes. Source: quotas of HTTP APIs, "Payload size" (10 MB).
-const ANSWER_BYTES: usize = 10 * 1024 * 1024;
-/// What is encoded of a path variable's value: all but unreserved characters (RFC 3986, 2.3).
-const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// The same of a greedy one, which is several segments.
-const GREEDY_VALUE: &AsciiSet = &VALUE.remove(b'/');
-/// Headers of one connection. Source: RFC 9110, 7.6.1.
-const OF_CONNECTION: [HeaderName; 7] = [
-    header::CONNECTION,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
 
 /// Sends a request on to the back end at `uri`.
 pub async fn answer(
@@ -50,13 +32,7 @@ pub async fn answer(
         None | Some("ANY") => incoming.method.clone(),
         Some(method) => Method::from_bytes(method.as_bytes()).unwrap_or_else(|_| incoming.method.clone()),
     };
-    let mut request = Request::new(Full::new(incoming.body.clone()));
-    *request.method_mut() = method;
-    *request.uri_mut() = target;
-    *request.headers_mut() = passed_on(&incoming.headers);
-    // The client sets the back end's own.
-    request.headers_mut().remove(header::HOST);
-    request.headers_mut().remove(header::CONTENT_LENGTH);
+    let mut request = request(method, target, passed_on(&incoming.headers), incoming.body.clone());
     let forwarded =
         format!("for={};host={};proto={}", incoming.source, incoming.domain_name, incoming.scheme());
     if let Ok(value) = HeaderValue::from_str(&forwarded) {
@@ -80,12 +56,6 @@ pub async fn answer(
     }
 }
 
-/// Whether a path variable would lead out of its place in the path that the integration names. Servers take dots for what they are
-/// also when they are percent-encoded (RFC 3986, 6.2.2), so encoding them would not help.
-fn leads_elsewhere(value: &str) -> bool {
-    value.split(['/', '\\']).any(|segment| matches!(segment, "." | ".."))
-}
-
 /// The variable of a route that takes all that is left of a path.
 fn greedy_variable(route_key: &str) -> Option<String> {
     match RouteKey::parse(route_key) {
@@ -106,8 +76,7 @@ fn target(uri: &str, parameters: &[(String, String)], greedy: Option<&str>, quer
     }
     let mut target = behind.to_owned();
     for (name, value) in parameters {
-        let encoded = if greedy == Some(name) { GREEDY_VALUE } else { VALUE };
-        let value = utf8_percent_encode(value, encoded).to_string();
+        let value = encoded(value, greedy == Some(name));
         for hole in [format!("{{{name}}}"), format!("{{{name}+}}")] {
             target = target.replace(&hole, &value);
         }
@@ -117,22 +86,6 @@ fn target(uri: &str, parameters: &[(String, String)], greedy: Option<&str>, quer
     }
     let between = if target.contains('?') { '&' } else { '?' };
     Some(format!("{authority}{target}{between}{query}"))
-}
-
-/// Headers without those of the connection they came by, named by `Connection` ones among them.
-fn passed_on(headers: &HeaderMap) -> HeaderMap {
-    let named: Vec<String> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|name| name.trim().to_ascii_lowercase())
-        .collect();
-    let stays = |name: &HeaderName| {
-        !OF_CONNECTION.contains(name) && name != "keep-alive" && !named.iter().any(|own| own == name.as_str())
-    };
-    let kept = headers.iter().filter(|(name, _)| stays(name));
-    kept.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 #[cfg(test)]
@@ -162,33 +115,5 @@ mod tests {
         {
             assert_eq!(greedy_variable(key).as_deref(), expected, "{key}");
         }
-    }
-
-    #[test]
-    fn what_leads_elsewhere() {
-        for (value, expected) in [
-            ("..", true),
-            (".", true),
-            ("a/../b", true),
-            ("a/./b", true),
-            ("a\\..", true),
-            ("a..b", false),
-            ("...", false),
-            ("a.", false),
-        ] {
-            assert_eq!(leads_elsewhere(value), expected, "{value}");
-        }
-    }
-
-    #[test]
-    fn headers_of_the_connection_stay_behind() {
-        let mut headers = HeaderMap::new();
-        for (name, value) in
-            [("connection", "close, X-Own"), ("x-own", "1"), ("te", "trailers"), ("x-other", "2")]
-        {
-            headers.insert(name, HeaderValue::from_static(value));
-        }
-        let kept = passed_on(&headers);
-        assert_eq!(kept.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-other"]);
     }
 }

@@ -104,10 +104,7 @@ fn append(headers: &mut HeaderMap, name: &str, value: &Value) -> Result<(), Malf
     if [header::TRANSFER_ENCODING, header::UPGRADE, header::TRAILER, header::TE].contains(&name) {
         return Ok(());
     }
-    if is_remapped(&name) {
-        name = HeaderName::try_from(format!("{REMAPPED}{name}"))
-            .map_err(|_| Malformed("a header's name is none"))?;
-    }
+    name = name_for_clients(name);
     // Refuses carriage return and line feed, with all other control characters.
     let value = HeaderValue::from_str(&text).map_err(|_| Malformed("a header's value is none"))?;
     if !headers.get_all(&name).iter().any(|known| known == value) {
@@ -117,6 +114,14 @@ fn append(headers: &mut HeaderMap, name: &str, value: &Value) -> Result<(), Malf
         headers.append(name, value);
     }
     Ok(())
+}
+
+/// The name a header of a function or a back end has for clients: those of the connection and the gateway get another one.
+pub fn name_for_clients(name: HeaderName) -> HeaderName {
+    match is_remapped(&name) {
+        true => HeaderName::try_from(format!("{REMAPPED}{name}")).unwrap_or(name),
+        false => name,
+    }
 }
 
 fn is_remapped(name: &HeaderName) -> bool {

@@ -3,11 +3,12 @@
 //! Source: API Gateway developer guide, "Use API Gateway Lambda authorizers", "Input to a Lambda authorizer", "Output from a
 //! Lambda authorizer".
 
+use super::mapping::Values;
 use crate::event::v1::{self, Details};
 use crate::incoming::Incoming;
 use lamplight_model::Timestamp;
 use lamplight_model::policy::{Decision, evaluate};
-use lamplight_model::rest_api::{Authorizer, AuthorizerKind};
+use lamplight_model::rest_api::{Authorizer, AuthorizerKind, Source};
 use regex::Regex;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -52,10 +53,15 @@ pub fn identities(
     stage_variables: &BTreeMap<String, String>,
     context: &Value,
 ) -> Result<Identities, Refused> {
+    let values = Values { incoming, path_parameters: &BTreeMap::new(), stage_variables, context };
     let identities: Option<Identities> = authorizer
         .identity_sources()
         .map(|source| {
-            let values = identity(source, incoming, stage_variables, context)?;
+            let values = values.of(match Source::parse(source)? {
+                Source::Header(name) => Source::MultiValueHeader(name),
+                Source::QueryString(name) => Source::MultiValueQueryString(name),
+                other => other,
+            })?;
             values.last().is_some_and(|shown| !shown.is_empty()).then_some(values)
         })
         .collect();
@@ -68,31 +74,6 @@ pub fn identities(
         }
     }
     Ok(identities)
-}
-
-fn identity(
-    source: &str,
-    incoming: &Incoming,
-    stage_variables: &BTreeMap<String, String>,
-    context: &Value,
-) -> Option<Vec<String>> {
-    if let Some(name) = source.strip_prefix("method.request.header.") {
-        let values = incoming.headers.get_all(name).iter();
-        return values.map(|value| value.to_str().ok().map(str::to_owned)).collect();
-    }
-    if let Some(name) = source.strip_prefix("method.request.querystring.") {
-        let query = form_urlencoded::parse(incoming.raw_query.as_bytes());
-        return Some(query.filter(|(key, _)| key == name).map(|(_, value)| value.into_owned()).collect());
-    }
-    if let Some(name) = source.strip_prefix("stageVariables.") {
-        return stage_variables.get(name).map(|value| vec![value.clone()]);
-    }
-    let name = source.strip_prefix("context.")?;
-    match context.pointer(&format!("/{}", name.replace('.', "/")))? {
-        Value::String(text) => Some(vec![text.clone()]),
-        Value::Null => None,
-        other => Some(vec![other.to_string()]),
-    }
 }
 
 /// What an authorizer of tokens is asked about: the value that the method's event shows, too.

@@ -22,23 +22,39 @@ pub fn answer(
     content_type: Option<&str>,
     body: &[u8],
 ) -> Result<Response, NoAnswer> {
-    let media_type = content_type.unwrap_or("application/json").split(';').next().unwrap_or_default().trim();
-    let templates = &integration.request_templates;
-    let template = templates.iter().find(|(name, _)| name.eq_ignore_ascii_case(media_type));
-    let template = match (template, integration.passthrough_behavior.as_str()) {
-        (Some((_, template)), _) => template.clone(),
-        (None, "NEVER") => return Err(NoAnswer::UnsupportedMediaType),
-        (None, "WHEN_NO_TEMPLATES") if !templates.is_empty() => return Err(NoAnswer::UnsupportedMediaType),
+    let status = match template(integration, content_type)? {
+        Some(template) => mock_status(template),
         // The body itself is what the integration gets.
-        (None, _) => String::from_utf8_lossy(body).into_owned(),
+        None => mock_status(&String::from_utf8_lossy(body)),
     };
-    let status = mock_status(&template).ok_or(NoAnswer::Misconfigured)?;
+    let status = status.ok_or(NoAnswer::Misconfigured)?;
     let chosen = choose(integration, &status.to_string()).ok_or(NoAnswer::Misconfigured)?;
     response(chosen).ok_or(NoAnswer::Misconfigured)
 }
 
+/// The template for the type of a body; `None` when the body itself goes on.
+fn template<'a>(
+    integration: &'a Integration,
+    content_type: Option<&str>,
+) -> Result<Option<&'a str>, NoAnswer> {
+    let media_type = content_type.unwrap_or("application/json").split(';').next().unwrap_or_default().trim();
+    let templates = &integration.request_templates;
+    let found = templates.iter().find(|(name, _)| name.eq_ignore_ascii_case(media_type));
+    match (found, integration.passthrough_behavior.as_str()) {
+        (Some((_, template)), _) => Ok(Some(template)),
+        (None, "NEVER") => Err(NoAnswer::UnsupportedMediaType),
+        (None, "WHEN_NO_TEMPLATES") if !templates.is_empty() => Err(NoAnswer::UnsupportedMediaType),
+        (None, _) => Ok(None),
+    }
+}
+
+/// Whether a body goes on to an integration without templates. Source: "Integration passthrough behaviors".
+pub fn body_passes(integration: &Integration, content_type: Option<&str>) -> bool {
+    matches!(template(integration, content_type), Ok(None))
+}
+
 /// The response whose pattern the whole status fits, else the one without a pattern.
-fn choose<'a>(integration: &'a Integration, status: &str) -> Option<&'a IntegrationResponse> {
+pub fn choose<'a>(integration: &'a Integration, status: &str) -> Option<&'a IntegrationResponse> {
     let responses = || integration.integration_responses.values();
     let pattern = |response: &'a IntegrationResponse| {
         response.selection_pattern.as_deref().filter(|pattern| !pattern.is_empty())

@@ -1,4 +1,4 @@
-//! REST APIs: from a request to a stage, a resource and its method, past the authorizer, to a function or a mock.
+//! REST APIs: from a request to a stage, a resource and its method, past the authorizer, to a function, a back end or a mock.
 //!
 //! ```text
 //! request -> stage -> resource, method -> key? -> authorizer -> integration -> response
@@ -6,10 +6,13 @@
 //! ```
 
 mod authorizer;
+mod back_end;
 mod function;
 mod known;
+mod mapping;
 mod mock;
 mod respond;
+mod signed;
 
 pub use authorizer::Verdicts;
 pub use known::{Found, Known};
@@ -26,6 +29,7 @@ use function::{Call, Called};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use known::Served;
 use lamplight_listener::{Peer, body, body::BodyError};
+use lamplight_model::credentials::Identity;
 use lamplight_model::rest_api::{
     Authorizer, Definition, GatewayResponseKind as Kind, Integration, IntegrationKind, Method, Routed,
     WHOLE_TIMEOUT_MILLISECONDS, method_arn, route,
@@ -79,6 +83,7 @@ pub async fn answer(
         });
     // Who asks is found out before the body is read: what is refused costs no memory.
     let (head, content) = request.into_parts();
+    let target = Target::of(&head.uri);
     let without_body = Request::from_parts(head, crate::Body::empty());
     let share = gateway.memory_of(&peer);
     let read = Incoming::read(without_body, address, peer, (0, &share), request_id, now).await;
@@ -87,15 +92,28 @@ pub async fn answer(
         return internal();
     };
     let trace_header = trace::of(&incoming.headers, now);
-    let exchange =
-        Exchange { gateway, api, served: &served, path, incoming: &incoming, trace_header: &trace_header };
+    let exchange = Exchange {
+        gateway,
+        api,
+        served: &served,
+        path,
+        target: &target,
+        incoming: &incoming,
+        trace_header: &trace_header,
+    };
     let mut response = match exchange.admit().await {
         Ok(admitted) => match incoming.with_body(content, REQUEST_BYTES, &share).await {
             Ok(whole) => {
-                let asked = Instant::now();
-                let response = Exchange { incoming: &whole, ..exchange }.integrate(&admitted).await;
-                watch.state = Some(asked.elapsed());
-                response
+                let exchange = Exchange { incoming: &whole, ..exchange };
+                match exchange.admit_whole(admitted).await {
+                    Ok(admitted) => {
+                        let asked = Instant::now();
+                        let response = exchange.integrate(&admitted).await;
+                        watch.state = Some(asked.elapsed());
+                        response
+                    }
+                    Err(refusal) => *refusal,
+                }
             }
             Err(error) => exchange.unreadable(&error, &admitted.reached()),
         },
@@ -136,6 +154,20 @@ fn internal() -> Response {
     reply::with_body(StatusCode::INTERNAL_SERVER_ERROR, "application/json", body)
 }
 
+/// The target of a request as it came, which is what is signed.
+struct Target {
+    path: String,
+    /// Host and port, where the target names them.
+    authority: Option<String>,
+}
+
+impl Target {
+    fn of(uri: &http::Uri) -> Self {
+        let authority = uri.authority().map(|authority| authority.as_str().to_owned());
+        Self { path: uri.path().to_owned(), authority }
+    }
+}
+
 /// One request at one stage.
 struct Exchange<'a> {
     gateway: &'a Gateway,
@@ -143,32 +175,43 @@ struct Exchange<'a> {
     served: &'a Served,
     /// Without the stage, as it came.
     path: &'a str,
+    target: &'a Target,
     incoming: &'a Incoming,
     trace_header: &'a str,
+}
+
+/// Who asks, as far as a method wants to know.
+#[derive(Debug, Default)]
+struct Authorized {
+    /// `requestContext.authorizer`; `None` when no function was asked.
+    context: Option<Value>,
+    /// Who signed the request.
+    identity: Option<Identity>,
 }
 
 /// What is known of a request when it is answered by the gateway itself.
 struct Reached<'a> {
     routed: Option<&'a Routed<'a>>,
-    authorizer: Option<&'a Value>,
+    authorized: &'a Authorized,
 }
 
 /// A request that may use its method.
 struct Admitted<'a> {
     routed: Routed<'a>,
     method: &'a Method,
-    /// What its authorizer said.
-    authorizer: Option<Value>,
+    authorized: Authorized,
 }
 
 impl Admitted<'_> {
     fn reached(&self) -> Reached<'_> {
-        Reached { routed: Some(&self.routed), authorizer: self.authorizer.as_ref() }
+        Reached { routed: Some(&self.routed), authorized: &self.authorized }
     }
 }
 
+/// Nobody yet.
+const NOBODY: Authorized = Authorized { context: None, identity: None };
 /// Nothing yet.
-const NOTHING: Reached<'static> = Reached { routed: None, authorizer: None };
+const NOTHING: Reached<'static> = Reached { routed: None, authorized: &NOBODY };
 
 impl Exchange<'_> {
     fn definition(&self) -> &Definition {
@@ -184,31 +227,45 @@ impl Exchange<'_> {
         };
         if method.api_key_required {
             // There are no keys, so what was sent is none.
-            let reached = Reached { routed: Some(&routed), authorizer: None };
+            let reached = Reached { routed: Some(&routed), authorized: &NOBODY };
             let refusal = self.say(Kind::InvalidApiKey, StatusCode::FORBIDDEN, Some("Forbidden"), &reached);
             return Err(Box::new(refusal));
         }
-        let authorizer = self.authorize(&routed, method).await?;
-        Ok(Admitted { routed, method, authorizer })
+        let authorized = self.authorize(&routed, method).await?;
+        Ok(Admitted { routed, method, authorized })
+    }
+
+    /// The same once the body is there, which signatures are of. Fails with the answer.
+    async fn admit_whole<'b>(&self, mut admitted: Admitted<'b>) -> Result<Admitted<'b>, Box<Response>> {
+        if admitted.method.authorization_type == "AWS_IAM" {
+            let identity = self.signed(&admitted.routed, &admitted.reached()).await?;
+            admitted.authorized.identity = Some(identity);
+        }
+        Ok(admitted)
     }
 
     /// What the method's integration answers.
     async fn integrate(&self, admitted: &Admitted<'_>) -> Response {
-        let reached = admitted.reached();
+        let (routed, reached) = (&admitted.routed, admitted.reached());
         match &admitted.method.method_integration {
-            Some(integration) if integration.kind == IntegrationKind::Mock => {
-                self.mock(integration, &reached)
-            }
-            Some(integration) => self.function(integration, &admitted.routed, &reached).await,
+            Some(integration) => match integration.kind {
+                IntegrationKind::Mock => self.mock(integration, &reached),
+                IntegrationKind::AwsProxy => self.function(integration, routed, &reached).await,
+                IntegrationKind::Http | IntegrationKind::HttpProxy => {
+                    self.back_end(integration, routed, &reached).await
+                }
+            },
             None => self.failed(Kind::ApiConfigurationError, &reached),
         }
     }
 
-    /// What the authorizer says of the request, `None` when nobody is asked. Fails with the answer.
-    async fn authorize(&self, routed: &Routed<'_>, method: &Method) -> Result<Option<Value>, Box<Response>> {
-        let reached = Reached { routed: Some(routed), authorizer: None };
+    /// Who asks, when he may, as far as that can be known without the body. Fails with the answer.
+    async fn authorize(&self, routed: &Routed<'_>, method: &Method) -> Result<Authorized, Box<Response>> {
+        let reached = Reached { routed: Some(routed), authorized: &NOBODY };
         let authorizer = match method.authorization_type.as_str() {
-            "NONE" => return Ok(None),
+            "NONE" => return Ok(NOBODY),
+            // What its head says. The rest is found out when the body is there.
+            "AWS_IAM" => return self.claim(&reached).map(|_| NOBODY),
             "CUSTOM" => method.authorizer_id.as_ref().and_then(|id| self.definition().authorizers.get(id)),
             // Whatever else stands there lets nobody in.
             _ => return Err(Box::new(self.missing_token(&reached))),
@@ -217,7 +274,7 @@ impl Exchange<'_> {
             return Err(Box::new(self.failed(Kind::AuthorizerConfigurationError, &reached)));
         };
         let variables = &self.served.stage.variables;
-        let details = self.details(routed, None, false);
+        let details = self.details(routed, &NOBODY, false);
         let head = v1::head(self.incoming, &details);
         let context = head.get("requestContext").unwrap_or(&Value::Null);
         let refuse = |refused: Refused| Box::new(self.refused(refused, &reached));
@@ -238,7 +295,7 @@ impl Exchange<'_> {
             }
         };
         verdict.allows(&arn).map_err(refuse)?;
-        Ok(Some(verdict.context(began.elapsed())))
+        Ok(Authorized { context: Some(verdict.context(began.elapsed())), identity: None })
     }
 
     fn verdict_key(&self, authorizer: &Authorizer, identities: &[Vec<String>]) -> authorizer::Key {
@@ -288,12 +345,7 @@ impl Exchange<'_> {
             self.incoming.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         match mock::answer(integration, content_type, &self.incoming.body) {
             Ok(response) => response,
-            Err(mock::NoAnswer::UnsupportedMediaType) => self.say(
-                Kind::UnsupportedMediaType,
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                Some("Unsupported Media Type"),
-                reached,
-            ),
+            Err(mock::NoAnswer::UnsupportedMediaType) => self.unsupported_media_type(reached),
             Err(mock::NoAnswer::Misconfigured) => self.failed(Kind::ApiConfigurationError, reached),
         }
     }
@@ -311,7 +363,7 @@ impl Exchange<'_> {
         let definition = self.definition();
         let text = |name: HeaderName| self.incoming.headers.get(name).and_then(|value| value.to_str().ok());
         let is_binary = v1::is_binary(text(header::CONTENT_TYPE), &definition.binary_media_types);
-        let payload = v1::event(self.incoming, &self.details(routed, reached.authorizer, is_binary));
+        let payload = v1::event(self.incoming, &self.details(routed, reached.authorized, is_binary));
         let source = self.method_arn(self.incoming.method.as_str(), &routed.resource.path);
         let called = function::call(
             self.gateway,
@@ -331,10 +383,7 @@ impl Exchange<'_> {
         let answer = match called {
             Called::Answer(answer) => answer,
             Called::Failed(_) => return self.malformed(reached),
-            Called::TimedOut => {
-                let message = Some("Endpoint request timed out");
-                return self.say(Kind::IntegrationTimeout, StatusCode::GATEWAY_TIMEOUT, message, reached);
-            }
+            Called::TimedOut => return self.timed_out(reached),
             Called::Throttled => return self.throttled(reached),
             Called::TooLarge => return self.too_large(reached),
             Called::Unavailable => return self.failed(Kind::ApiConfigurationError, reached),
@@ -350,7 +399,7 @@ impl Exchange<'_> {
     fn details<'b>(
         &'b self,
         routed: &'b Routed<'_>,
-        authorizer: Option<&'b Value>,
+        authorized: &'b Authorized,
         is_binary: bool,
     ) -> Details<'b> {
         Details {
@@ -364,7 +413,8 @@ impl Exchange<'_> {
             resource_id: &routed.resource.id,
             path_parameters: &routed.path_parameters,
             stage_variables: &self.served.stage.variables,
-            authorizer,
+            authorizer: authorized.context.as_ref(),
+            identity: authorized.identity.as_ref(),
             is_binary,
             trace_header: self.trace_header,
         }
@@ -385,7 +435,8 @@ impl Exchange<'_> {
             stage_variables: &self.served.stage.variables,
             resource_path: reached.routed.map(|routed| routed.resource.path.as_str()),
             path_parameters: reached.routed.map_or(&NO_PARAMETERS, |routed| &routed.path_parameters),
-            authorizer: reached.authorizer,
+            authorizer: reached.authorized.context.as_ref(),
+            identity: reached.authorized.identity.as_ref(),
         };
         respond::respond(self.definition(), &happened, status)
     }
@@ -404,6 +455,16 @@ impl Exchange<'_> {
 
     fn malformed(&self, reached: &Reached<'_>) -> Response {
         self.say(Kind::Default5xx, StatusCode::BAD_GATEWAY, Some("Internal server error"), reached)
+    }
+
+    fn timed_out(&self, reached: &Reached<'_>) -> Response {
+        let message = Some("Endpoint request timed out");
+        self.say(Kind::IntegrationTimeout, StatusCode::GATEWAY_TIMEOUT, message, reached)
+    }
+
+    fn unsupported_media_type(&self, reached: &Reached<'_>) -> Response {
+        let (status, message) = (StatusCode::UNSUPPORTED_MEDIA_TYPE, Some("Unsupported Media Type"));
+        self.say(Kind::UnsupportedMediaType, status, message, reached)
     }
 
     fn throttled(&self, reached: &Reached<'_>) -> Response {

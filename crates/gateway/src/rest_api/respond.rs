@@ -6,6 +6,7 @@
 use crate::incoming::Incoming;
 use crate::{Body, Response, reply};
 use http::{HeaderName, HeaderValue, StatusCode, header};
+use lamplight_model::credentials::Identity;
 use lamplight_model::rest_api::{Definition, GatewayResponse, GatewayResponseKind, static_text};
 use regex::Regex;
 use serde_json::{Value, json};
@@ -31,6 +32,8 @@ pub struct Happened<'a> {
     pub path_parameters: &'a BTreeMap<String, String>,
     /// `requestContext.authorizer`.
     pub authorizer: Option<&'a Value>,
+    /// Who signed the request.
+    pub identity: Option<&'a Identity>,
 }
 
 /// The response to what happened.
@@ -149,6 +152,10 @@ fn variable(name: &str, happened: &Happened<'_>) -> Option<String> {
         "requestTime" => incoming.time.request_format(),
         "requestTimeEpoch" => incoming.time.as_millis().to_string(),
         "identity.sourceIp" => incoming.source.to_string(),
+        "identity.accessKey" => happened.identity?.access_key_id.clone(),
+        "identity.accountId" => happened.identity?.account.clone(),
+        "identity.caller" | "identity.user" => happened.identity?.user_id.clone(),
+        "identity.userArn" => happened.identity?.arn.clone(),
         "identity.userAgent" => incoming.headers.get(header::USER_AGENT)?.to_str().ok().map(str::to_owned)?,
         _ => return None,
     })
@@ -189,6 +196,7 @@ mod tests {
             resource_path: None,
             path_parameters: &BTreeMap::new(),
             authorizer: None,
+            identity: None,
         };
         for (template, expected) in [
             (r#"{"message":$context.error.messageString}"#, r#"{"message":"say \"no\""}"#),

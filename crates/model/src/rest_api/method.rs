@@ -82,6 +82,12 @@ pub enum IntegrationKind {
     /// A function that gets the whole request.
     #[serde(rename = "AWS_PROXY")]
     AwsProxy,
+    /// A URL that gets what is mapped, and whose answer is mapped back.
+    #[serde(rename = "HTTP")]
+    Http,
+    /// A URL that gets the whole request, and whose whole answer comes back.
+    #[serde(rename = "HTTP_PROXY")]
+    HttpProxy,
     /// Nothing: an answer of the gateway's own.
     #[serde(rename = "MOCK")]
     Mock,
@@ -94,10 +100,10 @@ pub struct Integration {
     /// Which kind.
     #[serde(rename = "type")]
     pub kind: IntegrationKind,
-    /// The method it is spoken to with; `POST` of functions.
+    /// The method it is spoken to with; `POST` of functions, `ANY` of a URL: the request's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http_method: Option<String>,
-    /// The function, see `target`.
+    /// The function, see `IntegrationTarget`, or the URL with `{name}` in its path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uri: Option<String>,
     /// `INTERNET`, when it was given.
@@ -106,7 +112,7 @@ pub struct Integration {
     /// Role that calls the function; without one, the function's policy says whether it may be called.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials: Option<String>,
-    /// Where parameters come from. Empty: mapping is refused.
+    /// Where parameters of URLs come from: `Destination` to `Source`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub request_parameters: BTreeMap<String, String>,
     /// Templates by media type.

@@ -6,12 +6,14 @@
 //! Source: API Gateway API reference, version 2015-07-09.
 
 mod authorizer;
+mod mapping;
 mod method;
 mod respond;
 mod routing;
 mod stage;
 
 pub use authorizer::{Authorizer, AuthorizerKind, DEFAULT_RESULT_TTL_SECONDS, GREATEST_RESULT_TTL_SECONDS};
+pub use mapping::{Destination, Source};
 pub use method::{
     Integration, IntegrationKind, IntegrationResponse, IntegrationTarget, Method, MethodResponse,
     WHOLE_TIMEOUT_MILLISECONDS, mock_status, static_text,

@@ -40,12 +40,22 @@ pub enum GatewayResponseKind {
     AuthorizerConfigurationError,
     /// The authorizer failed.
     AuthorizerFailure,
+    /// A parameter that cannot go on.
+    BadRequestParameters,
     /// The integration's answer cannot be understood.
     Default5xx,
+    /// A session is over.
+    ExpiredToken,
+    /// A signature cannot be read.
+    IncompleteSignature,
+    /// The integration cannot be reached.
+    IntegrationFailure,
     /// The integration took too long.
     IntegrationTimeout,
     /// A key was wanted.
     InvalidApiKey,
+    /// A signature is another one.
+    InvalidSignature,
     /// No such path or method, or a signature was wanted.
     MissingAuthenticationToken,
     /// The body is too long.
@@ -54,6 +64,8 @@ pub enum GatewayResponseKind {
     Throttled,
     /// No identity, or the authorizer says so.
     Unauthorized,
+    /// Nobody has the key that a request was signed with.
+    UnknownKey,
     /// No template for the body's type.
     UnsupportedMediaType,
 }
@@ -66,9 +78,15 @@ impl GatewayResponseKind {
             Self::ApiConfigurationError => "API_CONFIGURATION_ERROR",
             Self::AuthorizerConfigurationError => "AUTHORIZER_CONFIGURATION_ERROR",
             Self::AuthorizerFailure => "AUTHORIZER_FAILURE",
+            Self::BadRequestParameters => "BAD_REQUEST_PARAMETERS",
             Self::Default5xx => "DEFAULT_5XX",
+            Self::ExpiredToken => "EXPIRED_TOKEN",
+            // They have no type of their own. That they are not INVALID_SIGNATURE is a guess.
+            Self::IncompleteSignature | Self::UnknownKey => "DEFAULT_4XX",
+            Self::IntegrationFailure => "INTEGRATION_FAILURE",
             Self::IntegrationTimeout => "INTEGRATION_TIMEOUT",
             Self::InvalidApiKey => "INVALID_API_KEY",
+            Self::InvalidSignature => "INVALID_SIGNATURE",
             Self::MissingAuthenticationToken => "MISSING_AUTHENTICATION_TOKEN",
             Self::RequestTooLarge => "REQUEST_TOO_LARGE",
             Self::Throttled => "THROTTLED",
@@ -84,14 +102,20 @@ impl GatewayResponseKind {
             Self::AuthorizerConfigurationError | Self::AuthorizerFailure => {
                 "AuthorizerConfigurationException"
             }
-            Self::ApiConfigurationError | Self::Default5xx | Self::IntegrationTimeout => {
-                "InternalServerErrorException"
-            }
+            Self::ApiConfigurationError
+            | Self::Default5xx
+            | Self::IntegrationFailure
+            | Self::IntegrationTimeout => "InternalServerErrorException",
+            Self::BadRequestParameters => "BadRequestException",
+            Self::ExpiredToken => "ExpiredTokenException",
+            Self::IncompleteSignature => "IncompleteSignatureException",
             Self::InvalidApiKey => "ForbiddenException",
+            Self::InvalidSignature => "InvalidSignatureException",
             Self::MissingAuthenticationToken => "MissingAuthenticationTokenException",
             Self::RequestTooLarge => "RequestEntityTooLargeException",
             Self::Throttled => "TooManyRequestsException",
             Self::Unauthorized => "UnauthorizedException",
+            Self::UnknownKey => "UnrecognizedClientException",
             Self::UnsupportedMediaType => "UnsupportedMediaTypeException",
         }
     }

@@ -1,4 +1,4 @@
-//! Requests that the gateway makes itself: to the issuers of tokens, and to the back ends of `HTTP_PROXY` integrations.
+//! Requests that the gateway makes itself: to the issuers of tokens, and to back ends of APIs.
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri};
