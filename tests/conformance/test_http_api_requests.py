@@ -191,7 +191,13 @@ def test_the_event_and_the_answer_in_format_1(api, echo):
     assert (event["headers"]["x-one"], event["multiValueHeaders"]["x-one"]) == ("2", ["1", "2"])
     assert (event["queryStringParameters"], event["multiValueQueryStringParameters"]) == ({"x": "2"}, {"x": ["1", "2"]})
     assert (event["pathParameters"], event["stageVariables"], event["body"]) == ({"id": "7"}, {"colour": "blue"}, None)
-    assert event["requestContext"]["identity"]["sourceIp"] == "127.0.0.1" and event["requestContext"]["resourcePath"] == "/pets/{id}"
+    context = event["requestContext"]
+    assert set(context) == {
+        "accountId", "apiId", "domainName", "domainPrefix", "extendedRequestId", "httpMethod", "identity", "path", "protocol", "requestId", "requestTime",
+        "requestTimeEpoch", "resourceId", "resourcePath", "stage",
+    }
+    assert context["identity"]["sourceIp"] == "127.0.0.1" and "apiKey" in context["identity"]
+    assert (context["resourceId"], context["resourcePath"], context["extendedRequestId"]) == ("ANY /pets/{id}", "/pets/{id}", context["requestId"])
     said = {"statusCode": 201, "headers": {"x-a": "1"}, "multiValueHeaders": {"x-b": ["2", "3"]}, "body": base64.b64encode(b"\xff").decode(), "isBase64Encoded": True}
     reply = api.request("POST", "/pets/answer", headers={"Content-Type": "application/json"}, body=json.dumps(said).encode())
     assert (reply.status, reply.header("x-a"), reply.headers.get_all("x-b"), reply.body) == (201, "1", ["2", "3"], b"\xff")

@@ -1,10 +1,10 @@
-//! Events of REST APIs.
+//! Events of REST APIs, and of HTTP APIs in payload format 1.0.
 //!
-//! What a request does not have is null. Names of headers are written with capitals, as clients of HTTP/1.1 do: how they came is
-//! not known here.
+//! What a request does not have is null. Names of headers are written with capitals for REST APIs, as clients of HTTP/1.1 do: how they
+//! came is not known here.
 //!
-//! Source: API Gateway developer guide, "Input format of a Lambda function for proxy integration", and events recorded from the
-//! service. Payload format 1.0 of HTTP APIs is like it and is made where those are.
+//! Source: API Gateway developer guide, "Input format of a Lambda function for proxy integration", "Create AWS Lambda proxy
+//! integrations for HTTP APIs", and events recorded from the service.
 
 use crate::incoming::{Incoming, tells_encryption};
 use base64::Engine as _;
@@ -29,6 +29,18 @@ const OF_THE_CONNECTION: [HeaderName; 7] = [
 /// `X-Amzn-Trace-Id`.
 const TRACE_ID: &str = "x-amzn-trace-id";
 
+/// Which kind of API an event is of. They agree in nearly everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind<'a> {
+    /// A REST API. Header names are written with capitals, those of the connection are left out.
+    Rest {
+        /// The deployment that answers.
+        deployment_id: &'a str,
+    },
+    /// Payload format 1.0 of a HTTP API. Header names are written in lower case.
+    Http,
+}
+
 /// What whoever took a request knows of it.
 #[derive(Debug, Clone)]
 pub struct Details<'a> {
@@ -36,10 +48,10 @@ pub struct Details<'a> {
     pub account_id: &'a str,
     /// Id of the API.
     pub api_id: &'a str,
+    /// Which kind of API it is.
+    pub kind: Kind<'a>,
     /// Name of the stage.
     pub stage: &'a str,
-    /// The deployment that answers.
-    pub deployment_id: &'a str,
     /// The path as functions see it: without the stage.
     pub path: &'a str,
     /// The path as the client sent it.
@@ -56,16 +68,14 @@ pub struct Details<'a> {
     pub authorizer: Option<&'a Value>,
     /// Who signed the request, where the method wants to know.
     pub identity: Option<&'a Identity>,
-    /// Whether the body is not text, whatever its bytes are.
-    pub is_binary: bool,
     /// `X-Amzn-Trace-Id`.
     pub trace_header: &'a str,
 }
 
-/// The event of a request.
-pub fn event(incoming: &Incoming, details: &Details<'_>) -> Bytes {
+/// The event of a request with its body as `body` or `v2::body` made it: with whether it is Base64.
+pub fn event(incoming: &Incoming, details: &Details<'_>, body: (Value, bool)) -> Bytes {
     let mut event = head(incoming, details);
-    let (body, is_base64_encoded) = body(&incoming.body, details.is_binary);
+    let (body, is_base64_encoded) = body;
     event.insert("body".to_owned(), body);
     event.insert("isBase64Encoded".to_owned(), is_base64_encoded.into());
     // Text, numbers and nulls only: there is nothing in it that JSON could not say.
@@ -76,6 +86,9 @@ pub fn event(incoming: &Incoming, details: &Details<'_>) -> Bytes {
 pub fn head(incoming: &Incoming, details: &Details<'_>) -> Map<String, Value> {
     let mut event = Map::new();
     let mut set = |name: &str, value: Value| event.insert(name.to_owned(), value);
+    if details.kind == Kind::Http {
+        set("version", "1.0".into());
+    }
     set("resource", details.resource_path.into());
     set("path", details.path.into());
     set("httpMethod", incoming.method.as_str().into());
@@ -100,7 +113,7 @@ fn request_context(incoming: &Incoming, details: &Details<'_>) -> Value {
     let user_agent = incoming.headers.get(header::USER_AGENT).map(text);
     let signed_by = details.identity;
     let user_id = signed_by.map(|identity| identity.user_id.as_str());
-    let identity = json!({
+    let mut identity = json!({
         "accessKey": signed_by.map(|identity| identity.access_key_id.as_str()),
         "accountId": signed_by.map(|identity| identity.account.as_str()),
         "caller": user_id,
@@ -114,13 +127,20 @@ fn request_context(incoming: &Incoming, details: &Details<'_>) -> Value {
         "userAgent": user_agent,
         "userArn": signed_by.map(|identity| identity.arn.as_str()),
     });
+    let extended_request_id = match details.kind {
+        Kind::Rest { .. } => extended_request_id(&request_id),
+        Kind::Http => {
+            identity["apiKey"] = Value::Null;
+            identity["userAgent"] = user_agent.unwrap_or_default().into();
+            request_id.clone()
+        }
+    };
     let mut context = json!({
         "accountId": details.account_id,
         "apiId": details.api_id,
-        "deploymentId": details.deployment_id,
         "domainName": incoming.domain_name,
         "domainPrefix": incoming.domain_prefix,
-        "extendedRequestId": extended_request_id(&request_id),
+        "extendedRequestId": extended_request_id,
         "httpMethod": incoming.method.as_str(),
         "identity": identity,
         "path": details.path_with_stage,
@@ -132,6 +152,9 @@ fn request_context(incoming: &Incoming, details: &Details<'_>) -> Value {
         "resourcePath": details.resource_path,
         "stage": details.stage,
     });
+    if let Kind::Rest { deployment_id } = details.kind {
+        context["deploymentId"] = deployment_id.into();
+    }
     if let Some(authorizer) = details.authorizer {
         context["authorizer"] = authorizer.clone();
     }
@@ -150,18 +173,21 @@ type Values = Vec<(String, Vec<String>)>;
 
 fn headers(incoming: &Incoming, details: &Details<'_>) -> Values {
     let mut headers: Values = Vec::new();
-    let names = incoming.headers.keys().filter(|name| !OF_THE_CONNECTION.contains(name));
+    let is_rest = details.kind != Kind::Http;
+    let named = |name: &str| if is_rest { capitalized(name) } else { name.to_owned() };
+    let names = incoming.headers.keys().filter(|name| !is_rest || !OF_THE_CONNECTION.contains(name));
     for name in names.filter(|name| !is_set_here(name.as_str())) {
         let values = incoming.headers.get_all(name).iter().map(text).collect();
-        headers.push((capitalized(name.as_str()), values));
+        headers.push((named(name.as_str()), values));
     }
     let source = incoming.source.to_string();
     let forwarded: Vec<String> =
         incoming.headers.get_all("x-forwarded-for").iter().map(text).chain([source]).collect();
-    headers.push(("X-Forwarded-For".to_owned(), vec![forwarded.join(", ")]));
-    headers.push(("X-Forwarded-Port".to_owned(), vec![incoming.port.to_string()]));
-    headers.push(("X-Forwarded-Proto".to_owned(), vec![incoming.scheme().to_owned()]));
-    headers.push(("X-Amzn-Trace-Id".to_owned(), vec![details.trace_header.to_owned()]));
+    let mut set = |name: &str, value: String| headers.push((named(name), vec![value]));
+    set("x-forwarded-for", forwarded.join(", "));
+    set("x-forwarded-port", incoming.port.to_string());
+    set("x-forwarded-proto", incoming.scheme().to_owned());
+    set(TRACE_ID, details.trace_header.to_owned());
     headers
 }
 
@@ -214,7 +240,7 @@ fn all_of_each(values: &Values) -> Value {
 
 /// The body as the event has it, and whether that is Base64. Text that is no UTF-8 loses what is not, as it does on AWS: media
 /// types that are to be kept are the API's to name.
-fn body(body: &Bytes, is_binary: bool) -> (Value, bool) {
+pub fn body(body: &Bytes, is_binary: bool) -> (Value, bool) {
     match (body.is_empty(), is_binary) {
         (true, _) => (Value::Null, false),
         (false, true) => (STANDARD.encode(body).into(), true),
@@ -269,8 +295,8 @@ mod tests {
             &Details {
                 account_id: "000000000000",
                 api_id: "abc",
+                kind: Kind::Rest { deployment_id: "d1" },
                 stage: "dev",
-                deployment_id: "d1",
                 path: "/pets/7",
                 path_with_stage: "/dev/pets/7",
                 resource_path: "/pets/{id}",
@@ -279,9 +305,9 @@ mod tests {
                 stage_variables: &BTreeMap::new(),
                 authorizer: None,
                 identity: None,
-                is_binary,
                 trace_header: "Root=1",
             },
+            body(&incoming.body, is_binary),
         );
         serde_json::from_slice(&event).unwrap()
     }

@@ -199,16 +199,18 @@ fn event(
     request_arn: &str,
 ) -> Value {
     let route = call.event_route(None);
-    let mut event = match authorizer.authorizer_payload_format_version.as_deref() {
-        Some("1.0") => payload::event(call.incoming, &route, call.trace_header),
-        _ => serde_json::from_slice(&v2::event(call.incoming, &route, call.trace_header)).unwrap_or_default(),
+    let is_first_format = authorizer.authorizer_payload_format_version.as_deref() == Some("1.0");
+    let mut members: Map<String, Value> = match is_first_format {
+        true => payload::head(call.incoming, &route, call.trace_header),
+        false => {
+            serde_json::from_slice(&v2::event(call.incoming, &route, call.trace_header)).unwrap_or_default()
+        }
     };
-    let Some(members) = event.as_object_mut() else { return event };
     for name in ["body", "isBase64Encoded"] {
         members.remove(name);
     }
     members.insert("type".to_owned(), "REQUEST".into());
-    if members.get("version").and_then(Value::as_str) == Some("1.0") {
+    if is_first_format {
         members.insert("methodArn".to_owned(), request_arn.into());
         members.insert("identitySource".to_owned(), sources.join(",").into());
         members.insert("authorizationToken".to_owned(), sources.join(",").into());
@@ -216,7 +218,7 @@ fn event(
         members.insert("routeArn".to_owned(), route_arn.into());
         members.insert("identitySource".to_owned(), json!(sources));
     }
-    event
+    members.into()
 }
 
 /// The ARN of what is asked for, with the path as it is: what a policy names.

@@ -484,7 +484,7 @@ fn event(call: &Call<'_>, authorized: &Authorized, integration: &Integration) ->
     match integration.payload_format_version.as_str() {
         "1.0" => {
             let route = call.event_route(authorized.format_1.as_ref());
-            payload::event(call.incoming, &route, call.trace_header).to_string().into()
+            payload::event(call.incoming, &route, call.trace_header)
         }
         _ => {
             let route = call.event_route(authorized.format_2.as_ref());

@@ -3,127 +3,50 @@
 //! Source: API Gateway developer guide, "Create AWS Lambda proxy integrations for HTTP APIs", payload format 1.0.
 
 use crate::Response;
-use crate::event::v2;
-use crate::incoming::{Incoming, tells_encryption};
+use crate::event::{v1, v2};
+use crate::incoming::Incoming;
 use crate::reply;
 use crate::reply::v2::Wrong;
 use base64::Engine as _;
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use serde_json::{Map, Value, json};
-
-/// Members of `identity` that are there and say nothing without other ways to sign in.
-const NOBODY: [&str; 11] = [
-    "accessKey",
-    "accountId",
-    "caller",
-    "cognitoAuthenticationProvider",
-    "cognitoAuthenticationType",
-    "cognitoIdentityId",
-    "cognitoIdentityPoolId",
-    "principalOrgId",
-    "user",
-    "userArn",
-    "apiKey",
-];
+use std::collections::BTreeMap;
 
 /// The event of a request in format 1.0. `route.authorizer` is what format 1.0 shows.
-pub fn event(incoming: &Incoming, route: &v2::Route<'_>, trace_header: &str) -> Value {
+pub fn event(incoming: &Incoming, route: &v2::Route<'_>, trace_header: &str) -> Bytes {
     let (body, is_base64_encoded) = v2::body(incoming);
-    let resource = route.route_key.split_once(' ').map_or(route.route_key, |(_, path)| path);
-    let (mut headers, mut multi_headers) = headers(&incoming.headers);
-    let mut set = |name: &str, value: String| {
-        multi_headers.insert(name.to_owned(), json!([value]));
-        headers.insert(name.to_owned(), value.into());
-    };
-    let forwarded =
-        incoming.headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
-    let forwarded: Vec<String> = forwarded.map(str::to_owned).chain([incoming.source.to_string()]).collect();
-    set("x-forwarded-for", forwarded.join(", "));
-    set("x-forwarded-port", incoming.port.to_string());
-    set("x-forwarded-proto", incoming.scheme().to_owned());
-    set(v2::TRACE_ID, trace_header.to_owned());
-    let (query, multi_query) = query(&incoming.raw_query);
-    let user_agent = incoming.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-    let mut identity: Map<String, Value> =
-        NOBODY.iter().map(|name| ((*name).to_owned(), Value::Null)).collect();
-    identity.insert("sourceIp".to_owned(), incoming.source.to_string().into());
-    identity.insert("userAgent".to_owned(), user_agent.unwrap_or_default().into());
-    let request_id = incoming.request_id.to_string();
-    let mut context = json!({
-        "accountId": route.account_id,
-        "apiId": route.api_id,
-        "domainName": incoming.domain_name,
-        "domainPrefix": incoming.domain_prefix,
-        "extendedRequestId": request_id,
-        "httpMethod": incoming.method.as_str(),
-        "identity": identity,
-        "path": incoming.raw_path,
-        "protocol": incoming.protocol,
-        "requestId": request_id,
-        "requestTime": incoming.time.request_format(),
-        "requestTimeEpoch": incoming.time.as_millis(),
-        "resourceId": route.route_key,
-        "resourcePath": resource,
-        "stage": route.stage,
-    });
-    if let Some(authorizer) = route.authorizer {
-        context["authorizer"] = authorizer.clone();
-    }
-    json!({
-        "version": "1.0",
-        "resource": resource,
-        "path": incoming.raw_path,
-        "httpMethod": incoming.method.as_str(),
-        "headers": headers,
-        "multiValueHeaders": multi_headers,
-        "queryStringParameters": or_null(query),
-        "multiValueQueryStringParameters": or_null(multi_query),
-        "requestContext": context,
-        "pathParameters": or_null(map(route.path_parameters)),
-        "stageVariables": or_null(map(route.stage_variables)),
-        "body": body,
-        "isBase64Encoded": is_base64_encoded,
+    let body = (json!(body), is_base64_encoded);
+    with_details(incoming, route, trace_header, |details| v1::event(incoming, details, body))
+}
+
+/// The event without its body, as authorizers get it.
+pub fn head(incoming: &Incoming, route: &v2::Route<'_>, trace_header: &str) -> Map<String, Value> {
+    with_details(incoming, route, trace_header, |details| v1::head(incoming, details))
+}
+
+fn with_details<T>(
+    incoming: &Incoming,
+    route: &v2::Route<'_>,
+    trace_header: &str,
+    make: impl FnOnce(&v1::Details<'_>) -> T,
+) -> T {
+    let texts = |pairs: &[(String, String)]| pairs.iter().cloned().collect::<BTreeMap<_, _>>();
+    make(&v1::Details {
+        account_id: route.account_id,
+        api_id: route.api_id,
+        kind: v1::Kind::Http,
+        stage: route.stage,
+        path: &incoming.raw_path,
+        path_with_stage: &incoming.raw_path,
+        resource_path: route.route_key.split_once(' ').map_or(route.route_key, |(_, path)| path),
+        resource_id: route.route_key,
+        path_parameters: &texts(route.path_parameters),
+        stage_variables: &texts(route.stage_variables),
+        authorizer: route.authorizer,
+        identity: None,
+        trace_header,
     })
-}
-
-fn or_null(map: Map<String, Value>) -> Value {
-    if map.is_empty() { Value::Null } else { Value::Object(map) }
-}
-
-fn map(pairs: &[(String, String)]) -> Map<String, Value> {
-    pairs.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect()
-}
-
-/// The last value of each header, and all of them.
-fn headers(headers: &HeaderMap) -> (Map<String, Value>, Map<String, Value>) {
-    let (mut last, mut all) = (Map::new(), Map::new());
-    for name in headers.keys().filter(|name| !tells_encryption(name.as_str())) {
-        let values: Vec<Value> = headers
-            .get_all(name)
-            .iter()
-            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned().into())
-            .collect();
-        last.insert(name.to_string(), values.last().cloned().unwrap_or_default());
-        all.insert(name.to_string(), Value::Array(values));
-    }
-    (last, all)
-}
-
-/// The last value of each parameter, and all of them; decoded.
-fn query(raw: &str) -> (Map<String, Value>, Map<String, Value>) {
-    let (mut last, mut all) = (Map::<String, Value>::new(), Map::<String, Value>::new());
-    for (name, value) in form_urlencoded::parse(raw.as_bytes()) {
-        let value = Value::from(value.into_owned());
-        last.insert(name.to_string(), value.clone());
-        match all.get_mut(name.as_ref()) {
-            Some(Value::Array(values)) => values.push(value),
-            _ => {
-                all.insert(name.into_owned(), json!([value]));
-            }
-        }
-    }
-    (last, all)
 }
 
 /// The response an answer in format 1.0 means: `statusCode`, `headers`, `multiValueHeaders`, `body`, `isBase64Encoded`.

@@ -71,7 +71,7 @@ impl Exchange<'_> {
         routed: &Routed<'_>,
         reached: &Reached<'_>,
     ) -> Response {
-        let head = v1::head(self.incoming, &self.details(routed, reached.authorized, false));
+        let head = v1::head(self.incoming, &self.details(routed, reached.authorized));
         let values = Values {
             incoming: self.incoming,
             path_parameters: &routed.path_parameters,

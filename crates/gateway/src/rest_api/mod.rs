@@ -274,7 +274,7 @@ impl Exchange<'_> {
             return Err(Box::new(self.failed(Kind::AuthorizerConfigurationError, &reached)));
         };
         let variables = &self.served.stage.variables;
-        let details = self.details(routed, &NOBODY, false);
+        let details = self.details(routed, &NOBODY);
         let head = v1::head(self.incoming, &details);
         let context = head.get("requestContext").unwrap_or(&Value::Null);
         let refuse = |refused: Refused| Box::new(self.refused(refused, &reached));
@@ -363,7 +363,8 @@ impl Exchange<'_> {
         let definition = self.definition();
         let text = |name: HeaderName| self.incoming.headers.get(name).and_then(|value| value.to_str().ok());
         let is_binary = v1::is_binary(text(header::CONTENT_TYPE), &definition.binary_media_types);
-        let payload = v1::event(self.incoming, &self.details(routed, reached.authorized, is_binary));
+        let body = v1::body(&self.incoming.body, is_binary);
+        let payload = v1::event(self.incoming, &self.details(routed, reached.authorized), body);
         let source = self.method_arn(self.incoming.method.as_str(), &routed.resource.path);
         let called = function::call(
             self.gateway,
@@ -396,17 +397,12 @@ impl Exchange<'_> {
         })
     }
 
-    fn details<'b>(
-        &'b self,
-        routed: &'b Routed<'_>,
-        authorized: &'b Authorized,
-        is_binary: bool,
-    ) -> Details<'b> {
+    fn details<'b>(&'b self, routed: &'b Routed<'_>, authorized: &'b Authorized) -> Details<'b> {
         Details {
             account_id: self.api.scope.account.as_str(),
             api_id: &self.api.id,
+            kind: v1::Kind::Rest { deployment_id: &self.served.deployment.id },
             stage: &self.served.stage.stage_name,
-            deployment_id: &self.served.deployment.id,
             path: self.path,
             path_with_stage: &self.incoming.raw_path,
             resource_path: &routed.resource.path,
@@ -415,7 +411,6 @@ impl Exchange<'_> {
             stage_variables: &self.served.stage.variables,
             authorizer: authorized.context.as_ref(),
             identity: authorized.identity.as_ref(),
-            is_binary,
             trace_header: self.trace_header,
         }
     }
