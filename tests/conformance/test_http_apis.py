@@ -332,3 +332,28 @@ def test_import_of_openapi(http):
     for wrong in ("{", json.dumps({"swagger": "2.0"}), json.dumps(document(info={}))):
         assert refused(http.import_api, Body=wrong)[:2] == BAD, wrong
     http.delete_api(ApiId=api)
+
+
+YAML = """
+openapi: 3.0.1
+info: {title: from yaml, version: 1.0}
+x-parts:
+  proxy: &proxy {type: aws_proxy, uri: FUNCTION, payloadFormatVersion: 2.0}
+paths:
+  /pets/{id}:
+    get: {x-amazon-apigateway-integration: *proxy}
+  /all:
+    x-amazon-apigateway-any-method: {x-amazon-apigateway-integration: *proxy}
+"""
+
+
+@pytest.mark.covers("http-api:ImportApi, ReimportApi")
+def test_import_of_yaml(http):
+    imported = http.import_api(Body=YAML.replace("FUNCTION", FUNCTION))
+    api = imported["ApiId"]
+    assert (imported["Name"], imported["Version"]) == ("from yaml", "1.0")
+    assert {route["RouteKey"] for route in http.get_routes(ApiId=api)["Items"]} == {"GET /pets/{id}", "ANY /all"}
+    assert {one["PayloadFormatVersion"] for one in http.get_integrations(ApiId=api)["Items"]} == {"2.0"}
+    refusal = refused(http.reimport_api, ApiId=api, Body="openapi: 3.0.1\ninfo: {")
+    assert refusal[:2] == BAD and refusal[2].startswith("Unable to parse API definition because of a malformed document: line ")
+    http.delete_api(ApiId=api)

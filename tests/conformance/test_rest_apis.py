@@ -366,13 +366,49 @@ def test_imports_and_exports(rest):
         rest.delete_rest_api(restApiId=one)
 
 
+YAML = f"""
+swagger: 2.0
+info: {{title: from yaml, version: 1.0}}
+x-parts:
+  proxy: &proxy {{type: aws_proxy, httpMethod: POST, uri: '{URI}', passthroughBehavior: when_no_match}}
+paths:
+  /pets/{{id}}:
+    get:
+      responses: {{200: {{description: found}}}}
+      x-amazon-apigateway-integration: *proxy
+    x-amazon-apigateway-any-method:
+      x-amazon-apigateway-integration:
+        <<: *proxy
+        timeoutInMillis: 1000
+"""
+
+
+@pytest.mark.covers("rest-api:ImportRestApi, PutRestApi")
+def test_documents_as_yaml(rest):
+    made = rest.import_rest_api(body=YAML.encode())
+    id = made["id"]
+    try:
+        assert (made["name"], made["version"]) == ("from yaml", "1.0")
+        [pet] = [one for one in rest.get_resources(restApiId=id, embed=["methods"])["items"] if one["path"] == "/pets/{id}"]
+        methods = pet["resourceMethods"]
+        assert list(methods["GET"]["methodResponses"]) == ["200"]
+        assert [methods[name]["methodIntegration"]["timeoutInMillis"] for name in ("GET", "ANY")] == [29000, 1000]
+        rest.put_rest_api(restApiId=id, mode="overwrite", body=YAML.replace("/pets/{id}", "/dogs").encode())
+        assert [one["path"] for one in rest.get_resources(restApiId=id)["items"]] == ["/", "/dogs"]
+    finally:
+        rest.delete_rest_api(restApiId=id)
+
+
 @pytest.mark.covers("rest-api:ImportRestApi, PutRestApi")
 def test_documents_that_are_refused(rest, api):
     def wrong(text):
         return refused(rest.import_rest_api, body=text if isinstance(text, bytes) else json.dumps(text).encode())
 
     assert wrong(b"{") [:2] == BAD
-    assert wrong(b"swagger: '2.0'")[2] == "Lamplight does not support OpenAPI documents that are not JSON yet."
+    assert wrong(b"swagger: '2.0") [2].startswith("Invalid OpenAPI input: ") and wrong(b"- a")[:2] == BAD
+    names = "abcdefghij"
+    bomb = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in zip(names, names[1:]))
+    assert wrong(bomb.encode())[:2] == BAD
     assert wrong({"info": {"title": "x"}}) == (*BAD, "Invalid OpenAPI input.")
     proxied = {"openapi": "3.0.1", "info": {"title": "x"}, "paths": {"/a": {"get": {"x-amazon-apigateway-integration": {"type": "aws", "uri": "https://a.b"}}}}}
     assert wrong(proxied)[2].startswith("Unable to put GET on resource at path /a: Lamplight does not support integrations of type AWS ")

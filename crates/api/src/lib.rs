@@ -19,6 +19,7 @@ pub mod iam;
 pub mod lambda;
 pub mod lamplight;
 pub mod logs;
+mod open_api;
 pub mod s3;
 pub mod secrets;
 pub mod sqs;

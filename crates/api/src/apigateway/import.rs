@@ -6,6 +6,7 @@ use super::error::{bad_request, not_one_of, unsupported};
 use super::stored;
 use super::swagger::{self, BasePath};
 use crate::http::{ApiError, Context, Response, reply};
+use crate::open_api;
 use http::StatusCode;
 use lamplight_model::rest_api::{Definition, Resource};
 use serde_json::Value;
@@ -82,13 +83,10 @@ fn drop_unused(definition: &mut Definition, document: &Value) {
         .retain(|_, authorizer| schemes.is_some_and(|schemes| schemes.get(&authorizer.name).is_some()));
 }
 
-/// The body as JSON. Fails with `BadRequestException`, for YAML by name.
+/// The document of the body. Fails with `BadRequestException`.
 fn document(request: &Request<'_>) -> Result<Value, ApiError> {
     let text = std::str::from_utf8(request.body).map_err(|_| bad_request("Invalid OpenAPI input."))?;
-    if !text.trim_start().starts_with('{') {
-        return Err(unsupported("OpenAPI documents that are not JSON"));
-    }
-    serde_json::from_str(text).map_err(|error| bad_request(format!("Invalid OpenAPI input: {error}")))
+    open_api::read(text).map_err(|error| bad_request(format!("Invalid OpenAPI input: {error}")))
 }
 
 /// The parameter `basepath`.

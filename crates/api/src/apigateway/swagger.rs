@@ -1,4 +1,4 @@
-//! From an OpenAPI document (Swagger 2 or OpenAPI 3, JSON) with API Gateway's extensions to a definition. Pure.
+//! From an OpenAPI document (Swagger 2 or OpenAPI 3) with API Gateway's extensions to a definition. Pure.
 //!
 //! Extensions that would change what a request gets and are not there are refused by name; what only describes is left out.
 //! Source: API Gateway developer guide, "API Gateway extensions to OpenAPI".

@@ -7,6 +7,7 @@
 use super::input::{new_id, required};
 use super::{apis, authorizers, bad_request, created, integrations, stored};
 use crate::http::{ApiError, Context, Members, Response};
+use crate::open_api;
 use crate::state::ApiState;
 use lamplight_model::http_api::{Authorizer, DEFAULT, Definition, Integration, Route, RouteKey};
 use serde_json::{Map, Value, json};
@@ -69,8 +70,8 @@ fn answer(mut shown: Value, warnings: &[String]) -> Response {
 
 fn read(context: &Context, members: &Members<'_>) -> Result<Imported, ApiError> {
     let body = required(members.string("body")?, "Body")?;
-    let document: Value = serde_json::from_str(&body).map_err(|error| {
-        bad_request(format!("Unable to parse API definition because of a malformed JSON document: {error}"))
+    let document = open_api::read(&body).map_err(|error| {
+        bad_request(format!("Unable to parse API definition because of a malformed document: {error}"))
     })?;
     let imported = read_document(&document, context.parameter("basepath").unwrap_or("ignore"))?;
     let fail = context.parameter("failOnWarnings") == Some("true");
@@ -189,6 +190,10 @@ impl Reader<'_> {
         if let Some(kind) = members.get("integrationType").and_then(Value::as_str) {
             let kind = kind.to_ascii_uppercase();
             members.insert("integrationType".to_owned(), kind.into());
+        }
+        // In YAML without quotation marks: 2.0.
+        if let Some(version) = members.get_mut("payloadFormatVersion").filter(|version| version.is_number()) {
+            *version = version.to_string().into();
         }
         // Members with an object of their own are refused by name, unless it is empty.
         members.retain(|_, value| value.as_object().is_none_or(|object| !object.is_empty()));
