@@ -58,6 +58,14 @@ GUARD = {
     """
 }
 
+KEY_GUARD = {
+    "app.py": """
+        def handler(event, context):
+            statement = {"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": "*"}
+            return {"principalId": "me", "policyDocument": {"Version": "2012-10-17", "Statement": [statement]}, "usageIdentifierKey": event["authorizationToken"]}
+    """
+}
+
 
 def uri(function: str) -> str:
     return f"arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/arn:aws:lambda:us-east-1:000000000000:function:{function}/invocations"
@@ -409,6 +417,74 @@ def test_signed_requests(server, api, echo, tmp_path):
     assert url.request("POST", "/dev/pets/7").status == 403
     api.deploy()
     assert url.request("POST", "/dev/pets/7").status == 200
+
+
+@pytest.mark.covers("rest-api:Methods that want a key", client="HTTP")
+def test_methods_that_want_a_key(server, api, echo, deploy):
+    rest, guard = api.client, deploy(KEY_GUARD).name
+    api.method("/open", "GET", echo)
+    api.method("/pets", "ANY", echo, apiKeyRequired=True)
+    api.method("/rare", "GET", echo, apiKeyRequired=True)
+    authorizer = rest.create_authorizer(restApiId=api.id, name="guard", type="TOKEN", authorizerUri=uri(guard), identitySource="method.request.header.Auth", authorizerResultTtlInSeconds=0)
+    api.method("/named", "GET", echo, apiKeyRequired=True, authorizationType="CUSTOM", authorizerId=authorizer["id"])
+    api.allow(echo)
+    api.allow(guard)
+    url = api.deploy()
+    api.deploy("prod")
+    stage = {"apiId": api.id, "stage": "dev"}
+    plan = rest.create_usage_plan(name="slow", apiStages=[stage | {"throttle": {"/rare/GET": {"burstLimit": 1, "rateLimit": 0.0001}}}])["id"]
+    key, other = rest.create_api_key(name="key", enabled=True, stageKeys=[{"restApiId": api.id, "stageName": "dev"}]), rest.create_api_key(name="other", enabled=True)
+    limited = {"usagePlanId": plan, "patchOperations": []}
+
+    def ask(value=key["value"], path="/dev/pets", **headers):
+        return url.request("GET", path, headers=headers | ({"x-api-key": value} if value else {}))
+
+    def update(*operations):
+        rest.update_usage_plan(**limited | {"patchOperations": [{"op": op, "path": path, "value": value} for op, path, value in operations]})
+
+    forbidden = (403, {"message": "Forbidden"}, "ForbiddenException")
+    answer = lambda reply: (reply.status, reply.json, reply.header("x-amzn-ErrorType"))  # noqa: E731
+    try:
+        # A key lets in through a usage plan, not by its stages.
+        assert answer(ask()) == forbidden and ask(path="/dev/open").status == 200
+        rest.create_usage_plan_key(usagePlanId=plan, keyId=key["id"], keyType="API_KEY")
+        reply = ask()
+        assert reply.status == 200, reply.text
+        identity = reply.json["requestContext"]["identity"]
+        assert (identity["apiKey"], identity["apiKeyId"]) == (key["value"], key["id"])
+        assert "apiKeyId" not in ask(path="/dev/open").json["requestContext"]["identity"]
+        for refused in (ask(None), ask("x" * 40), ask(other["value"]), ask(key["value"].swapcase()), ask(path="/prod/pets"), ask("")):
+            assert answer(refused) == forbidden
+        # A method with bounds of its own.
+        too_many = (429, {"message": "Too Many Requests"}, "TooManyRequestsException")
+        assert ask(path="/dev/rare").status == 200 and answer(ask(path="/dev/rare")) == too_many and ask().status == 200
+        update(("replace", "/throttle/burstLimit", "2"), ("replace", "/throttle/rateLimit", "0.0001"))
+        assert [ask().status for _ in range(3)] == [200, 200, 429] and answer(ask()) == too_many
+        # A quota counts for what gets through only.
+        update(("remove", "/throttle", ""), ("replace", "/quota/limit", "2"), ("replace", "/quota/period", "MONTH"))
+        assert [ask().status, ask().status] == [200, 200] and answer(ask()) == (429, {"message": "Limit Exceeded"}, "LimitExceededException")
+        rest.put_gateway_response(restApiId=api.id, responseType="QUOTA_EXCEEDED", statusCode="402")
+        api.deploy()
+        assert ask().status == 402
+        update(("remove", "/quota", ""))
+        assert ask().status == 200
+        # Keys that authorizers name.
+        rest.update_rest_api(restApiId=api.id, patchOperations=[{"op": "replace", "path": "/apiKeySource", "value": "AUTHORIZER"}])
+        assert ask(path="/dev/named", Auth="x" * 20).status == 403 and answer(ask()) == forbidden
+        assert ask(None, path="/dev/named", Auth=key["value"]).json["requestContext"]["identity"]["apiKeyId"] == key["id"]
+        rest.update_rest_api(restApiId=api.id, patchOperations=[{"op": "replace", "path": "/apiKeySource", "value": "HEADER"}])
+        for operation in ({"op": "replace", "path": "/enabled", "value": "false"}, {"op": "replace", "path": "/enabled", "value": "true"}):
+            rest.update_api_key(apiKey=key["id"], patchOperations=[operation])
+            assert ask().status == (200 if operation["value"] == "true" else 403)
+        rest.delete_usage_plan_key(usagePlanId=plan, keyId=key["id"])
+        assert answer(ask()) == forbidden
+        # Nobody reads it off the disk.
+        files = [file for file in server.data_directory.rglob("*") if file.suffix in (".sqlite", ".sqlite-wal", ".log")]
+        assert files and not [file for file in files if key["value"].encode() in file.read_bytes()]
+    finally:
+        rest.delete_usage_plan(usagePlanId=plan)
+        for one in (key, other):
+            rest.delete_api_key(apiKey=one["id"])
 
 
 @pytest.fixture

@@ -122,6 +122,13 @@ def test_the_life_of_an_application(server, zappa, tmp_path):
         assert url.request("GET", "/dev").json["resource"] == "/"
         preflight = url.request("OPTIONS", "/dev/notes/7")
         assert (preflight.status, preflight.header("Access-Control-Allow-Headers"), preflight.header("Access-Control-Allow-Methods"), preflight.header("Access-Control-Allow-Origin")) == (200, "X-Own", "GET", "*")
+        # A key of Zappa's. As on AWS, a usage plan is what lets it in.
+        zappa("create_api_key", api_id=api, stage_name="dev")
+        [key] = zappa("get_api_keys", api_id=api, stage_name="dev")
+        zappa("add_api_stage_to_api_key", api_key=key, api_id=api, stage_name="dev")
+        assert rest.get_api_key(apiKey=key)["stageKeys"] == [f"{api}/dev"]
+        zappa("remove_api_key", api_id=api, stage_name="dev")
+        assert zappa("get_api_keys", api_id=api, stage_name="dev") == []
         # update, of the code and of what is configured.
         assert NAME in zappa("update_lambda_function", bucket="zappa-notes", s3_key="notes-2.zip", function_name=NAME, num_revisions=5)
         zappa("update_lambda_configuration", lambda_arn=arn, function_name=NAME, handler="app.handler", runtime=PYTHON, aws_environment_variables={"STAGE": "updated"})

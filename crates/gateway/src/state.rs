@@ -54,6 +54,7 @@ pub struct Gateway {
     pub(crate) rest_apis: Arc<rest_api::Known>,
     pub(crate) permissions: Arc<Permissions>,
     pub(crate) rest_api_verdicts: Arc<rest_api::Verdicts>,
+    pub(crate) rest_api_usage: Arc<rest_api::Usage>,
     pub(crate) client: Arc<Client>,
 }
 
@@ -67,6 +68,7 @@ impl Gateway {
             rest_apis: Arc::default(),
             permissions: Arc::default(),
             rest_api_verdicts: Arc::default(),
+            rest_api_usage: Arc::default(),
             client: Arc::default(),
         }
     }

@@ -13,6 +13,7 @@ mod export;
 mod gateway_responses;
 mod import;
 mod integrations;
+mod keys;
 mod methods;
 mod operations;
 mod patch;
@@ -22,6 +23,8 @@ mod stages;
 mod stored;
 mod swagger;
 mod tags;
+mod usage_plan_keys;
+mod usage_plans;
 
 use crate::http::request::decode_segment;
 use crate::http::{ApiError, Context, Response, body, reply};
@@ -128,6 +131,20 @@ async fn serve(
         "GetGatewayResponses" => gateway_responses::list(&request).await,
         "UpdateGatewayResponse" => gateway_responses::update(&request).await,
         "DeleteGatewayResponse" => gateway_responses::delete(&request).await,
+        "CreateApiKey" => keys::create(&request).await,
+        "GetApiKey" => keys::get(&request).await,
+        "GetApiKeys" => keys::list(&request).await,
+        "UpdateApiKey" => keys::update(&request).await,
+        "DeleteApiKey" => keys::delete(&request).await,
+        "CreateUsagePlan" => usage_plans::create(&request).await,
+        "GetUsagePlan" => usage_plans::get(&request).await,
+        "GetUsagePlans" => usage_plans::list(&request).await,
+        "UpdateUsagePlan" => usage_plans::update(&request).await,
+        "DeleteUsagePlan" => usage_plans::delete(&request).await,
+        "CreateUsagePlanKey" => usage_plan_keys::create(&request).await,
+        "GetUsagePlanKey" => usage_plan_keys::get(&request).await,
+        "GetUsagePlanKeys" => usage_plan_keys::list(&request).await,
+        "DeleteUsagePlanKey" => usage_plan_keys::delete(&request).await,
         "GetTags" => tags::get(&request).await,
         "TagResource" => tags::tag(&request).await,
         "UntagResource" => tags::untag(&request).await,

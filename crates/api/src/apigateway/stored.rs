@@ -122,7 +122,8 @@ pub async fn apis(state: &ApiState, context: &Context) -> Result<Vec<RestApi>, A
     beginning_with(state, context, KIND, "").await
 }
 
-async fn beginning_with<T: DeserializeOwned>(
+/// All of a kind whose keys begin so, by key.
+pub async fn beginning_with<T: DeserializeOwned>(
     state: &ApiState,
     context: &Context,
     kind: &str,

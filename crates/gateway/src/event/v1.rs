@@ -68,6 +68,8 @@ pub struct Details<'a> {
     pub authorizer: Option<&'a Value>,
     /// Who signed the request, where the method wants to know.
     pub identity: Option<&'a Identity>,
+    /// Id and value of the key the request was let in with, where the method wants one.
+    pub api_key: Option<(&'a str, &'a str)>,
     /// `X-Amzn-Trace-Id`.
     pub trace_header: &'a str,
 }
@@ -127,6 +129,10 @@ fn request_context(incoming: &Incoming, details: &Details<'_>) -> Value {
         "userAgent": user_agent,
         "userArn": signed_by.map(|identity| identity.arn.as_str()),
     });
+    if let Some((id, value)) = details.api_key {
+        identity["apiKey"] = value.into();
+        identity["apiKeyId"] = id.into();
+    }
     let extended_request_id = match details.kind {
         Kind::Rest { .. } => extended_request_id(&request_id),
         Kind::Http => {
@@ -305,6 +311,7 @@ mod tests {
                 stage_variables: &BTreeMap::new(),
                 authorizer: None,
                 identity: None,
+                api_key: None,
                 trace_header: "Root=1",
             },
             body(&incoming.body, is_binary),

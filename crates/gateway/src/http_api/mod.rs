@@ -17,7 +17,7 @@ mod payload;
 mod permission;
 mod proxy;
 mod routes;
-mod throttle;
+pub(crate) mod throttle;
 
 use crate::address::{self, Address, Addressed};
 use crate::event::v2;

@@ -45,6 +45,7 @@ fn with_details<T>(
         stage_variables: &texts(route.stage_variables),
         authorizer: route.authorizer,
         identity: None,
+        api_key: None,
         trace_header,
     })
 }

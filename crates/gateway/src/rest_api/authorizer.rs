@@ -32,6 +32,8 @@ pub struct Verdict {
     /// A policy, as JSON text.
     policy: String,
     context: Map<String, Value>,
+    /// The value of the key the request is counted for, where the API takes keys from authorizers.
+    named_key: Option<String>,
 }
 
 /// Why a request does not get through.
@@ -126,6 +128,8 @@ pub fn verdict(answer: &[u8]) -> Option<Verdict> {
         policy_document: Value,
         #[serde(default)]
         context: Option<Map<String, Value>>,
+        #[serde(default)]
+        usage_identifier_key: Option<String>,
     }
     let answer: Answer = serde_json::from_slice(answer).ok()?;
     let principal_id = match answer.principal_id {
@@ -151,7 +155,12 @@ pub fn verdict(answer: &[u8]) -> Option<Verdict> {
         };
         context.insert(name, text.into());
     }
-    Some(Verdict { principal_id, policy: answer.policy_document.to_string(), context })
+    Some(Verdict {
+        principal_id,
+        policy: answer.policy_document.to_string(),
+        context,
+        named_key: answer.usage_identifier_key,
+    })
 }
 
 /// Whether a function that failed meant that the request is not authorized: it says just that.
@@ -174,7 +183,13 @@ impl Verdict {
     fn bytes(&self) -> usize {
         let context =
             self.context.iter().map(|(name, value)| name.len() + value.as_str().map_or(0, str::len));
-        self.principal_id.len() + self.policy.len() + context.sum::<usize>()
+        let key = self.named_key.as_ref().map_or(0, String::len);
+        self.principal_id.len() + self.policy.len() + context.sum::<usize>() + key
+    }
+
+    /// `usageIdentifierKey`.
+    pub fn named_key(&self) -> Option<&str> {
+        self.named_key.as_deref()
     }
 
     /// `requestContext.authorizer` of the method's event.

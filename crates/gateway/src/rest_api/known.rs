@@ -20,6 +20,8 @@ pub struct Found {
     pub name: String,
     /// Whether only custom domains reach it.
     pub by_domain_only: bool,
+    /// Whether authorizers say the keys of clients, and not clients themselves.
+    pub keys_by_authorizer: bool,
 }
 
 /// A stage with what it serves.
@@ -54,8 +56,13 @@ impl Known {
             let found = found.filter(|(scope, _)| region.is_none_or(|region| *region == scope.region));
             let Some((scope, document)) = found else { return Ok(None) };
             let api: RestApi = document.parse()?;
-            let by_domain_only = api.disable_execute_api_endpoint;
-            Ok(Some(Found { scope, id: api.id, name: api.name, by_domain_only }))
+            Ok(Some(Found {
+                scope,
+                id: api.id,
+                name: api.name,
+                by_domain_only: api.disable_execute_api_endpoint,
+                keys_by_authorizer: api.api_key_source == "AUTHORIZER",
+            }))
         };
         self.apis.get(store, key.as_str(), read).await
     }
@@ -106,8 +113,13 @@ mod tests {
     async fn names_that_no_stage_has_are_not_kept() {
         let directory = tempfile::tempdir().unwrap();
         let store = lamplight_store::open(lamplight_store::Options::new(directory.path())).unwrap().store;
-        let (id, name) = ("abc".to_owned(), "notes".to_owned());
-        let api = Found { scope: Scope::default(), id, name, by_domain_only: false };
+        let api = Found {
+            scope: Scope::default(),
+            id: "abc".to_owned(),
+            name: "notes".to_owned(),
+            by_domain_only: false,
+            keys_by_authorizer: false,
+        };
         let known = Known::default();
         for length in [LONGEST_STAGE_NAME + 1, LONGEST_STAGE_NAME] {
             assert!(known.stage(&*store, &api, &"x".repeat(length)).await.unwrap().is_none());

@@ -1,8 +1,8 @@
 //! REST APIs: from a request to a stage, a resource and its method, past the authorizer, to a function, a back end or a mock.
 //!
 //! ```text
-//! request -> stage -> resource, method -> key? -> authorizer -> integration -> response
-//!              403         403             403      401 403 500   5xx            answers of the gateway's own: `respond`
+//! request -> stage -> resource, method -> authorizer -> key? -> integration -> response
+//!              403         403             401 403 500   403 429  5xx            answers of the gateway's own: `respond`
 //! ```
 
 mod authorizer;
@@ -13,9 +13,11 @@ mod mapping;
 mod mock;
 mod respond;
 mod signed;
+mod usage;
 
 pub use authorizer::Verdicts;
 pub use known::{Found, Known};
+pub use usage::Usage;
 
 use crate::address::Address;
 use crate::event::v1::{self, Details};
@@ -41,6 +43,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use usage::Grant;
 
 /// Largest request body, bytes. Source: API Gateway quotas, "Payload size".
 const REQUEST_BYTES: usize = 10 * 1024 * 1024;
@@ -187,6 +190,10 @@ struct Authorized {
     context: Option<Value>,
     /// Who signed the request.
     identity: Option<Identity>,
+    /// The key that the authorizer's function named.
+    named_key: Option<String>,
+    /// What the request's key may do; `None` when none is wanted.
+    grant: Option<Arc<Grant>>,
 }
 
 /// What is known of a request when it is answered by the gateway itself.
@@ -203,13 +210,17 @@ struct Admitted<'a> {
 }
 
 impl Admitted<'_> {
+    fn is_signed(&self) -> bool {
+        self.method.authorization_type == "AWS_IAM"
+    }
+
     fn reached(&self) -> Reached<'_> {
         Reached { routed: Some(&self.routed), authorized: &self.authorized }
     }
 }
 
 /// Nobody yet.
-const NOBODY: Authorized = Authorized { context: None, identity: None };
+const NOBODY: Authorized = Authorized { context: None, identity: None, named_key: None, grant: None };
 /// Nothing yet.
 const NOTHING: Reached<'static> = Reached { routed: None, authorized: &NOBODY };
 
@@ -225,21 +236,30 @@ impl Exchange<'_> {
         let Some(method) = routed.resource.resource_methods.get(routed.method) else {
             return Err(Box::new(self.missing_token(&NOTHING)));
         };
-        if method.api_key_required {
-            // There are no keys, so what was sent is none.
-            let reached = Reached { routed: Some(&routed), authorized: &NOBODY };
-            let refusal = self.say(Kind::InvalidApiKey, StatusCode::FORBIDDEN, Some("Forbidden"), &reached);
-            return Err(Box::new(refusal));
-        }
         let authorized = self.authorize(&routed, method).await?;
-        Ok(Admitted { routed, method, authorized })
+        let admitted = Admitted { routed, method, authorized };
+        match admitted.is_signed() {
+            // What a key may do is not used up before it is known who asks.
+            true => Ok(admitted),
+            false => self.with_key(admitted).await,
+        }
     }
 
     /// The same once the body is there, which signatures are of. Fails with the answer.
     async fn admit_whole<'b>(&self, mut admitted: Admitted<'b>) -> Result<Admitted<'b>, Box<Response>> {
-        if admitted.method.authorization_type == "AWS_IAM" {
-            let identity = self.signed(&admitted.routed, &admitted.reached()).await?;
-            admitted.authorized.identity = Some(identity);
+        if !admitted.is_signed() {
+            return Ok(admitted);
+        }
+        let identity = self.signed(&admitted.routed, &admitted.reached()).await?;
+        admitted.authorized.identity = Some(identity);
+        self.with_key(admitted).await
+    }
+
+    /// The same with its key, where the method wants one. Fails with the answer.
+    async fn with_key<'b>(&self, mut admitted: Admitted<'b>) -> Result<Admitted<'b>, Box<Response>> {
+        if admitted.method.api_key_required {
+            let grant = self.use_key(&admitted.routed, &admitted.reached()).await?;
+            admitted.authorized.grant = Some(grant);
         }
         Ok(admitted)
     }
@@ -295,7 +315,11 @@ impl Exchange<'_> {
             }
         };
         verdict.allows(&arn).map_err(refuse)?;
-        Ok(Authorized { context: Some(verdict.context(began.elapsed())), identity: None })
+        Ok(Authorized {
+            context: Some(verdict.context(began.elapsed())),
+            named_key: verdict.named_key().map(str::to_owned),
+            ..NOBODY
+        })
     }
 
     fn verdict_key(&self, authorizer: &Authorizer, identities: &[Vec<String>]) -> authorizer::Key {
@@ -411,6 +435,7 @@ impl Exchange<'_> {
             stage_variables: &self.served.stage.variables,
             authorizer: authorized.context.as_ref(),
             identity: authorized.identity.as_ref(),
+            api_key: authorized.grant.as_ref().map(|grant| (grant.key_id.as_str(), grant.value.as_str())),
             trace_header: self.trace_header,
         }
     }

@@ -21,7 +21,7 @@ pub struct Method {
     /// The authorizer of `CUSTOM`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authorizer_id: Option<String>,
-    /// Whether a key is wanted. There are no keys, so nobody has one.
+    /// Whether a key is wanted.
     #[serde(default)]
     pub api_key_required: bool,
     /// A name for generated clients.

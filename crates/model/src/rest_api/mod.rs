@@ -11,6 +11,7 @@ mod method;
 mod respond;
 mod routing;
 mod stage;
+mod usage;
 
 pub use authorizer::{Authorizer, AuthorizerKind, DEFAULT_RESULT_TTL_SECONDS, GREATEST_RESULT_TTL_SECONDS};
 pub use mapping::{Destination, Source};
@@ -21,6 +22,10 @@ pub use method::{
 pub use respond::{GATEWAY_RESPONSES, GatewayResponse, GatewayResponseKind};
 pub use routing::{Routed, route};
 pub use stage::{Deployment, MethodSetting, Stage};
+pub use usage::{
+    ApiKey, ApiStage, KEY_KIND, KEY_VALUE_KIND, KeyOfValue, Period, Quota, Throttle, USAGE_PLAN_KIND,
+    UsagePlan,
+};
 
 use crate::{Scope, Timestamp};
 use serde::{Deserialize, Serialize};

@@ -58,6 +58,8 @@ pub enum GatewayResponseKind {
     InvalidSignature,
     /// No such path or method, or a signature was wanted.
     MissingAuthenticationToken,
+    /// A key's quota is used up.
+    QuotaExceeded,
     /// The body is too long.
     RequestTooLarge,
     /// Too many calls.
@@ -88,6 +90,7 @@ impl GatewayResponseKind {
             Self::InvalidApiKey => "INVALID_API_KEY",
             Self::InvalidSignature => "INVALID_SIGNATURE",
             Self::MissingAuthenticationToken => "MISSING_AUTHENTICATION_TOKEN",
+            Self::QuotaExceeded => "QUOTA_EXCEEDED",
             Self::RequestTooLarge => "REQUEST_TOO_LARGE",
             Self::Throttled => "THROTTLED",
             Self::Unauthorized => "UNAUTHORIZED",
@@ -112,6 +115,7 @@ impl GatewayResponseKind {
             Self::InvalidApiKey => "ForbiddenException",
             Self::InvalidSignature => "InvalidSignatureException",
             Self::MissingAuthenticationToken => "MissingAuthenticationTokenException",
+            Self::QuotaExceeded => "LimitExceededException",
             Self::RequestTooLarge => "RequestEntityTooLargeException",
             Self::Throttled => "TooManyRequestsException",
             Self::Unauthorized => "UnauthorizedException",
