@@ -50,15 +50,18 @@ pub fn text(metrics: &MetricsSnapshot, instances: &InstanceCounts, totals: &Tota
     page.0
 }
 
+/// Namespaces and names of metrics.
+type Names = &'static [(&'static str, &'static str)];
+
 /// Requests of function URLs and of APIs. What CloudWatch has two names for is one here.
 fn doors(page: &mut Page, totals: &Totals) {
     const URL: &str = "AWS/Lambda";
     const API: &str = "AWS/ApiGateway";
-    let sum = |of: &[(&str, &str)]| -> f64 {
+    let sum = |of: Names| -> f64 {
         // An empty sum of floating point numbers is -0.
         totals.iter().filter(|(name, _)| of.contains(name)).fold(0.0, |all, (_, total)| all + total.sum)
     };
-    let rows: [(&str, &str, &[(&str, &str)]); 8] = [
+    let rows: [(&str, &str, Names); 8] = [
         ("url_requests", "Requests of function URLs.", &[(URL, "UrlRequestCount")]),
         ("url_client_errors", "Requests of function URLs answered with 4xx.", &[(URL, "Url4xxCount")]),
         ("url_server_errors", "Requests of function URLs answered with 5xx.", &[(URL, "Url5xxCount")]),
