@@ -3,7 +3,7 @@
 use crate::asynchronous::destination::{self, Response};
 use crate::asynchronous::letters;
 use crate::asynchronous::options::{self, EventInvokeOptions, FunctionDestination};
-use crate::asynchronous::pace::Ending;
+use crate::asynchronous::pace::{AT_ONCE, Ending};
 use crate::asynchronous::retry::{self, Attempt, Standing};
 use crate::invoker::{ErrorChain, Invoker, Origin, service_error};
 use crate::request::{InvokeRequest, Running};
@@ -12,7 +12,7 @@ use lamplight_model::{ErrorCode, RequestId, ServiceError, Timestamp, error_docum
 use lamplight_store::{AttemptNote, ClaimedEvent, QueuedEvent, Release, Settlement, Told};
 use serde_json::json;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tracing::{debug, warn};
 
 /// Most bytes of an error document kept with a dead letter.
@@ -46,7 +46,11 @@ pub async fn make(invoker: Arc<Invoker>, claimed: ClaimedEvent) -> Ending {
         (Release::DeadLetter { condition: retry::EVENT_AGE_EXCEEDED.to_owned(), error }, None, None)
     } else {
         let keeps_answer = options.on_success.is_some() || options.on_failure.is_some();
+        let started = Instant::now();
         let (mut attempt, response, began) = run(&invoker, &event, keeps_answer).await;
+        if matches!(attempt, Attempt::FunctionError(_)) && started.elapsed() < AT_ONCE {
+            ending = Ending::Failed;
+        }
         if let Attempt::NotRun(error) = &attempt {
             if !began && invoker.admission.is_stopped(&event.scope, &event.function) {
                 attempt = Attempt::Stopped(error.clone());

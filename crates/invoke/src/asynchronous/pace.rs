@@ -4,7 +4,9 @@
 //! that some stay free for whoever comes next, however slow the others are. **First places**: when so many functions are at work that
 //! none is free, a function that holds none gets one more all the same, as long as the account's concurrency has room. **Windows**: a function whose events are
 //! refused gets no more of them at once than could run when the last one was refused, and none for a while when none could.
-//! Its other events wait in the queue, unclaimed and at no cost, also a million of them.
+//! Its other events wait in the queue, unclaimed and at no cost, also a million of them. **Failures**: a function whose event has just
+//! failed at once holds a few places for each processor: trying a million of them harder gains nobody anything, and takes the processors
+//! from the others (measured: each runnable instance keeps another function's first event waiting for a turn of the scheduler).
 //!
 //! ```text
 //!              refused, others run: window = those that run           a second later: +1 with each run that ends
@@ -30,8 +32,14 @@ const STEADY: Duration = Duration::from_secs(1);
 /// Shortest and longest time without any event of a function whose events are refused. As long as it has been refused already,
 /// which is never longer than a single event waits that is refused again and again (see `retry`).
 const BLOCKED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(16));
+/// Places of a function whose events fail at once, for each processor.
+const FAILING_PLACES_PER_PROCESSOR: usize = 4;
 /// A function that was not refused for so long begins anew.
 const REMEMBERED: Duration = Duration::from_secs(60);
+
+/// An event that fails in less time has hardly waited for anything: its run was work for a processor. Longer than a run takes that
+/// shares the processors with as many others as there are places.
+pub const AT_ONCE: Duration = Duration::from_millis(250);
 
 /// Where a function lives, and its name.
 pub type FunctionKey = (Scope, FunctionName);
@@ -41,6 +49,8 @@ pub type FunctionKey = (Scope, FunctionName);
 pub enum Ending {
     /// The event ran, or was given up without a run.
     Went,
+    /// The function failed within `AT_ONCE`.
+    Failed,
     /// It did not begin: throttled, no room for an instance, a function that is still being made, no runtime for it.
     Refused,
     /// It began, and was lost: an instance that did not start, a failure of the platform.
@@ -53,6 +63,8 @@ pub struct Paces {
     places: usize,
     /// Places and first places together.
     most: usize,
+    /// Places of a function whose events fail at once.
+    failing: usize,
     held: usize,
     functions: HashMap<FunctionKey, Pace>,
 }
@@ -66,14 +78,17 @@ struct Pace {
     /// Since when no event of it could run.
     stuck_since: Option<Timestamp>,
     blocked_until: Option<Timestamp>,
+    /// Its last event failed at once.
+    is_failing: bool,
 }
 
 impl Paces {
     /// Nothing is held; `places` events may be at once, at least one. Functions that hold none may hold one each until
     /// there are `concurrency` events at once: a place that waits costs a task, a function that waits for one costs its users.
-    pub fn new(places: usize, concurrency: usize) -> Self {
+    pub fn new(places: usize, concurrency: usize, processors: usize) -> Self {
         let places = places.max(1);
-        Self { places, most: places.max(concurrency), held: 0, functions: HashMap::new() }
+        let failing = processors.max(1).saturating_mul(FAILING_PLACES_PER_PROCESSOR);
+        Self { places, most: places.max(concurrency), failing, held: 0, functions: HashMap::new() }
     }
 
     /// How many more events there may be at once, of functions that hold none at least.
@@ -97,8 +112,9 @@ impl Paces {
         let Some(pace) = self.functions.get_mut(function) else { return };
         self.held = self.held.saturating_sub(1);
         pace.held = pace.held.saturating_sub(1);
+        pace.is_failing = ending == Ending::Failed;
         match ending {
-            Ending::Went => pace.went(self.places, now),
+            Ending::Went | Ending::Failed => pace.went(self.places, now),
             Ending::Refused => pace.refused(now),
             // Perhaps this one's bad luck alone: the others go on, but fewer at once.
             Ending::Broke => pace.narrow(now),
@@ -112,9 +128,11 @@ impl Paces {
     /// functions that all come at once take theirs.
     pub fn bounds(&mut self, now: Timestamp) -> ClaimBounds {
         self.functions.retain(|_, pace| pace.held > 0 || pace.is_remembered(now));
-        let (free, room) = (self.free(), self.room());
-        let of_function =
-            self.functions.iter().map(|(function, pace)| (function.clone(), pace.room(free, room, now)));
+        let (free, room, failing) = (self.free(), self.room(), self.failing);
+        let of_function = self
+            .functions
+            .iter()
+            .map(|(function, pace)| (function.clone(), pace.room(free, room, failing, now)));
         ClaimBounds {
             // Without a free place everybody who may have one may have it at once.
             events: if free > 0 { free.div_ceil(2) } else { room }.min(CLAIM_BATCH),
@@ -162,11 +180,12 @@ impl Pace {
         self.refused_at.is_some_and(|refused_at| now < refused_at.plus(REMEMBERED))
     }
 
-    fn room(&self, free: usize, room: usize, now: Timestamp) -> usize {
+    fn room(&self, free: usize, room: usize, failing: usize, now: Timestamp) -> usize {
         if self.blocked_until.is_some_and(|until| until > now) {
             return 0;
         }
-        let window = self.window.unwrap_or(usize::MAX);
+        let window =
+            self.window.unwrap_or(usize::MAX).min(if self.is_failing { failing } else { usize::MAX });
         share(free, room, self.held).min(window.saturating_sub(self.held))
     }
 }
@@ -225,7 +244,7 @@ mod tests {
             (vec!["a", "b"], vec![28, 28], 4),
             (vec!["a", "b", "c", "d", "e"], vec![14, 13, 12, 11, 10], 2),
         ] {
-            let mut paces = Paces::new(64, 1_000);
+            let mut paces = Paces::new(64, 1_000, 2);
             assert_eq!(fill(&mut paces, &names, START), held);
             assert!(paces.free() >= 4, "{} of {names:?}", paces.free());
             let bounds = paces.bounds(START);
@@ -236,7 +255,7 @@ mod tests {
     #[test]
     fn few_places_are_used_all_the_same() {
         for places in [0, 1, 2, 3] {
-            let mut paces = Paces::new(places, 0);
+            let mut paces = Paces::new(places, 0, 2);
             fill(&mut paces, &["a"], START);
             fill(&mut paces, &["b"], START);
             let held = paces.held;
@@ -246,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_function_that_is_refused_holds_what_could_run() {
-        let mut paces = Paces::new(64, 1_000);
+        let mut paces = Paces::new(64, 1_000, 2);
         assert_eq!(fill(&mut paces, &["a"], START), [48]);
         // Five of them are admitted.
         for _ in 0..43 {
@@ -265,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_function_that_cannot_run_at_all_is_tried_after_one_second_and_then_ever_more_seldom() {
-        let mut paces = Paces::new(64, 1_000);
+        let mut paces = Paces::new(64, 1_000, 2);
         let mut now = 0;
         let mut tried = Vec::new();
         while now < 64 {
@@ -297,7 +316,7 @@ mod tests {
 
     #[test]
     fn events_that_break_are_tried_one_at_a_time_and_block_nobody() {
-        let mut paces = Paces::new(64, 1_000);
+        let mut paces = Paces::new(64, 1_000, 2);
         for broken in [48, 1, 1, 1] {
             assert_eq!(fill(&mut paces, &["a"], START), [broken]);
             for _ in 0..broken {
@@ -308,8 +327,24 @@ mod tests {
     }
 
     #[test]
+    fn a_function_whose_events_fail_at_once_leaves_the_processors_to_others() {
+        let mut paces = Paces::new(64, 1_000, 2);
+        assert_eq!(fill(&mut paces, &["a"], START), [48], "nobody knows yet");
+        paces.ended(&key("a"), Ending::Failed, START);
+        for _ in 0..40 {
+            assert_eq!(paces.bounds(START).of(&key("a").0, &key("a").1), 0);
+            paces.ended(&key("a"), Ending::Failed, START);
+        }
+        assert_eq!(fill(&mut paces, &["a"], START), [8], "four for each processor");
+        assert_eq!(fill(&mut paces, &["a", "b"], START)[0], 8);
+        // One that takes its time, or succeeds, lifts it.
+        paces.ended(&key("a"), Ending::Went, START);
+        assert!(fill(&mut paces, &["a"], START)[0] > 8);
+    }
+
+    #[test]
     fn what_is_over_is_forgotten() {
-        let mut paces = Paces::new(64, 1_000);
+        let mut paces = Paces::new(64, 1_000, 2);
         fill(&mut paces, &["a", "b"], START);
         while paces.functions.contains_key(&key("a")) {
             paces.ended(&key("a"), Ending::Went, START);
@@ -327,7 +362,7 @@ mod tests {
 
     #[test]
     fn a_function_more_than_there_are_places_gets_one_all_the_same() {
-        let mut paces = Paces::new(64, 200);
+        let mut paces = Paces::new(64, 200, 2);
         let names: Vec<String> = (0..300).map(|number| format!("f{number}")).collect();
         let mut slow: Vec<&str> = Vec::new();
         for name in &names[..99] {

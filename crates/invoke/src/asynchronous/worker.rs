@@ -123,7 +123,11 @@ pub struct QueueWorker {
 impl QueueWorker {
     /// A worker whose claims are owned by this start of the node.
     pub fn new(invoker: Arc<Invoker>, stop: CancellationToken) -> Self {
-        let paces = Paces::new(invoker.config.asynchronous.parallelism, invoker.config.account_concurrency);
+        let paces = Paces::new(
+            invoker.config.asynchronous.parallelism,
+            invoker.config.account_concurrency,
+            std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        );
         let (attempts, held) = (JoinSet::new(), HashMap::new());
         Self { invoker, stop, attempts, held, paces, next_look: Instant::now() }
     }
