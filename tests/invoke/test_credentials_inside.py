@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 from base64 import b64decode
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from random import Random
 from urllib.parse import parse_qs, quote, urlsplit
@@ -321,6 +323,38 @@ def test_a_function_signs_for_a_route_of_an_api(server, caller, role, deploy):
         assert json.loads(body)["requestContext"]["authorizer"]["iam"]["userArn"].endswith(f"assumed-role/{role.name}/{caller.name}")
     finally:
         http.delete_api(ApiId=api)
+
+
+@pytest.mark.covers("wall:host network", client="raw HTTP")
+def test_an_open_api_is_no_way_to_the_network(server, caller, role):
+    class Backend(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"behind the wall")
+
+        def log_message(self, *arguments):
+            pass
+
+    backend, http = ThreadingHTTPServer(("127.0.0.1", 0), Backend), server.client("apigatewayv2")
+    threading.Thread(target=backend.serve_forever, daemon=True).start()
+    api = http.create_api(Name="proxy", ProtocolType="HTTP")["ApiId"]
+    try:
+        uri = f"http://127.0.0.1:{backend.server_port}/"
+        integration = http.create_integration(ApiId=api, IntegrationType="HTTP_PROXY", IntegrationMethod="GET", IntegrationUri=uri, PayloadFormatVersion="1.0")["IntegrationId"]
+        for key, kind in (("GET /open", "NONE"), ("GET /signed", "AWS_IAM")):
+            http.create_route(ApiId=api, RouteKey=key, AuthorizationType=kind, Target=f"integrations/{integration}")
+        http.create_stage(ApiId=api, StageName="$default", AutoDeploy=True)
+        outside = urls.Url(server, f"http://127.0.0.1:{server.port}/").request("GET", f"/_api/{api}/open")
+        assert (outside.status, outside.text) == (200, "behind the wall")
+        role.put(policy("execute-api:Invoke"))
+        for signed in (False, True):
+            assert caller.ok({"path": f"/_api/{api}/open", "service": "execute-api", "signed": signed})[0] == 403
+        assert caller.ok({"path": f"/_api/{api}/signed", "service": "execute-api"})[::2] == [200, "behind the wall"]
+    finally:
+        http.delete_api(ApiId=api)
+        backend.shutdown()
+        backend.server_close()
 
 
 # Reads its credentials when it is imported, which takes long enough to be done once for many instances. It signs by itself, because

@@ -29,6 +29,10 @@ pub use address::{Address, Addressed};
 pub use incoming::Incoming;
 pub use state::{Gateway, GatewayConfig, GatewayParts};
 
+/// Whom requests of functions come from: the address Lambda's sandboxes have. What policies and functions allow to loopback is not
+/// meant for them.
+pub const INSIDE: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::new(169, 254, 76, 1));
+
 /// The body of a response.
 pub type Body = axum::body::Body;
 /// A request as the listener hands it on.

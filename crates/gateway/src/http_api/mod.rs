@@ -420,6 +420,11 @@ async fn integrate(
     let uri = with_stage_variables(uri, &call.stage.stage_variables);
     let timeout = Duration::from_millis(integration.timeout_in_millis.unsigned_abs());
     if integration.integration_type == "HTTP_PROXY" {
+        // A function reaches no more of the network than its wall lets it, unless somebody allowed it to this one.
+        if call.incoming.source == crate::INSIDE && call.route.authorization_type == "NONE" {
+            tracing::info!(route = call.route.route_key, "a function may not be passed on unnamed");
+            return message(StatusCode::FORBIDDEN, "Forbidden");
+        }
         let response = proxy::answer(&gateway.client, call, integration, &uri, timeout).await;
         let answered = response.extensions().get::<OwnAnswer>().is_none().then(|| response.status());
         (integrated.status, integrated.service_status) = (answered, answered);

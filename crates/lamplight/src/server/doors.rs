@@ -9,15 +9,11 @@ use http::{Request, Response};
 use lamplight_api::FrontDoor;
 use lamplight_gateway::Gateway;
 use lamplight_listener::{Peer, Received};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-
-/// Whom requests from inside come from. Lambda's own address inside its sandboxes: what policies and functions allow to loopback
-/// is not meant for functions.
-const INSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 76, 1));
+use std::net::SocketAddr;
 
 /// The sender of a request that came through the listener inside an instance.
 pub fn inside_peer(peer: Peer) -> Peer {
-    Peer { remote: SocketAddr::new(INSIDE, peer.remote.port()), ..peer }
+    Peer { remote: SocketAddr::new(lamplight_gateway::INSIDE, peer.remote.port()), ..peer }
 }
 
 /// What answers at the API's listener. A clone is cheap.
