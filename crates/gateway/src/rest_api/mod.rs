@@ -271,6 +271,13 @@ impl Exchange<'_> {
             Some(integration) => match integration.kind {
                 IntegrationKind::Mock => self.mock(integration, &reached),
                 IntegrationKind::AwsProxy => self.function(integration, routed, &reached).await,
+                // A function reaches no more of the network than its wall lets it, unless somebody allowed it to this one.
+                IntegrationKind::Http | IntegrationKind::HttpProxy
+                    if self.incoming.source == crate::INSIDE
+                        && admitted.method.authorization_type == "NONE" =>
+                {
+                    self.say(Kind::AccessDenied, StatusCode::FORBIDDEN, Some("Forbidden"), &reached)
+                }
                 IntegrationKind::Http | IntegrationKind::HttpProxy => {
                     self.back_end(integration, routed, &reached).await
                 }
