@@ -121,6 +121,9 @@ where
     }
 }
 
+/// Header fields that hyper takes in HTTP/1 unless told otherwise. Source: `http1::Builder::max_headers`.
+const HYPER_HEADERS: usize = 100;
+
 fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -128,8 +131,12 @@ fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         // Ours tells idle connections and slow heads apart, and knows HTTP/2.
         .header_read_timeout(None)
-        .max_headers(limits.headers)
         .max_buf_size(limits.head_bytes.max(8_192));
+    // Fewer are counted by `head::check`. Told of any number, hyper allocates and clears room for so many at every request, 20 KB
+    // of 256; up to its own there is room on the stack.
+    if limits.headers > HYPER_HEADERS {
+        builder.http1().max_headers(limits.headers);
+    }
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -12,7 +12,7 @@ pub struct Limits {
     pub connections_of_an_address: Option<usize>,
     /// Request line and header fields together, bytes. Below 8,192 has no effect: hyper's buffer is that large.
     pub head_bytes: usize,
-    /// Header fields.
+    /// Header fields. More than 100 cost time at every request of HTTP/1.
     pub headers: usize,
     /// From the first byte of a head to its last; also for a TLS handshake.
     pub head_time: Duration,
@@ -36,7 +36,7 @@ impl Limits {
             connections_of_an_address: None,
             // X-Amz-Client-Context is 3,583 bytes, signatures and trace headers a few hundred.
             head_bytes: 64 * 1024,
-            headers: 256,
+            headers: 100,
             head_time: Duration::from_secs(75),
             idle_time: Duration::from_secs(75),
             body_bytes: None,

@@ -20,9 +20,20 @@ async fn heads_are_bounded_in_bytes_and_number() {
     let answer =
         server.exchange(format!("GET / HTTP/1.1\r\nhost: a\r\nx-long: {long}\r\n\r\n").as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
-    let many: String = (0..30).map(|number| format!("x-{number}: 1\r\n")).collect();
-    let answer = server.exchange(format!("GET / HTTP/1.1\r\nhost: a\r\n{many}\r\n").as_bytes()).await;
-    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    let with = |fields: usize| -> String {
+        let many: String = (0..fields).map(|number| format!("x-{number}: 1\r\n")).collect();
+        format!("GET / HTTP/1.1\r\n{CLOSE}{many}\r\n")
+    };
+    for fields in [19, 30, 150] {
+        let answer = server.exchange(with(fields).as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 431"), "{fields}: {answer}");
+    }
+    // More than hyper takes by itself.
+    let server = start(Limits { headers: 150, ..limits() }, None).await;
+    for (fields, status) in [(148, "200"), (149, "431"), (200, "431")] {
+        let answer = server.exchange(with(fields).as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{fields}: {answer}");
+    }
 }
 
 #[tokio::test]

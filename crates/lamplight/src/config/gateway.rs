@@ -84,7 +84,7 @@ impl Default for GatewayLimits {
             connections: 4_096,
             connections_per_address: 256,
             head_kib: 64,
-            headers: 128,
+            headers: 100,
             body_mib: 10,
             bodies_mib: 512,
             head_seconds: 10,
