@@ -36,7 +36,7 @@ impl Filters {
         }
         self.patterns.iter().any(|pattern| match pattern.wants_object(self.data_member) {
             // It cannot be said that it does not fit, and what does not fit is deleted.
-            true if is_unreadable => true,
+            true if is_unreadable => pattern.may_match(&seen, self.data_member),
             true => is_json && pattern.matches(&seen),
             false => pattern.matches(&seen),
         })
@@ -57,7 +57,12 @@ fn read(text: &str) -> Data {
     match serde_json::from_str::<Value>(text) {
         Ok(value) if value.is_object() || value.is_array() => Data::Json(value),
         // It follows the grammar alone, at any depth.
-        Err(_) if serde_json::from_str::<IgnoredAny>(text).is_ok() => Data::Unreadable,
+        Err(_)
+            if text.trim_start().starts_with(['{', '['])
+                && serde_json::from_str::<IgnoredAny>(text).is_ok() =>
+        {
+            Data::Unreadable
+        }
         _ => Data::Text,
     }
 }
@@ -97,6 +102,12 @@ mod tests {
             check(json!({"messageAttributes": {"kind": {"stringValue": ["offer"]}}}), body, false);
         }
         check(json!({"body": {"a": ["b"]}}), r#"{"a": "b""#, false);
+        for scalar in ["1e400", r#""\ud800""#] {
+            check(json!({"body": {"a": ["b"]}}), scalar, false);
+            check(json!({"body": [scalar]}), scalar, true);
+        }
+        let other = json!({"body": {"a": ["b"]}, "messageAttributes": {"kind": {"stringValue": ["offer"]}}});
+        check(other, &deep, false);
     }
 
     #[test]

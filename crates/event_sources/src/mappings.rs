@@ -27,10 +27,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long changes gather: every event that is accepted wakes who watches the store.
+/// How long changes gather: every change of a function or a document wakes who watches the store.
 const GATHER: Duration = Duration::from_millis(50);
-/// How soon a look follows on the last one after a change that is none of a document: of a function, or of events, of which
-/// there may be thousands in a second.
+/// How soon a look follows on the last one after a change that is none of a document.
 const BETWEEN: Duration = Duration::from_secs(1);
 /// After a failure.
 const RETRY_DELAY: Duration = Duration::from_secs(1);

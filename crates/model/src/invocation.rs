@@ -18,10 +18,12 @@ pub struct RequestId(pub uuid::Uuid);
 impl RequestId {
     /// A new one.
     ///
-    /// Of version 7: those made one after the other are neighbours, so the indexes by request id of the queue and of the ledger
+    /// Of version 7: those made within a millisecond are neighbours, so the indexes by request id of the queue and of the ledger
     /// grow at their end. With random ones every row changes a page of its own. Source: RFC 9562, 5.7 and 6.13.
     pub fn generate() -> Self {
-        Self(uuid::Uuid::now_v7())
+        // Without a counter: it would go on from the latest time that was ever seen, and a clock that was set back would stand still
+        // in the first half, by which ids are looked up.
+        Self(uuid::Uuid::new_v7(uuid::Timestamp::now(uuid::NoContext)))
     }
 }
 

@@ -409,9 +409,9 @@ pub trait Store: Send + Sync + 'static {
         function: &FunctionName,
         limit: usize,
     ) -> Result<Vec<DeadLetter>, StoreError>;
-    /// The counts of one function, over all functions that ever had this name.
+    /// The counts of one function, over all functions of this name of which anything is kept.
     async fn event_counts(&self, scope: &Scope, function: &FunctionName) -> Result<EventCounts, StoreError>;
-    /// The counts of all functions of a scope that ever had events, by name.
+    /// The counts of all functions of a scope of whose events anything is kept, by name.
     async fn all_event_counts(&self, scope: &Scope) -> Result<Vec<(FunctionName, EventCounts)>, StoreError>;
     /// A receiver that is woken after every committed change of functions, of what belongs to them, and of documents.
     fn watch(&self) -> tokio::sync::watch::Receiver<u64>;

@@ -340,7 +340,7 @@ pub async fn redrive(state: &ApiState, context: &Context, body: Body) -> Result<
     };
     let (ids, queue) = (members.strings("RequestIds")?, members.string("Queue")?);
     // To pass over one of them would send more than was asked for.
-    let chooses = ["Condition", "From", "Until"].into_iter().find(|name| members.has(name));
+    let chooses = ["Condition", "From", "Until", "Marker"].into_iter().find(|name| members.has(name));
     if let Some(name) = chooses.filter(|_| ids.is_some() || queue.is_some()) {
         return Err(ApiError::invalid_parameter(format!(
             "{name} chooses among the dead letters of a Function, not among RequestIds or the messages of a Queue."
@@ -354,10 +354,8 @@ pub async fn redrive(state: &ApiState, context: &Context, body: Body) -> Result<
             return Err(ApiError::invalid_parameter("Give RequestIds or Function, not both."));
         }
         (Some(ids), None) => {
-            if ids.len() > GREATEST_REDRIVE {
-                return Err(ApiError::invalid_parameter(format!(
-                    "Give at most {GREATEST_REDRIVE} RequestIds."
-                )));
+            if ids.len() > limit {
+                return Err(ApiError::invalid_parameter(format!("Give at most {limit} RequestIds.")));
             }
             let mut wanted = Vec::with_capacity(ids.len());
             for text in &ids {

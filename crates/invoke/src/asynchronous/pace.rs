@@ -78,8 +78,8 @@ struct Pace {
     /// Since when no event of it could run.
     stuck_since: Option<Timestamp>,
     blocked_until: Option<Timestamp>,
-    /// Its last event failed at once.
-    is_failing: bool,
+    /// When its last event failed at once, if it did.
+    failed_at: Option<Timestamp>,
 }
 
 impl Paces {
@@ -89,6 +89,11 @@ impl Paces {
         let places = places.max(1);
         let failing = processors.max(1).saturating_mul(FAILING_PLACES_PER_PROCESSOR);
         Self { places, most: places.max(concurrency), failing, held: 0, functions: HashMap::new() }
+    }
+
+    /// The account's concurrency was changed.
+    pub fn set_concurrency(&mut self, concurrency: usize) {
+        self.most = self.places.max(concurrency);
     }
 
     /// How many more events there may be at once, of functions that hold none at least.
@@ -112,14 +117,14 @@ impl Paces {
         let Some(pace) = self.functions.get_mut(function) else { return };
         self.held = self.held.saturating_sub(1);
         pace.held = pace.held.saturating_sub(1);
-        pace.is_failing = ending == Ending::Failed;
+        pace.failed_at = (ending == Ending::Failed).then_some(now);
         match ending {
             Ending::Went | Ending::Failed => pace.went(self.places, now),
             Ending::Refused => pace.refused(now),
             // Perhaps this one's bad luck alone: the others go on, but fewer at once.
             Ending::Broke => pace.narrow(now),
         }
-        if pace.held == 0 && pace.refused_at.is_none() {
+        if pace.held == 0 && pace.refused_at.is_none() && pace.failed_at.is_none() {
             self.functions.remove(function);
         }
     }
@@ -178,14 +183,18 @@ impl Pace {
 
     fn is_remembered(&self, now: Timestamp) -> bool {
         self.refused_at.is_some_and(|refused_at| now < refused_at.plus(REMEMBERED))
+            || self.failed_at.is_some_and(|failed_at| now < failed_at.plus(STEADY))
     }
 
     fn room(&self, free: usize, room: usize, failing: usize, now: Timestamp) -> usize {
         if self.blocked_until.is_some_and(|until| until > now) {
             return 0;
         }
-        let window =
-            self.window.unwrap_or(usize::MAX).min(if self.is_failing { failing } else { usize::MAX });
+        let window = self.window.unwrap_or(usize::MAX).min(if self.failed_at.is_some() {
+            failing
+        } else {
+            usize::MAX
+        });
         share(free, room, self.held).min(window.saturating_sub(self.held))
     }
 }
@@ -337,6 +346,11 @@ mod tests {
         }
         assert_eq!(fill(&mut paces, &["a"], START), [8], "four for each processor");
         assert_eq!(fill(&mut paces, &["a", "b"], START)[0], 8);
+        // Also when all of them end before anybody looks.
+        for _ in 0..8 {
+            paces.ended(&key("a"), Ending::Failed, START);
+        }
+        assert_eq!(fill(&mut paces, &["a"], START), [8]);
         // One that takes its time, or succeeds, lifts it.
         paces.ended(&key("a"), Ending::Went, START);
         assert!(fill(&mut paces, &["a"], START)[0] > 8);

@@ -205,6 +205,8 @@ impl QueueWorker {
     /// queue is empty or there is no room for more.
     async fn claim_due(&mut self) -> Result<Option<Timestamp>, StoreError> {
         loop {
+            // It may be changed while the server runs.
+            self.paces.set_concurrency(self.invoker.admission.limits().concurrency);
             if self.room() == 0 {
                 return Ok(None);
             }
@@ -227,6 +229,7 @@ impl QueueWorker {
             self.invoker.queue.claiming(false);
             if claimed? == 0 {
                 // Due by `next_due_within`, yet not for us: another node was faster. Look again soon, not at once.
+                self.next_look = Instant::now() + self.invoker.config.asynchronous.pause_between_looks;
                 return Ok(Some(now.plus(PAUSE_AFTER_FAILURE)));
             }
         }
@@ -255,7 +258,7 @@ impl QueueWorker {
             } else {
                 // A drain began while the store answered.
                 let held = Held::new(&event, now, lease);
-                self.give_back_one(&held, Duration::ZERO).await;
+                give_back_one(&self.invoker, &held, Duration::ZERO).await;
             }
         }
         Ok(count)
@@ -279,7 +282,7 @@ impl QueueWorker {
             Ok((_, ending)) => ending,
             Err(panic) => {
                 error!(request_id = %held.request_id, error = %panic, "an attempt at an event broke off");
-                self.give_back_one(&held, PAUSE_AFTER_FAILURE).await;
+                give_back_one(&self.invoker, &held, PAUSE_AFTER_FAILURE).await;
                 Ending::Refused
             }
         };
@@ -328,21 +331,25 @@ impl QueueWorker {
 
     async fn give_back(mut self) {
         let held: Vec<Held> = self.held.drain().map(|(_, held)| held).collect();
-        for held in &held {
-            self.give_back_one(held, Duration::ZERO).await;
+        // All at the same time, so that they share a commit.
+        let mut releases = JoinSet::new();
+        for held in held {
+            let invoker = Arc::clone(&self.invoker);
+            releases.spawn(async move { give_back_one(&invoker, &held, Duration::ZERO).await });
         }
+        releases.join_all().await;
         // Only now: an attempt that settled in between keeps its own decision, the claim number sees to that.
         self.attempts.shutdown().await;
         self.publish_in_flight();
     }
+}
 
-    async fn give_back_one(&self, held: &Held, delay: Duration) {
-        let not_before = (self.invoker.clock)().plus(delay);
-        let release = Release::Retry { not_before, counted: false };
-        if let Err(error) = self.invoker.store.release(held.request_id, held.claim, release).await {
-            // Its lease runs out by itself.
-            warn!(request_id = %held.request_id, error = %ErrorChain(&error), "failed to give an event back");
-        }
+async fn give_back_one(invoker: &Invoker, held: &Held, delay: Duration) {
+    let not_before = (invoker.clock)().plus(delay);
+    let release = Release::Retry { not_before, counted: false };
+    if let Err(error) = invoker.store.release(held.request_id, held.claim, release).await {
+        // Its lease runs out by itself.
+        warn!(request_id = %held.request_id, error = %ErrorChain(&error), "failed to give an event back");
     }
 }
 

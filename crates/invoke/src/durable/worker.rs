@@ -4,8 +4,8 @@
 
 use super::{DurableExecutions, PARALLELISM, invocation};
 use crate::invoker::ErrorChain;
-use lamplight_model::Timestamp;
 use lamplight_model::durable::{InFlight, Progress, Turn};
+use lamplight_model::{RequestId, Timestamp};
 use lamplight_store::StoreError;
 use lamplight_store::executions::{ExecutionKey, Wanted};
 use std::collections::HashMap;
@@ -148,7 +148,7 @@ impl Worker {
     async fn advance(&mut self, key: ExecutionKey, now: Timestamp) -> Result<(), StoreError> {
         let begun = InFlight {
             id: Uuid::new_v4(),
-            request_id: Uuid::new_v4(),
+            request_id: RequestId::generate().0,
             started_at: now,
             owner: self.owner.clone(),
             lease_until: now.plus(self.durable.configuration.lease),

@@ -291,7 +291,7 @@ async fn redrive(global: &Global, client: &Client, flags: &cli::Redrive) -> Resu
             (id, message) if id.is_empty() => format!("message {message}"),
             (id, _) => id,
         };
-        output::remark(format!("{id} stays: {}", text(row, "Why")));
+        output::remark(format!("{id} stays: {}", shown(&text(row, "Why"))));
     }
     if redriven.is_empty() && refused.is_empty() {
         must_exist(client, flags.function.as_deref()).await?;

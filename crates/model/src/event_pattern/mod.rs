@@ -61,6 +61,11 @@ impl EventPattern {
         self.0.fit(Some(document))
     }
 
+    /// Whether all but what it asks of the top-level field `unknown` fits: it may then fit, whatever that field is.
+    pub fn may_match(&self, document: &Value, unknown: &str) -> bool {
+        self.0.may_fit(document, unknown)
+    }
+
     /// Whether the pattern asks for the top-level field `name` in a way that says it is an object: `{"name": {...}}`.
     pub fn wants_object(&self, name: &str) -> bool {
         self.0.wants_object(name)
@@ -104,6 +109,14 @@ impl Fields {
                 Node::Rules(rules) => fit_rules(rules, value),
             }
         }) && self.either.iter().all(|group| group.iter().any(|fields| fields.fit(value)))
+    }
+
+    fn may_fit(&self, document: &Value, unknown: &str) -> bool {
+        self.named.iter().all(|(name, node)| match node {
+            _ if name == unknown => true,
+            Node::Fields(fields) => fields.fit(document.get(name)),
+            Node::Rules(rules) => fit_rules(rules, document.get(name)),
+        }) && self.either.iter().all(|group| group.iter().any(|fields| fields.may_fit(document, unknown)))
     }
 
     fn wants_object(&self, name: &str) -> bool {

@@ -17,7 +17,7 @@ const DOING: &str = "failed to enqueue an event";
 /// Accepts one event.
 ///
 /// Fails with `Unwritable` when as many wait for its function as may, and with `AlreadyExists` when its request id is taken;
-/// nothing is changed then.
+/// no event is added then.
 pub(super) fn enqueue(connection: &Connection, event: &QueuedEvent) -> Result<(), StoreError> {
     enqueue_together(connection, std::slice::from_ref(event))?.pop().unwrap_or(Ok(()))
 }

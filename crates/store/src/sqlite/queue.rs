@@ -227,10 +227,11 @@ pub(super) fn settle(
 
 /// Why an event cannot be accepted now, when it is not.
 fn refusal(connection: &Connection, event: &QueuedEvent) -> Result<Option<String>, StoreError> {
-    match accept::enqueue(connection, event) {
-        Ok(()) => Ok(None),
-        Err(StoreError::Unwritable(why)) => Ok(Some(why)),
-        Err(error) => Err(error),
+    // A failure of the whole is the disk's; the event's own says that its function's queue is full.
+    match accept::enqueue_together(connection, std::slice::from_ref(event))?.pop() {
+        Some(Err(StoreError::Unwritable(why))) => Ok(Some(why)),
+        Some(Err(error)) => Err(error),
+        Some(Ok(())) | None => Ok(None),
     }
 }
 

@@ -181,12 +181,7 @@ impl Writer {
         // The place comes first: a caller that goes away while it waits for one must not leave its item, and those of the
         // callers after it, without a job.
         let place = jobs.reserve().await.map_err(|_| stopped())?;
-        let first = {
-            let mut waiting = gathering.waiting.0.lock().unwrap_or_else(PoisonError::into_inner);
-            waiting.push((item, sender));
-            waiting.len() == 1
-        };
-        if first {
+        if gathering.waiting.put((item, sender)) {
             place.send((Concern::Events, gathering.job(change)));
         }
         receiver.await.map_err(|_| stopped())?
@@ -201,7 +196,7 @@ fn transaction_had_failed() -> StoreError {
     StoreError::failed("failed to write", "the transaction had failed before")
 }
 
-/// Items of callers that wait for one job, which takes them all.
+/// Items of callers that wait for a job, which takes many of them.
 pub(crate) struct Gathering<Item> {
     waiting: Arc<Waiting<Item>>,
 }
@@ -212,8 +207,17 @@ struct Waiting<Item>(Mutex<Vec<Gathered<Item>>>);
 type Gathered<Item> = (Item, oneshot::Sender<Result<(), StoreError>>);
 
 impl<Item> Waiting<Item> {
-    fn take(&self) -> Vec<Gathered<Item>> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Puts an item in; whether it needs another job, as each takes `BATCH_JOBS` at most.
+    fn put(&self, item: Gathered<Item>) -> bool {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.push(item);
+        waiting.len() % BATCH_JOBS == 1
+    }
+
+    fn take(&self, most: usize) -> Vec<Gathered<Item>> {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = waiting.len().min(most);
+        waiting.drain(..count).collect()
     }
 }
 
@@ -228,14 +232,16 @@ struct Due<Item>(Option<Arc<Waiting<Item>>>);
 
 impl<Item> Due<Item> {
     fn take(&mut self) -> Vec<Gathered<Item>> {
-        // Only once: whoever comes after that has a job of his own.
-        self.0.take().map(|waiting| waiting.take()).unwrap_or_default()
+        // Only once: whoever is left, or comes after that, has another job.
+        self.0.take().map(|waiting| waiting.take(BATCH_JOBS)).unwrap_or_default()
     }
 }
 
 impl<Item> Drop for Due<Item> {
     fn drop(&mut self) {
-        self.take();
+        if let Some(waiting) = self.0.take() {
+            waiting.take(usize::MAX);
+        }
     }
 }
 
