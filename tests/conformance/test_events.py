@@ -1,6 +1,5 @@
 """Where asynchronous events are, and redrive: our own interface and `lamplight events`, with events sent by boto3."""
 
-import uuid
 import json
 import subprocess
 import threading
@@ -283,7 +282,7 @@ def test_a_failing_note_ends_in_the_queue_and_comes_back(server, client, deploy,
         ({"Queue": "q", "Condition": "RetriesExhausted"}, "Condition chooses among the dead letters of a Function, not among RequestIds or the messages of a Queue."),
         ({"RequestIds": [], "Until": 1}, "Until chooses among the dead letters of a Function, not among RequestIds or the messages of a Queue."),
         ({"Queue": "q", "Marker": "m"}, "Marker chooses among the dead letters of a Function, not among RequestIds or the messages of a Queue."),
-        ({"RequestIds": [str(uuid.uuid4()), str(uuid.uuid4())], "Limit": 1}, "Give at most 1 RequestIds."),
+        ({"RequestIds": ["7f0b3a53-0000-4000-8000-000000000000", "7f0b3a53-0000-4000-8000-000000000001"], "Limit": 1}, "Give at most 1 RequestIds."),
         ({"Function": "f", "Condition": "retriesexhausted"}, "Condition must be one of RetriesExhausted, EventAgeExceeded, FunctionDeleted, ZeroReservedConcurrency, RecursiveInvocation, and not 'retriesexhausted'."),
         ({"Function": "f", "Limit": 0}, "Limit must be between 1 and 1000."),
         ({"Function": "f", "Marker": "x"}, "Marker is none that this list gave."),
