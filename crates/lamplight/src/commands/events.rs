@@ -270,7 +270,12 @@ async fn redrive(global: &Global, client: &Client, flags: &cli::Redrive) -> Resu
         })?;
         let sent = array(&answer, "Redriven");
         redriven.extend_from_slice(sent);
-        refused.extend_from_slice(array(&answer, "Refused"));
+        for row in array(&answer, "Refused") {
+            // What stays in a queue is found again by the next round.
+            if !refused.contains(row) {
+                refused.push(row.clone());
+            }
+        }
         if let Some(next) = answer.get("NextMarker") {
             request.insert("Marker".to_owned(), next.clone());
         } else if answer.get("More") != Some(&true.into()) || sent.is_empty() || flags.dry_run {
