@@ -40,7 +40,7 @@ pub enum BodyError {
 ///
 /// A longer one is read on and thrown away up to a bound, so that the client gets to read the refusal.
 pub async fn read(body: impl Body<Data = Bytes> + Unpin, limit: usize) -> Result<Bytes, BodyError> {
-    read_taking(body, limit, None).await
+    or_discard(body, limit, None).await
 }
 
 /// Reads a body of at most `limit` bytes into memory that it shares with others, and keeps its room there as long as it lives.
@@ -51,20 +51,43 @@ pub async fn read_within(
     limit: usize,
     memory: &Share,
 ) -> Result<Bytes, BodyError> {
-    read_taking(body, limit, Some(Taken::nothing(memory.clone()))).await
+    or_discard(body, limit, Some(memory)).await
+}
+
+/// Reads the body of an answer that this side asked for, of at most `limit` bytes, into memory that it shares with others where one is
+/// given. Fails as `read_within` does, but at once: nobody waits to be told.
+pub async fn read_answer(
+    mut body: impl Body<Data = Bytes> + Unpin,
+    limit: usize,
+    memory: Option<&Share>,
+) -> Result<Bytes, BodyError> {
+    read_taking(&mut body, limit, memory).await
+}
+
+async fn or_discard(
+    mut body: impl Body<Data = Bytes> + Unpin,
+    limit: usize,
+    memory: Option<&Share>,
+) -> Result<Bytes, BodyError> {
+    // What was taken is given back before the rest is read: others need not wait for whoever sends it.
+    let result = read_taking(&mut body, limit, memory).await;
+    if let Err(BodyError::TooLarge { .. } | BodyError::NoRoom) = result {
+        discard(body).await;
+    }
+    result
 }
 
 async fn read_taking(
-    mut body: impl Body<Data = Bytes> + Unpin,
+    body: &mut (impl Body<Data = Bytes> + Unpin),
     limit: usize,
-    mut taken: Option<Taken>,
+    memory: Option<&Share>,
 ) -> Result<Bytes, BodyError> {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > limit {
-        discard(body).await;
         return Err(BodyError::TooLarge { bytes: announced });
     }
     let reading = async {
+        let mut taken = memory.map(|memory| Taken::nothing(memory.clone()));
         let mut first: Option<Bytes> = None;
         let mut whole = BytesMut::new();
         while let Some(frame) = body.frame().await {
@@ -89,19 +112,12 @@ async fn read_taking(
             }
         }
         let whole = first.unwrap_or_else(|| whole.freeze());
-        Ok(match taken.take() {
+        Ok(match taken {
             Some(taken) => taken.keep(whole),
             None => whole,
         })
     };
-    match tokio::time::timeout(BODY_TIMEOUT, reading).await {
-        Ok(Err(error @ (BodyError::TooLarge { .. } | BodyError::NoRoom))) => {
-            discard(body).await;
-            Err(error)
-        }
-        Ok(result) => result,
-        Err(_) => Err(BodyError::Slow),
-    }
+    tokio::time::timeout(BODY_TIMEOUT, reading).await.unwrap_or(Err(BodyError::Slow))
 }
 
 /// Reads on and throws away, within bounds, so that a client that is still sending gets to read a refusal.

@@ -174,7 +174,7 @@ impl AsRef<[u8]> for Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::body::{BodyError, read_within};
+    use crate::body::{BodyError, read_answer, read_within};
     use http_body_util::{BodyExt as _, Channel, Full};
 
     const KIB: usize = 1024;
@@ -278,5 +278,42 @@ mod tests {
         reading.abort();
         reading.await.unwrap_err();
         assert!(read_within(of(200).boxed_unsync(), usize::MAX, &other).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_refused_body_holds_nothing_while_the_rest_of_it_is_awaited() {
+        let memory = Arc::new(Memory::new(800 * KIB));
+        let (mut sender, body) = Channel::<Bytes>::new(4);
+        let refused = tokio::spawn({
+            let share = share(&memory, "192.0.2.1");
+            async move { read_within(body, 500 * KIB, &share).await }
+        });
+        sender.send_data(vec![0; 300 * KIB].into()).await.unwrap();
+        while taken(&memory) != (0, 300) {
+            tokio::task::yield_now().await;
+        }
+        // It is too large now; its sender stalls, and would be heard for a while.
+        sender.send_data(vec![0; 300 * KIB].into()).await.unwrap();
+        while taken(&memory) != (0, 0) {
+            tokio::task::yield_now().await;
+        }
+        assert!(!refused.is_finished());
+        drop(sender);
+        assert_eq!(refused.await.unwrap(), Err(BodyError::TooLarge { bytes: 600 * KIB }));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_too_much_is_refused_at_once() {
+        let memory = Arc::new(Memory::new(800 * KIB));
+        let (mut sender, body) = Channel::<Bytes>::new(4);
+        sender.send_data(vec![0; 600 * KIB].into()).await.unwrap();
+        sender.send_data(vec![0; 600 * KIB].into()).await.unwrap();
+        let one = share(&memory, "192.0.2.1");
+        assert_eq!(read_answer(body, usize::MAX, Some(&one)).await, Err(BodyError::NoRoom));
+        assert_eq!(taken(&memory), (0, 0));
+        let kept = read_answer(of(600), usize::MAX, Some(&one)).await.unwrap();
+        assert_eq!(taken(&memory), (0, 600));
+        drop(kept);
+        assert_eq!(taken(&memory), (0, 0));
     }
 }
