@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// Every variable begins with it.
 const CONTEXT: &str = "$context.";
+/// The message of an answer of the gateway's own, with its quotes.
+const MESSAGE_STRING: &str = "error.messageString";
 /// What stands for a value that is not there.
 const ABSENT: &str = "-";
 
@@ -108,6 +110,8 @@ fn line<'a>(format: &str, value: impl Fn(&str) -> Option<Cow<'a, str>>) -> Strin
         let name = after[..end].trim_end_matches(['.', '-']);
         rest = &after[name.len()..];
         match value(name).filter(|value| !value.is_empty()) {
+            // The format has no quotes around this one.
+            Some(value) if name == MESSAGE_STRING => line.push_str(&quoted(&value)),
             Some(value) => escape(&value, &mut line),
             None => line.push_str(ABSENT),
         }
@@ -116,9 +120,13 @@ fn line<'a>(format: &str, value: impl Fn(&str) -> Option<Cow<'a, str>>) -> Strin
     line
 }
 
+/// A text as JSON, which every text can be.
+fn quoted(value: &str) -> String {
+    Value::from(value).to_string()
+}
+
 fn escape(value: &str, line: &mut String) {
-    // A text is always JSON.
-    let quoted = serde_json::to_string(value).unwrap_or_default();
+    let quoted = quoted(value);
     line.push_str(quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default());
 }
 
@@ -149,8 +157,7 @@ fn value<'a>(name: &str, asked: &'a Asked<'_>, answered: &'a Answered<'_>) -> Op
         "responseLength" => number(answered.response_bytes.into()),
         "responseLatency" => number(answered.latency.as_millis()),
         "dataProcessed" => number((answered.response_bytes + seen.request_bytes).into()),
-        "error.message" => text(own()?),
-        "error.messageString" => Some(format!("\"{}\"", own()?).into()),
+        "error.message" | MESSAGE_STRING => text(own()?),
         "integrationLatency" | "integration.latency" => number(integration?.latency.as_millis()),
         // What the service said that was asked: Lambda, and not the function.
         "integrationStatus" | "integration.integrationStatus" => status(integration?.service_status?),
@@ -202,6 +209,7 @@ mod tests {
             "status" => Some(Cow::Borrowed("200")),
             "identity.userAgent" => Some(Cow::Borrowed("a\"b\\c\nd")),
             "authorizer.with-hyphen" => Some(Cow::Borrowed("x")),
+            "error.message" | MESSAGE_STRING => Some(Cow::Borrowed("no \"way\"")),
             "empty" => Some(Cow::Borrowed("")),
             _ => None,
         };
@@ -214,6 +222,10 @@ mod tests {
         check("$context.authorizer.with-hyphen- $context.empty", "x- -");
         check("$context.$context.unknown$context.status", "--200");
         check("{\"agent\":\"$context.identity.userAgent\"}", r#"{"agent":"a\"b\\c\nd"}"#);
+        check(
+            r#"{"string":$context.error.messageString,"text":"$context.error.message"}"#,
+            r#"{"string":"no \"way\"","text":"no \"way\""}"#,
+        );
         check("grüße $context.status ü", "grüße 200 ü");
     }
 }
