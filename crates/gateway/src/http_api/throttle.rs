@@ -6,7 +6,7 @@ use lamplight_model::Timestamp;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-/// Buckets kept; those that are full again go first.
+/// Buckets kept; those that are full again go first, then those that will be next.
 const BUCKETS: usize = 4_096;
 
 /// The buckets of all routes that have bounds.
@@ -17,6 +17,8 @@ pub struct Throttles(Mutex<HashMap<String, Bucket>>);
 struct Bucket {
     tokens: f64,
     at: Timestamp,
+    /// When it is full, if nothing is taken before, milliseconds: from then on nobody misses it.
+    full_at: i64,
 }
 
 impl Throttles {
@@ -24,10 +26,15 @@ impl Throttles {
     pub fn take(&self, key: &str, rate: f64, burst: u64, now: Timestamp) -> bool {
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= BUCKETS && !buckets.contains_key(key) {
-            // Nobody remembers a bucket of a second ago that is hardly used; losing one gives a burst at most.
-            buckets.retain(|_, bucket| now.as_millis() - bucket.at.as_millis() < 1_000);
+            buckets.retain(|_, bucket| bucket.full_at > now.as_millis());
+            if buckets.len() >= BUCKETS {
+                let next = buckets.iter().min_by_key(|(_, bucket)| bucket.full_at);
+                if let Some(next) = next.map(|(key, _)| key.clone()) {
+                    buckets.remove(&next);
+                }
+            }
         }
-        let full = Bucket { tokens: burst as f64, at: now };
+        let full = Bucket { tokens: burst as f64, at: now, full_at: now.as_millis() };
         let bucket = buckets.entry(key.to_owned()).or_insert(full);
         let elapsed = (now.as_millis() - bucket.at.as_millis()).max(0) as f64 / 1_000.0;
         bucket.tokens = (bucket.tokens + elapsed * rate).min(burst as f64);
@@ -35,6 +42,11 @@ impl Throttles {
         let taken = bucket.tokens >= 1.0;
         if taken {
             bucket.tokens -= 1.0;
+        }
+        let missing = burst as f64 - bucket.tokens;
+        if missing > 0.0 {
+            // Without a rate never, which is as far away as there are numbers.
+            bucket.full_at = now.as_millis().saturating_add((missing / rate * 1_000.0) as i64);
         }
         taken
     }
@@ -53,5 +65,25 @@ mod tests {
         assert_eq!([take(10_000), take(10_000), take(10_000), take(10_000)], [true, true, true, false]);
         assert!(throttles.take("b", 2.0, 3, Timestamp(0)), "another route has its own");
         assert!(!throttles.take("c", 0.0, 0, Timestamp(0)), "nothing is let through");
+    }
+
+    #[test]
+    fn slow_buckets_are_remembered_among_many() {
+        let throttles = Throttles::default();
+        assert!(throttles.take("slow", 0.001, 1, Timestamp(0)));
+        // Full again after a second each: they make room for those that come later.
+        for number in 0..3 * BUCKETS as i64 {
+            assert!(throttles.take(&number.to_string(), 1.0, 1, Timestamp(number)));
+        }
+        assert!(throttles.0.lock().unwrap().len() <= BUCKETS);
+        assert!(!throttles.take("slow", 0.001, 1, Timestamp(500_000)), "a token comes after 1,000 s");
+        assert!(throttles.take("slow", 0.001, 1, Timestamp(1_100_000)));
+        // None of these is full soon: the one that will be first goes.
+        for number in 0..2 * BUCKETS {
+            let rate = if number == 7 { 0.01 } else { 0.0 };
+            assert!(throttles.take(&format!("new {number}"), rate, 1, Timestamp(2_000_000)));
+        }
+        assert_eq!(throttles.0.lock().unwrap().len(), BUCKETS);
+        assert!(!throttles.0.lock().unwrap().contains_key("new 7"));
     }
 }
