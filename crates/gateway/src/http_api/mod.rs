@@ -30,7 +30,7 @@ use function::Failure;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use known::{Known, Served, ServedStage};
 use lamplight_listener::body::BodyError;
-use lamplight_listener::{Peer, body};
+use lamplight_listener::{Peer, Share, body};
 use lamplight_model::http_api::{
     Cors, Definition, Integration, Route, Stage, function_of_uri, with_stage_variables,
 };
@@ -398,7 +398,7 @@ async fn routed(
         }
     }
     let (asked, mut integrated) = (Instant::now(), Integrated::default());
-    let mut response = integrate(gateway, &call, &authorized, &mut integrated).await;
+    let mut response = integrate(gateway, memory, &call, &authorized, &mut integrated).await;
     integrated.latency = asked.elapsed();
     (seen.integration, seen.authorizer) = (Some(integrated), authorized);
     trace::tell(response.headers_mut(), &trace_header);
@@ -407,6 +407,7 @@ async fn routed(
 
 async fn integrate(
     gateway: &Gateway,
+    memory: &Share,
     call: &Call<'_>,
     authorized: &Authorized,
     integrated: &mut Integrated,
@@ -425,7 +426,7 @@ async fn integrate(
             tracing::info!(route = call.route.route_key, "a function may not be passed on unnamed");
             return message(StatusCode::FORBIDDEN, "Forbidden");
         }
-        let response = proxy::answer(&gateway.client, call, integration, &uri, timeout).await;
+        let response = proxy::answer((&gateway.client, memory), call, integration, &uri, timeout).await;
         let answered = response.extensions().get::<OwnAnswer>().is_none().then(|| response.status());
         (integrated.status, integrated.service_status) = (answered, answered);
         return response;

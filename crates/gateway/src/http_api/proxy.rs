@@ -3,16 +3,19 @@
 //! Source: API Gateway developer guide, "Create HTTP proxy integrations for HTTP APIs".
 
 use super::{Call, internal_error, message, unavailable};
-use crate::back_end::{ANSWER_BYTES, encoded, leads_elsewhere, passed_on, request};
+use crate::back_end::{
+    ANSWER_BYTES, encoded, from_client, leads_elsewhere, passed_on, query_from_client, request,
+};
 use crate::client::{Client, ClientError};
 use crate::{Body, Response};
 use http::{HeaderValue, Method, StatusCode, Uri, header};
+use lamplight_listener::Share;
 use lamplight_model::http_api::{Integration, PathPart, RouteKey, split_authority};
 use std::time::Duration;
 
-/// Sends a request on to the back end at `uri`.
+/// Sends a request on to the back end at `uri`; what it answers is kept in `memory` until it is sent.
 pub async fn answer(
-    client: &Client,
+    (client, memory): (&Client, &Share),
     call: &Call<'_>,
     integration: &Integration,
     uri: &str,
@@ -23,7 +26,9 @@ pub async fn answer(
         return message(StatusCode::BAD_REQUEST, "Bad Request");
     }
     let greedy = greedy_variable(&call.route.route_key);
-    let target = target(uri, &call.path_parameters, greedy.as_deref(), &incoming.raw_query);
+    let is_signed = call.route.authorization_type == "AWS_IAM";
+    let query = query_from_client(&incoming.raw_query, is_signed);
+    let target = target(uri, &call.path_parameters, greedy.as_deref(), &query);
     let Some(Ok(target)) = target.map(|target| target.parse::<Uri>()) else {
         tracing::info!(uri, "an integration's URI is no URL");
         return internal_error();
@@ -32,13 +37,14 @@ pub async fn answer(
         None | Some("ANY") => incoming.method.clone(),
         Some(method) => Method::from_bytes(method.as_bytes()).unwrap_or_else(|_| incoming.method.clone()),
     };
-    let mut request = request(method, target, passed_on(&incoming.headers), incoming.body.clone());
+    let mut request =
+        request(method, target, from_client(&incoming.headers, is_signed), incoming.body.clone());
     let forwarded =
         format!("for={};host={};proto={}", incoming.source, incoming.domain_name, incoming.scheme());
     if let Ok(value) = HeaderValue::from_str(&forwarded) {
         request.headers_mut().append(header::FORWARDED, value);
     }
-    match client.send(request, timeout, ANSWER_BYTES).await {
+    match client.send(request, timeout, ANSWER_BYTES, Some(memory)).await {
         Ok(answered) => {
             let (head, body) = answered.into_parts();
             let mut response = Response::new(Body::from(body));
@@ -47,7 +53,7 @@ pub async fn answer(
             response.headers_mut().remove(header::CONTENT_LENGTH);
             response
         }
-        Err(ClientError::TimedOut) => unavailable(),
+        Err(ClientError::TimedOut | ClientError::NoRoom) => unavailable(),
         Err(ClientError::TooLarge) => internal_error(),
         Err(ClientError::Failed(error)) => {
             tracing::info!(request_id = %incoming.request_id, error, "a back end did not answer");

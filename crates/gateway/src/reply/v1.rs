@@ -98,13 +98,8 @@ fn append(headers: &mut HeaderMap, name: &str, value: &Value) -> Result<(), Malf
         Value::Null => return Ok(()),
         Value::Array(_) | Value::Object(_) => return Err(Malformed("a header is neither text nor a number")),
     };
-    let mut name =
-        HeaderName::from_bytes(name.as_bytes()).map_err(|_| Malformed("a header's name is none"))?;
-    // How the answer is framed is not the function's to say.
-    if [header::TRANSFER_ENCODING, header::UPGRADE, header::TRAILER, header::TE].contains(&name) {
-        return Ok(());
-    }
-    name = name_for_clients(name);
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Malformed("a header's name is none"))?;
+    let Some(name) = name_for_clients(name) else { return Ok(()) };
     // Refuses carriage return and line feed, with all other control characters.
     let value = HeaderValue::from_str(&text).map_err(|_| Malformed("a header's value is none"))?;
     if !headers.get_all(&name).iter().any(|known| known == value) {
@@ -116,11 +111,15 @@ fn append(headers: &mut HeaderMap, name: &str, value: &Value) -> Result<(), Malf
     Ok(())
 }
 
-/// The name a header of a function or a back end has for clients: those of the connection and the gateway get another one.
-pub fn name_for_clients(name: HeaderName) -> HeaderName {
+/// The name a header has for clients that a function, a back end or a mapping gives: those of the connection and the gateway get
+/// another one. `None` for those that frame the answer, which is not theirs to say.
+pub fn name_for_clients(name: HeaderName) -> Option<HeaderName> {
+    if [header::TRANSFER_ENCODING, header::UPGRADE, header::TRAILER, header::TE].contains(&name) {
+        return None;
+    }
     match is_remapped(&name) {
-        true => HeaderName::try_from(format!("{REMAPPED}{name}")).unwrap_or(name),
-        false => name,
+        true => HeaderName::try_from(format!("{REMAPPED}{name}")).ok(),
+        false => Some(name),
     }
 }
 

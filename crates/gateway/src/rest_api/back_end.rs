@@ -4,8 +4,10 @@
 
 use super::mapping::Values;
 use super::mock::{body_passes, choose};
-use super::{Exchange, Kind, Reached};
-use crate::back_end::{ANSWER_BYTES, encoded, leads_elsewhere, passed_on, request};
+use super::{Exchange, Kind, Reached, no_room};
+use crate::back_end::{
+    ANSWER_BYTES, encoded, from_client, leads_elsewhere, passed_on, query_from_client, request,
+};
 use crate::client::ClientError;
 use crate::event::v1;
 use crate::reply::v1::name_for_clients;
@@ -32,7 +34,7 @@ enum NoRequest {
     Misconfigured,
 }
 
-/// Values by where they go.
+/// Values by where they go; none takes away what the client says there.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Mapped {
     path: BTreeMap<String, String>,
@@ -41,14 +43,13 @@ struct Mapped {
 }
 
 impl Mapped {
-    /// What the parameters of an integration say. A source without a value maps nothing.
+    /// What the parameters of an integration say. To a header or the query nothing is a value, too: what a back end is to be told by
+    /// the gateway alone is never the client's word.
     fn read(parameters: &BTreeMap<String, String>, values: &Values<'_>) -> Self {
         let mut mapped = Self::default();
         for (destination, source) in parameters {
-            let found = Source::parse(source).and_then(|source| values.of(source));
-            let (Some(destination), Some(mut found)) = (Destination::parse(destination), found) else {
-                continue;
-            };
+            let Some(destination) = Destination::parse(destination) else { continue };
+            let mut found = Source::parse(source).and_then(|source| values.of(source)).unwrap_or_default();
             match destination {
                 Destination::Path(name) => {
                     if let Some(last) = found.pop() {
@@ -56,10 +57,24 @@ impl Mapped {
                     }
                 }
                 Destination::QueryString(name) => drop(mapped.query.insert(name.to_owned(), found)),
-                Destination::Header(name) => drop(mapped.headers.insert(name.to_owned(), found)),
+                Destination::Header(name) => {
+                    // A request has one host.
+                    if name.eq_ignore_ascii_case("host") {
+                        found.drain(..found.len().saturating_sub(1));
+                    }
+                    mapped.headers.insert(name.to_owned(), found);
+                }
             }
         }
         mapped
+    }
+
+    /// Headers of a client but for those that something is mapped to, be it nothing.
+    fn without_replaced(&self, mut headers: HeaderMap) -> HeaderMap {
+        for name in self.headers.keys() {
+            headers.remove(name);
+        }
+        headers
     }
 }
 
@@ -78,7 +93,7 @@ impl Exchange<'_> {
             stage_variables: &self.served.stage.variables,
             context: head.get("requestContext").unwrap_or(&Value::Null),
         };
-        let request = match self.request(integration, routed, &values) {
+        let request = match self.request(integration, routed, reached, &values) {
             Ok(request) => request,
             // AWS lets it through to the back end.
             Err(NoRequest::LeadsElsewhere) => {
@@ -94,13 +109,14 @@ impl Exchange<'_> {
         };
         let timeout = Duration::from_millis(integration.timeout_in_millis.into());
         let request_id = self.incoming.request_id;
-        match self.gateway.client.send(request, timeout, ANSWER_BYTES).await {
+        match self.gateway.client.send(request, timeout, ANSWER_BYTES, Some(self.memory)).await {
             Ok(answer) if integration.kind == IntegrationKind::HttpProxy => whole(answer),
             Ok(answer) => match mapped_back(integration, &answer, &values) {
                 Some(response) => response,
                 None => self.failed(Kind::ApiConfigurationError, reached),
             },
             Err(ClientError::TimedOut) => self.timed_out(reached),
+            Err(ClientError::NoRoom) => no_room(),
             Err(ClientError::TooLarge) => {
                 tracing::info!(%request_id, "the answer of a back end is too large");
                 self.failed(Kind::ApiConfigurationError, reached)
@@ -117,6 +133,7 @@ impl Exchange<'_> {
         &self,
         integration: &Integration,
         routed: &Routed<'_>,
+        reached: &Reached<'_>,
         values: &Values<'_>,
     ) -> Result<Request<Full<Bytes>>, NoRequest> {
         let incoming = self.incoming;
@@ -143,8 +160,9 @@ impl Exchange<'_> {
                 }
             })
             .collect();
-        let query = if is_proxy { incoming.raw_query.as_str() } else { "" };
-        let target = target(&uri, &mapped, &greedy, query).and_then(|target| target.parse::<Uri>().ok());
+        let is_signed = reached.authorized.identity.is_some();
+        let query = if is_proxy { query_from_client(&incoming.raw_query, is_signed) } else { "".into() };
+        let target = target(&uri, &mapped, &greedy, &query).and_then(|target| target.parse::<Uri>().ok());
         let target = target.ok_or_else(|| {
             tracing::info!(request_id = %incoming.request_id, uri, "an integration's URI is no URL");
             NoRequest::Misconfigured
@@ -153,19 +171,20 @@ impl Exchange<'_> {
             None | Some("ANY") => incoming.method.clone(),
             Some(method) => Method::from_bytes(method.as_bytes()).map_err(|_| NoRequest::Misconfigured)?,
         };
-        let mut headers = if is_proxy { passed_on(&incoming.headers) } else { self.own_headers() };
-        self.tell_who_asks(&mut headers);
-        for (name, given) in &mapped.headers {
+        let client = mapped.without_replaced(from_client(&incoming.headers, is_signed));
+        let mut headers = if is_proxy { client.clone() } else { self.own_headers(&client) };
+        self.tell_who_asks(&client, &mut headers);
+        for (name, given) in mapped.headers.iter().filter(|(_, given)| !given.is_empty()) {
             set(&mut headers, name, given);
         }
         Ok(request(method, target, headers, incoming.body.clone()))
     }
 
     /// What a back end is told when nothing is passed on but what is mapped.
-    fn own_headers(&self) -> HeaderMap {
+    fn own_headers(&self, client: &HeaderMap) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        let content_type = self.incoming.headers.get(header::CONTENT_TYPE).cloned();
+        let content_type = client.get(header::CONTENT_TYPE).cloned();
         headers.insert(
             header::CONTENT_TYPE,
             content_type.unwrap_or(HeaderValue::from_static("application/json")),
@@ -177,9 +196,9 @@ impl Exchange<'_> {
     }
 
     /// Headers of the gateway's own. What the client said in them is replaced or added to, as for functions.
-    fn tell_who_asks(&self, headers: &mut HeaderMap) {
+    fn tell_who_asks(&self, client: &HeaderMap, headers: &mut HeaderMap) {
         let incoming = self.incoming;
-        let forwarded = incoming.headers.get_all("x-forwarded-for").iter();
+        let forwarded = client.get_all("x-forwarded-for").iter();
         let forwarded = forwarded.filter_map(|value| value.to_str().ok().map(str::to_owned));
         let forwarded: Vec<String> = forwarded.chain([incoming.source.to_string()]).collect();
         for (name, value) in [
@@ -251,7 +270,9 @@ fn whole(answer: http::Response<Bytes>) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = head.status;
     for (name, value) in &passed_on(&head.headers) {
-        response.headers_mut().append(name_for_clients(name.clone()), value.clone());
+        if let Some(name) = name_for_clients(name.clone()) {
+            response.headers_mut().append(name, value.clone());
+        }
     }
     response
 }
@@ -272,8 +293,10 @@ fn mapped_back(
     let media_type = media_type.unwrap_or(HeaderValue::from_static("application/json"));
     response.headers_mut().insert(header::CONTENT_TYPE, media_type);
     for (parameter, source) in &chosen.response_parameters {
-        let Some(name) = parameter.strip_prefix("method.response.header.") else { continue };
-        set(response.headers_mut(), name, &response_values(source, answer.headers(), values));
+        let name = parameter.strip_prefix("method.response.header.");
+        let name = name.and_then(|name| HeaderName::try_from(name).ok()).and_then(name_for_clients);
+        let Some(name) = name else { continue };
+        set(response.headers_mut(), name.as_str(), &response_values(source, answer.headers(), values));
     }
     Some(response)
 }
@@ -351,5 +374,63 @@ mod tests {
         set(&mut headers, "no name", &["1".to_owned()]);
         assert_eq!(headers.get_all("x-a").iter().collect::<Vec<_>>(), ["1", "3"]);
         assert_eq!(headers.len(), 2);
+    }
+
+    #[test]
+    fn what_has_no_value_is_not_left_to_the_client() {
+        let mut headers = HeaderMap::new();
+        for name in ["x-tenant", "x-other", "host"] {
+            headers.append(name, HeaderValue::from_static("admin"));
+        }
+        for host in ["a.example", "b.example"] {
+            headers.append("x-hosts", HeaderValue::from_static(host));
+        }
+        let incoming = crate::Incoming::of_test(headers.clone(), "tenant=admin&other=1");
+        let none = BTreeMap::new();
+        let context = Value::Null;
+        let values =
+            Values { incoming: &incoming, path_parameters: &none, stage_variables: &none, context: &context };
+        let parameters = BTreeMap::from(
+            [
+                ("integration.request.header.X-Tenant", "context.authorizer.tenant"),
+                ("integration.request.querystring.tenant", "context.authorizer.tenant"),
+                ("integration.request.header.Host", "method.request.multivalueheader.x-hosts"),
+                ("integration.request.path.id", "context.authorizer.tenant"),
+            ]
+            .map(|(to, from)| (to.to_owned(), from.to_owned())),
+        );
+        let mapped = Mapped::read(&parameters, &values);
+        let left = mapped.without_replaced(headers);
+        assert!(
+            left.get("x-tenant").is_none() && left.get("host").is_none() && left.get("x-other").is_some()
+        );
+        assert_eq!(mapped.headers["Host"], ["b.example"]);
+        assert_eq!(target("http://h/", &mapped, &[], &incoming.raw_query).unwrap(), "http://h/?other=1");
+        assert_eq!(target("http://h/{id}", &mapped, &[], ""), None);
+    }
+
+    #[test]
+    fn mapped_headers_do_not_frame_the_answer() {
+        let integration = serde_json::from_value(serde_json::json!({
+            "type": "HTTP", "passthroughBehavior": "WHEN_NO_MATCH", "timeoutInMillis": 29000, "cacheNamespace": "x",
+            "integrationResponses": {"200": {"statusCode": "200", "responseParameters": {
+                "method.response.header.Content-Length": "integration.response.header.X-Length",
+                "method.response.header.Transfer-Encoding": "'chunked'",
+                "method.response.header.Connection": "'close'",
+                "method.response.header.X-Length": "integration.response.header.X-Length",
+            }}},
+        }));
+        let answer =
+            http::Response::builder().header("x-length", "7").body(Bytes::from_static(b"{}")).unwrap();
+        let incoming = crate::Incoming::of_test(HeaderMap::new(), "");
+        let none = BTreeMap::new();
+        let context = Value::Null;
+        let values =
+            Values { incoming: &incoming, path_parameters: &none, stage_variables: &none, context: &context };
+        let response = mapped_back(&integration.unwrap(), &answer, &values).unwrap();
+        let mut names: Vec<_> = response.headers().keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        let remapped = ["x-amzn-remapped-connection", "x-amzn-remapped-content-length"];
+        assert_eq!(names, [&["content-type"][..], &remapped, &["x-length"]].concat());
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Source: API Gateway developer guide, "Set up mock integrations", "Integration passthrough behaviors".
 
+use crate::reply::v1::name_for_clients;
 use crate::{Body, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use lamplight_model::rest_api::{Integration, IntegrationResponse, mock_status, static_text};
@@ -79,7 +80,9 @@ fn response(chosen: &IntegrationResponse) -> Option<Response> {
     for (parameter, value) in &chosen.response_parameters {
         let name = HeaderName::try_from(parameter.strip_prefix("method.response.header.")?).ok()?;
         let value = HeaderValue::from_str(static_text(value)?).ok()?;
-        response.headers_mut().insert(name, value);
+        if let Some(name) = name_for_clients(name) {
+            response.headers_mut().insert(name, value);
+        }
     }
     Some(response)
 }
@@ -118,6 +121,20 @@ mod tests {
         check(json!({}), Some("application/json; charset=utf-8"), Ok((200, Some("*"))));
         let failing = json!({"application/json": "{\"statusCode\": 503}"});
         check(json!({"requestTemplates": failing}), None, Ok((204, None)));
+    }
+
+    #[test]
+    fn headers_do_not_frame_the_answer() {
+        let parameters: serde_json::Map<_, _> = ["Content-Length", "Transfer-Encoding", "Connection", "X-A"]
+            .map(|name| (format!("method.response.header.{name}"), json!("'7'")))
+            .into_iter()
+            .collect();
+        let chosen = serde_json::from_value(json!({"statusCode": "200", "responseParameters": parameters}));
+        let response = response(&chosen.unwrap()).unwrap();
+        let mut names: Vec<_> = response.headers().keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        let remapped = ["x-amzn-remapped-connection", "x-amzn-remapped-content-length"];
+        assert_eq!(names, [&["content-type", "x-a"][..], &remapped].concat());
     }
 
     #[test]

@@ -30,7 +30,7 @@ use authorizer::Refused;
 use function::{Call, Called};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use known::Served;
-use lamplight_listener::{Peer, body, body::BodyError};
+use lamplight_listener::{Peer, Share, body, body::BodyError};
 use lamplight_model::credentials::Identity;
 use lamplight_model::rest_api::{
     Authorizer, Definition, GatewayResponseKind as Kind, Integration, IntegrationKind, Method, Routed,
@@ -102,6 +102,7 @@ pub async fn answer(
         path,
         target: &target,
         incoming: &incoming,
+        memory: &share,
         trace_header: &trace_header,
     };
     let mut response = match exchange.admit().await {
@@ -157,6 +158,12 @@ fn internal() -> Response {
     reply::with_body(StatusCode::INTERNAL_SERVER_ERROR, "application/json", body)
 }
 
+/// Bodies of others take all the memory there is for them.
+fn no_room() -> Response {
+    let body = json!({"message": "Service Unavailable"}).to_string();
+    reply::with_body(StatusCode::SERVICE_UNAVAILABLE, "application/json", body)
+}
+
 /// The target of a request as it came, which is what is signed.
 struct Target {
     path: String,
@@ -180,6 +187,8 @@ struct Exchange<'a> {
     path: &'a str,
     target: &'a Target,
     incoming: &'a Incoming,
+    /// Where bodies are kept.
+    memory: &'a Share,
     trace_header: &'a str,
 }
 
@@ -520,10 +529,7 @@ impl Exchange<'_> {
     fn unreadable(&self, error: &BodyError, reached: &Reached<'_>) -> Response {
         match error {
             BodyError::TooLarge { .. } => self.too_large(reached),
-            BodyError::NoRoom => {
-                let body = json!({"message": "Service Unavailable"}).to_string();
-                reply::with_body(StatusCode::SERVICE_UNAVAILABLE, "application/json", body)
-            }
+            BodyError::NoRoom => no_room(),
             BodyError::Slow | BodyError::Broken => {
                 let body = json!({"message": "Request Timeout"}).to_string();
                 reply::with_body(StatusCode::REQUEST_TIMEOUT, "application/json", body)

@@ -4,6 +4,7 @@
 //! Templates take `$context...` and `$stageVariables...`, and nothing else of the mapping language.
 
 use crate::incoming::Incoming;
+use crate::reply::v1::name_for_clients;
 use crate::{Body, Response, reply};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use lamplight_model::credentials::Identity;
@@ -87,13 +88,21 @@ fn changed_response(changed: &GatewayResponse, happened: &Happened<'_>, status: 
             Some(text) => Some(text.to_owned()),
             None => mapped(source, happened),
         };
-        if let (Ok(name), Some(Ok(value))) =
-            (HeaderName::try_from(name), value.as_deref().map(HeaderValue::from_str))
+        if let (Some(name), Some(Ok(value))) =
+            (header_name(name), value.as_deref().map(HeaderValue::from_str))
         {
             response.headers_mut().insert(name, value);
         }
     }
     response
+}
+
+/// The name a header of a changed response has for clients. A challenge is what many change responses for, and keeps its own.
+fn header_name(name: &str) -> Option<HeaderName> {
+    match HeaderName::try_from(name).ok()? {
+        header::WWW_AUTHENTICATE => Some(header::WWW_AUTHENTICATE),
+        name => name_for_clients(name),
+    }
 }
 
 /// A value that is taken from the request: `method.request.header.x`, `context.x`, `stageVariables.x`.
@@ -214,6 +223,20 @@ mod tests {
             ("nonsense", None),
         ] {
             assert_eq!(mapped(source, &happened).as_deref(), expected, "{source}");
+        }
+    }
+
+    #[test]
+    fn headers_do_not_frame_the_answer() {
+        for (name, expected) in [
+            ("X-A", Some("x-a")),
+            ("WWW-Authenticate", Some("www-authenticate")),
+            ("Content-Length", Some("x-amzn-remapped-content-length")),
+            ("Connection", Some("x-amzn-remapped-connection")),
+            ("Transfer-Encoding", None),
+            ("no name", None),
+        ] {
+            assert_eq!(header_name(name).as_ref().map(HeaderName::as_str), expected, "{name}");
         }
     }
 }
