@@ -10,9 +10,9 @@
 use super::series::Span;
 use crate::http::{ApiError, Context};
 use crate::state::ApiState;
-use lamplight_invoke::FunctionMetrics;
+use lamplight_invoke::{FunctionMetrics, Invoker};
 use lamplight_model::{Distribution, Scope, Timestamp, VersionNumber};
-use lamplight_services::metrics::{Datum, MetricName, NewDatum};
+use lamplight_services::metrics::{Datum, MetricName, MetricStore, NewDatum};
 use lamplight_store::{Run, RunQuery, UsageQuery};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -187,9 +187,9 @@ pub(super) async fn list(
     Ok(all)
 }
 
-/// What was counted at the last round, by function.
-#[derive(Debug, Default)]
-pub struct Recorder(Mutex<HashMap<(Scope, String), FunctionMetrics>>);
+/// What was counted at the last round, by function. A clone is the same one.
+#[derive(Debug, Default, Clone)]
+pub struct Recorder(Arc<Mutex<HashMap<(Scope, String), FunctionMetrics>>>);
 
 /// Puts what the funnel has counted into the store of metrics, every few seconds until `stop` and once more then.
 pub async fn record(state: Arc<ApiState>, stop: CancellationToken) {
@@ -204,16 +204,26 @@ pub async fn record(state: Arc<ApiState>, stop: CancellationToken) {
     }
 }
 
-/// One round, also before a read: what was refused a moment ago is counted in the answer.
+/// One round, also before a read: what was refused a moment ago is counted in the answer. It goes on to its end when nobody waits for
+/// it any more: a reader who leaves takes nothing of what is on its way with him.
 pub(super) async fn settle(state: &ApiState) {
+    let (recorder, metrics, invoker) =
+        (state.recorder.clone(), state.metrics.clone(), Arc::clone(&state.invoker));
+    let round = tokio::spawn(round(recorder, metrics, invoker, state.now()));
+    if let Err(error) = round.await {
+        tracing::error!(%error, "failed to store metrics");
+    }
+}
+
+async fn round(recorder: Recorder, metrics: MetricStore, invoker: Arc<Invoker>, now: Timestamp) {
     // One at a time: whoever reads afterwards finds what another round has taken to be stored.
-    let mut told = state.recorder.0.lock().await;
+    let mut told = recorder.0.lock().await;
     // Of function URLs and APIs.
-    if let Err(error) = state.metrics.store_gathered().await {
+    if let Err(error) = metrics.store_gathered().await {
         tracing::warn!(%error, "failed to store what was measured");
     }
-    let minute = step_of(state.now().0, 60);
-    for row in state.invoker.metrics().functions {
+    let minute = step_of(now.0, 60);
+    for row in invoker.metrics().functions {
         // Functions beyond the bound share a row that belongs to no account.
         if row.function == lamplight_invoke::metrics::OTHER_FUNCTIONS {
             continue;
@@ -224,7 +234,7 @@ pub(super) async fn settle(state: &ApiState) {
         if data.is_empty() {
             continue;
         }
-        match state.metrics.put(&key.0, data).await {
+        match metrics.put(&key.0, data).await {
             Ok(true) => {
                 told.insert(key, row.metrics);
             }

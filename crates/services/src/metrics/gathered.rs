@@ -5,11 +5,13 @@
 use super::{MetricName, NewDatum};
 use lamplight_model::{Distribution, Scope, Timestamp};
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Groups gathered at once; values of more are counted in the totals only, until the next round.
 const GROUPS: usize = 10_000;
+/// Minutes of a group that wait while nothing can be stored.
+const MINUTES: usize = 120;
 /// Values of a distribution between two looks whether some are equal.
 const COMPACTED_EVERY: usize = 4_096;
 
@@ -87,13 +89,28 @@ impl Gathered {
         groups.into_iter().map(|(group, values)| (group, Batch(values))).collect()
     }
 
-    /// Takes back what could not be stored.
-    pub(super) fn put_back(&self, group: Group, batch: Batch) {
+    /// Takes back what could not be stored, as far as there is room: storage may fail for long. Says how many minutes of the group are
+    /// lost, the oldest.
+    #[must_use]
+    pub(super) fn put_back(&self, group: Group, batch: Batch) -> usize {
         let mut inner = self.inner();
-        let gathered = inner.groups.entry(group).or_default();
+        let is_full = inner.groups.len() >= GROUPS;
+        let gathered = match inner.groups.entry(group) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(_) if is_full => return batch.minutes().len(),
+            Entry::Vacant(entry) => entry.insert(Values::new()),
+        };
         for (key, distribution) in batch.0 {
-            gathered.entry(key).or_insert_with(Distribution::empty).merge(&distribution);
+            let kept = gathered.entry(key).or_insert_with(Distribution::empty);
+            kept.merge(&distribution);
+            kept.compact();
         }
+        let minutes = minutes(gathered);
+        let lost = minutes.len().saturating_sub(MINUTES);
+        if let Some(oldest_kept) = minutes.into_iter().nth(lost) {
+            gathered.retain(|(minute, ..), _| *minute >= oldest_kept);
+        }
+        lost
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -106,7 +123,16 @@ impl Gathered {
 #[derive(Debug)]
 pub(super) struct Batch(Values);
 
+/// The minutes there are values of.
+fn minutes(values: &Values) -> BTreeSet<i64> {
+    values.keys().map(|(minute, ..)| *minute).collect()
+}
+
 impl Batch {
+    fn minutes(&self) -> BTreeSet<i64> {
+        minutes(&self.0)
+    }
+
     /// What is to be stored: every value in each of the group's series.
     pub(super) fn data(&self, group: &Group) -> Vec<NewDatum> {
         let mut data = Vec::new();
@@ -172,7 +198,7 @@ mod tests {
         assert_eq!(told(&batch.data(&of)), expected);
         // What could not be stored is not lost.
         gathered.add(group("f"), Timestamp(60_000), &ONE);
-        gathered.put_back(of, batch);
+        assert_eq!(gathered.put_back(of, batch), 0);
         let (of, batch) = gathered.take().pop().unwrap();
         assert_eq!(told(&batch.data(&of))[0], row("Count", 1, 60, 3.0));
         assert_eq!(gathered.totals()[&("AWS/Lambda", "Latency")], Total { sum: 28.0, count: 4 });
@@ -192,5 +218,30 @@ mod tests {
         let kept = taken.iter().flat_map(|(_, batch)| batch.0.values());
         assert!(kept.map(|values| values.values.as_ref().map_or(0, Vec::len)).max() <= Some(COMPACTED_EVERY));
         assert_eq!(gathered.totals()[&("AWS/Lambda", "Count")].count, GROUPS as u64 + 5);
+    }
+
+    #[test]
+    fn what_waits_for_storage_is_bounded() {
+        let gathered = Gathered::default();
+        let mut lost = 0;
+        // Storage fails for three hours, every half minute.
+        for half_minute in 0..360 {
+            gathered.add(group("f"), Timestamp(half_minute * 30_000), &ONE);
+            for (group, batch) in gathered.take() {
+                lost += gathered.put_back(group, batch);
+            }
+        }
+        assert_eq!(lost, 60);
+        let taken = gathered.take();
+        let [(_, batch)] = taken.as_slice() else { panic!("{} groups", taken.len()) };
+        assert_eq!(batch.minutes(), (60..180).map(|minute| minute * 60).collect());
+        // Equal values are one, however often they were put back.
+        assert!(batch.0.values().all(|values| values.values.as_ref().is_some_and(|all| all.len() == 1)));
+        // Nor do groups become more than there may be.
+        for number in 0..GROUPS {
+            gathered.add(group(&number.to_string()), Timestamp(0), &ONE);
+        }
+        let lost: usize = taken.into_iter().map(|(group, batch)| gathered.put_back(group, batch)).sum();
+        assert_eq!((lost, gathered.take().len()), (120, GROUPS));
     }
 }

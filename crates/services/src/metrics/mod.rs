@@ -71,6 +71,9 @@ pub struct MetricStore {
     gathered: Arc<gathered::Gathered>,
 }
 
+/// Values of groups.
+type Batches = Vec<(Group, gathered::Batch)>;
+
 fn failed(doing: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
     move |error| StoreError::sqlite(doing, error)
 }
@@ -122,38 +125,50 @@ impl MetricStore {
         self.gathered.totals()
     }
 
-    /// Makes durable what was gathered. What cannot be stored is kept for the next time; what would be one metric too many of a
+    /// Makes durable what was gathered. Wait for its end: what is on its way is lost with the future. What cannot be stored is kept for the next time; what would be one metric too many of a
     /// scope is lost.
     pub async fn store_gathered(&self) -> Result<(), StoreError> {
-        let mut scopes: HashMap<Scope, Vec<(Group, gathered::Batch)>> = HashMap::new();
+        let mut scopes: HashMap<Scope, Batches> = HashMap::new();
         for (group, batch) in self.gathered.take() {
             scopes.entry(group.scope.clone()).or_default().push((group, batch));
         }
-        let mut result = Ok(());
+        let (mut result, mut lost) = (Ok(()), 0);
         for (scope, batches) in scopes {
             let data = batches.iter().flat_map(|(group, batch)| batch.data(group)).collect();
-            match self.put(&scope, data).await {
-                Ok(true) => {}
-                Ok(false) => self.store_each(batches).await?,
-                Err(error) => {
-                    result = Err(error);
-                    for (group, batch) in batches {
-                        self.gathered.put_back(group, batch);
-                    }
-                }
-            }
+            let (left, stored) = match self.put(&scope, data).await {
+                Ok(true) => continue,
+                Ok(false) => self.store_each(batches).await,
+                Err(error) => (batches, Err(error)),
+            };
+            lost +=
+                left.into_iter().map(|(group, batch)| self.gathered.put_back(group, batch)).sum::<usize>();
+            result = result.and(stored);
+        }
+        if lost > 0 {
+            tracing::warn!(
+                minutes = lost,
+                "measured values could not be stored for too long: the oldest are lost"
+            );
         }
         result
     }
 
-    /// Group by group, of a scope that has no room for all.
-    async fn store_each(&self, batches: Vec<(Group, gathered::Batch)>) -> Result<(), StoreError> {
+    /// Group by group, of a scope that has no room for all. Gives back what could not be stored, with the first error.
+    async fn store_each(&self, batches: Batches) -> (Batches, Result<(), StoreError>) {
+        let (mut left, mut result) = (Vec::new(), Ok(()));
         for (group, batch) in batches {
-            if !self.put(&group.scope, batch.data(&group)).await? {
-                tracing::debug!(?group, "too many metrics: measured values are not kept");
+            match self.put(&group.scope, batch.data(&group)).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    tracing::debug!(?group, "too many metrics: measured values are not kept");
+                }
+                Err(error) => {
+                    left.push((group, batch));
+                    result = result.and(Err(error));
+                }
             }
         }
-        Ok(())
+        (left, result)
     }
 
     /// Series of a scope in order of their names, beginning after `after`, with values not older than `since`.
@@ -357,6 +372,36 @@ mod tests {
         let mut values = Distribution::empty();
         values.add(value, 1.0);
         NewDatum { metric, at, unit: "Count".to_owned(), values }
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_stored_comes_with_the_next_round() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock: Clock = Arc::new(|| Timestamp(60_000));
+        let store = MetricStore::open(&DataDirectory::take(directory.path()).unwrap(), clock).unwrap();
+        let scopes = ["us-east-1", "eu-west-1"].map(|region| Scope {
+            region: lamplight_model::Region::parse(region).unwrap(),
+            ..Scope::default()
+        });
+        let gather = |scope: &Scope| {
+            let dimensions = vec![("Host", "a".to_owned())];
+            let group = Group { scope: scope.clone(), namespace: "App", dimensions, series: &[1] };
+            store.gather(group, Timestamp(60_000), &[("x", "Count", 2.0)]);
+        };
+        let change = async |sql: &'static str| {
+            let change = move |connection: &Connection| connection.execute_batch(sql).map_err(failed("test"));
+            store.database.write(change).await.unwrap();
+        };
+        scopes.iter().for_each(gather);
+        change("ALTER TABLE datum RENAME TO away").await;
+        assert!(store.store_gathered().await.is_err());
+        scopes.iter().for_each(gather);
+        change("ALTER TABLE away RENAME TO datum").await;
+        store.store_gathered().await.unwrap();
+        for scope in &scopes {
+            let (data, _) = store.read(scope, &datum("x", 60, 0.0).metric, 60, 120).await.unwrap();
+            assert_eq!(data[0].values.statistic(Statistic::Sum), Some(4.0));
+        }
     }
 
     #[tokio::test]
