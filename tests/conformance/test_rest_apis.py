@@ -192,6 +192,8 @@ def test_integrations(rest, api, put):
         *BAD, "Invalid mapping expression specified: Validation Result: warnings : [], errors : [Invalid mapping expression parameter specified: method.request.path.id]",
     )  # fmt: skip
     assert wrong(type="HTTP_PROXY", uri="https://example.org", requestParameters={"integration.request.cookie.a": "'b'"})[:2] == BAD
+    framing = {"integration.request.header.Transfer-Encoding": "'chunked'"}
+    assert wrong(type="HTTP_PROXY", uri="https://example.org", requestParameters=framing)[:2] == BAD
     assert wrong(type="HTTP_PROXY", uri="https://example.org", tlsConfig={"insecureSkipVerification": True})[2] == "Lamplight does not support tlsConfig.insecureSkipVerification yet."
     assert rest.get_integration(**place)["type"] == "AWS_PROXY"
     proxied = rest.put_integration(**place, type="HTTP_PROXY", integrationHttpMethod="ANY", uri="https://example.org/{id}", requestParameters={"integration.request.path.id": "context.requestId"})
@@ -225,6 +227,14 @@ def test_responses(rest, api, put):
     assert members(made) == {"statusCode": "200", "responseParameters": {header: "'*'"}, "responseTemplates": {"application/json": ""}}
     assert members(rest.get_integration_response(**of_status)) == members(made)
     assert members(rest.get_method_response(**of_status))["statusCode"] == "200"
+    # What was answered by a back end is not a mock's to say.
+    rest.put_integration(**place, type="HTTP", integrationHttpMethod="GET", uri="https://example.org")
+    rest.put_integration_response(**of_status, responseParameters={header: "integration.response.header.X"})
+    mock = {"type": "MOCK", "requestTemplates": {"application/json": '{"statusCode": 200}'}}
+    assert refused(rest.put_integration, **place, **mock)[2].startswith("Lamplight does not support the response parameter")
+    assert rest.get_integration(**place)["type"] == "HTTP"
+    rest.put_integration_response(**of_status, responseParameters={header: "'*'"})
+    assert set(rest.put_integration(**place, **mock)["integrationResponses"]) == {"200"}
     method = rest.get_method(**place)
     assert set(method["methodResponses"]) == {"200"} and set(method["methodIntegration"]["integrationResponses"]) == {"200"}
     assert refused(rest.put_method_response, **place, statusCode="abc")[:2] == BAD
@@ -515,6 +525,14 @@ def test_usage_plans(rest, api, put):
         # One key has one plan for a stage. That AWS refuses the second one is documented, its text is a guess.
         update({"op": "add", "path": "/apiStages", "value": f"{api['id']}:dev"}, plan=bare["id"])
         assert refused(rest.create_usage_plan_key, **attach | {"usagePlanId": bare["id"]})[:2] == CONFLICT
+        # Nor does a stage come to a plan of a key that has another one for it.
+        other = rest.create_usage_plan(name="other")["id"]
+        try:
+            rest.create_usage_plan_key(**attach | {"usagePlanId": other})
+            assert refused(rest.update_usage_plan, usagePlanId=other, patchOperations=[{"op": "add", "path": "/apiStages", "value": f"{api['id']}:dev"}])[:2] == CONFLICT
+            assert len(update({"op": "add", "path": "/apiStages", "value": f"{api['id']}:prod"}, plan=other)["apiStages"]) == 1
+        finally:
+            rest.delete_usage_plan(usagePlanId=other)
         changed = update(*replace("/name", "better"), *replace("/throttle/rateLimit", "9.5"), *replace("/quota/period", "MONTH"), *replace("/quota/offset", "27"), {"op": "add", "path": "/apiStages", "value": f"{api['id']}:prod"}, *replace(f"/apiStages/{api['id']}:prod/throttle/~1pets/GET/burstLimit", "3"))
         assert (changed["name"], changed["throttle"], changed["quota"]) == ("better", {"burstLimit": 5, "rateLimit": 9.5}, {"limit": 7, "offset": 27, "period": "MONTH"})
         assert changed["apiStages"][1] == stage("prod") | {"throttle": {"/pets/GET": {"burstLimit": 3, "rateLimit": 0.0}}}

@@ -5,9 +5,10 @@ use super::error::{bad_request, not_found, not_one_of, unsupported};
 use super::methods::{check_name, method, method_mut};
 use super::patch::{self, Patch};
 use super::resources::{api_of, missed};
+use super::responses;
 use super::stored::{self, value};
 use crate::http::{ApiError, Response, reply};
-use http::{HeaderName, StatusCode};
+use http::{HeaderName, StatusCode, header};
 use lamplight_model::http_api::{split_authority, with_stage_variables};
 use lamplight_model::rest_api::{
     Destination, Integration, IntegrationKind, IntegrationTarget, Method, Source, WHOLE_TIMEOUT_MILLISECONDS,
@@ -158,6 +159,17 @@ fn check_url(integration: &Integration) -> Result<(), ApiError> {
     }
 }
 
+/// Headers that say where a request ends: to map them would be to send two requests for one. AWS refuses them, too; what it says is a
+/// guess.
+const OF_FRAMING: [HeaderName; 6] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
 /// Parameters go from what the method declares to where integrations have them. That the second text is AWS's is a guess.
 fn check_mapping(
     parameters: &BTreeMap<String, String>,
@@ -172,7 +184,9 @@ fn check_mapping(
     for (destination, source) in parameters {
         let is_place = match Destination::parse(destination) {
             None => false,
-            Some(Destination::Header(name)) => HeaderName::try_from(name).is_ok(),
+            Some(Destination::Header(name)) => {
+                HeaderName::try_from(name).is_ok_and(|name| !OF_FRAMING.contains(&name))
+            }
             Some(Destination::Path(_) | Destination::QueryString(_)) => true,
         };
         if !is_place {
@@ -232,7 +246,7 @@ pub fn of_method(method: &Method) -> Result<&Integration, ApiError> {
     method.method_integration.as_ref().ok_or_else(no_integration)
 }
 
-/// PutIntegration. Responses that were there stay.
+/// PutIntegration. Responses that were there stay, if the new integration can give them.
 pub async fn put(request: &Request<'_>) -> Result<Response, ApiError> {
     let given: Given = request.members()?;
     let (resource_id, name) = (request.label(1), request.label(2));
@@ -241,6 +255,9 @@ pub async fn put(request: &Request<'_>) -> Result<Response, ApiError> {
         let mut made = integration(given, resource_id, &method.request_parameters)?;
         if let Some(before) = method.method_integration.take() {
             made.integration_responses = before.integration_responses;
+            made.integration_responses
+                .values()
+                .try_for_each(|response| responses::check_response(made.kind, response))?;
         }
         method.method_integration = Some(made.clone());
         Ok(made)
@@ -390,6 +407,13 @@ mod tests {
             id.1,
             "parameter specified: integration.request.header.a b]",
         );
+        for name in ["Content-Length", "transfer-encoding", "Connection", "TE", "Trailer", "Upgrade"] {
+            let name = format!("integration.request.header.{name}");
+            let part = format!("parameter specified: {name}]");
+            check(proxy("http://h/", &[(&name, "'1'")]), Err(&part));
+        }
+        let host = ("integration.request.header.Host", "'other.example'");
+        check(proxy("http://h/", &[host]), Ok(()));
         refused(id.0, "text", "value specified: text]");
         refused(id.0, "method.request.body.$.a", "taken from bodies");
         check(

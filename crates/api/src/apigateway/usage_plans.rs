@@ -1,6 +1,6 @@
 //! Create-, Get-, Update- and DeleteUsagePlan, GetUsagePlans.
 
-use super::error::{bad_request, not_found, not_one_of};
+use super::error::{bad_request, conflict, not_found, not_one_of};
 use super::patch::{self, Patch};
 use super::stored::{self, ID_LENGTH, new_id, page_of, value};
 use super::{Request, accepted, keys};
@@ -85,6 +85,24 @@ async fn check_stage(request: &Request<'_>, api: &str, stage: &str) -> Result<()
     found.map(drop).ok_or_else(|| not_found(format!("API Stage not found: {api}:{stage}")))
 }
 
+/// Fails with `ConflictException` when a key of the plan has another plan for the stage: it would not be clear which one counts.
+async fn check_keys(request: &Request<'_>, plan: &UsagePlan, api: &str, stage: &str) -> Result<(), ApiError> {
+    let Request { state, context, .. } = request;
+    let plans: Vec<UsagePlan> = stored::beginning_with(state, context, USAGE_PLAN_KIND, "").await?;
+    let for_stage = |id: &String| {
+        *id != plan.id && plans.iter().any(|other| other.id == *id && other.stage(api, stage).is_some())
+    };
+    for key in keys::all(request).await? {
+        if key.usage_plans.contains(&plan.id) && key.usage_plans.iter().any(for_stage) {
+            return Err(conflict(format!(
+                "Usage Plan Key {} already exists for API stage {api}:{stage}",
+                key.id
+            )));
+        }
+    }
+    Ok(())
+}
+
 fn check_throttle(throttle: Option<&Throttle>) -> Result<(), ApiError> {
     match throttle {
         Some(throttle) if !(throttle.rate_limit >= 0.0 && throttle.rate_limit.is_finite()) => {
@@ -153,6 +171,7 @@ pub async fn update(request: &Request<'_>) -> Result<Response, ApiError> {
     for patch in &patches {
         if let Some((api, stage)) = apply(&mut plan, patch)? {
             check_stage(request, &api, &stage).await?;
+            check_keys(request, &plan, &api, &stage).await?;
             plan.api_stages.push(ApiStage { api_id: api, stage, throttle: BTreeMap::new() });
         }
     }
