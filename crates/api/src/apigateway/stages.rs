@@ -240,9 +240,9 @@ fn set(settings: &mut MethodSetting, group: &str, setting: &str, value: &str) ->
             Ok(limit) => settings.throttling_burst_limit = limit,
             Err(_) => return false,
         },
-        ("throttling", "rateLimit") => match value.parse() {
-            Ok(limit) => settings.throttling_rate_limit = limit,
-            Err(_) => return false,
+        ("throttling", "rateLimit") => match value.parse::<f64>() {
+            Ok(limit) if limit.is_finite() => settings.throttling_rate_limit = limit,
+            _ => return false,
         },
         ("caching", "enabled") => settings.caching_enabled = flag,
         ("caching", "ttlInSeconds") => match value.parse() {
@@ -294,6 +294,11 @@ mod tests {
         let refused = patched("/*/*/caching/ttlInSeconds", "x").unwrap_err();
         assert!(refused.message.starts_with("Invalid method setting path: /*/*/caching/ttlInSeconds. Must"));
         assert!(patched("/tags/tag1", "x").is_err());
+        assert_eq!(
+            patched("/*/*/throttling/rateLimit", "0.5").unwrap().method_settings["*/*"].throttling_rate_limit,
+            0.5
+        );
+        assert!(patched("/*/*/throttling/rateLimit", "NaN").is_err(), "JSON has no such number");
     }
 
     #[test]

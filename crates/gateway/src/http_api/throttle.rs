@@ -38,7 +38,8 @@ impl Throttles {
         let bucket = buckets.entry(key.to_owned()).or_insert(full);
         let elapsed = (now.as_millis() - bucket.at.as_millis()).max(0) as f64 / 1_000.0;
         bucket.tokens = (bucket.tokens + elapsed * rate).min(burst as f64);
-        bucket.at = now;
+        // Requests do not come here in the order of their times.
+        bucket.at = bucket.at.max(now);
         let taken = bucket.tokens >= 1.0;
         if taken {
             bucket.tokens -= 1.0;

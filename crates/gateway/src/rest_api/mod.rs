@@ -245,6 +245,7 @@ impl Exchange<'_> {
         let Some(method) = routed.resource.resource_methods.get(routed.method) else {
             return Err(Box::new(self.missing_token(&NOTHING)));
         };
+        self.use_stage(&routed, &Reached { routed: Some(&routed), authorized: &NOBODY })?;
         let authorized = self.authorize(&routed, method).await?;
         let admitted = Admitted { routed, method, authorized };
         match admitted.is_signed() {

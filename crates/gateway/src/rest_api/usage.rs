@@ -9,13 +9,12 @@ use crate::http_api::throttle::Throttles;
 use crate::remembered::Remembered;
 use http::StatusCode;
 use lamplight_model::rest_api::{
-    ApiKey, KEY_KIND, KEY_VALUE_KIND, KeyOfValue, Quota, Routed, Throttle, USAGE_PLAN_KIND, UsagePlan,
+    ApiKey, KEY_KIND, KEY_VALUE_KIND, KeyOfValue, MethodSetting, Quota, Routed, Throttle, USAGE_PLAN_KIND,
+    UsagePlan, key_of_value,
 };
 use lamplight_model::{Scope, Timestamp};
 use lamplight_store::{Store, StoreError};
-use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Where clients say their key.
@@ -37,6 +36,18 @@ pub struct Grant {
     quota: Option<Quota>,
 }
 
+impl Grant {
+    /// The name by which a method of a resource is counted: the one of its `names` (the request's, the resource's, which may be
+    /// `ANY`) that has bounds.
+    fn method(&self, path: &str, names: [&str; 2]) -> String {
+        let [of_request, of_resource] = names.map(|name| format!("{path}/{name}"));
+        match self.methods.contains_key(&of_request) {
+            true => of_request,
+            false => of_resource,
+        }
+    }
+}
+
 /// Why a key does not get through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Refused {
@@ -49,6 +60,7 @@ enum Refused {
 pub struct Usage {
     grants: Remembered<String, Option<Arc<Grant>>>,
     throttles: Throttles,
+    of_stages: Throttles,
     quotas: Quotas,
 }
 
@@ -61,7 +73,7 @@ impl Usage {
         (api_id, stage): (&str, &str),
         value: &str,
     ) -> Result<Option<Arc<Grant>>, StoreError> {
-        let digest = digest(value);
+        let digest = key_of_value(value);
         // Names of stages have no slash: no two places look alike.
         let place = format!("{api_id}/{stage}/{digest}");
         let read = async { Ok(read(store, scope, (api_id, stage), value, &digest).await?.map(Arc::new)) };
@@ -120,14 +132,17 @@ async fn read(
     Ok(None)
 }
 
-/// Key of the document that names the key of a value.
-fn digest(value: &str) -> String {
-    let mut digits = String::with_capacity(64);
-    for byte in Sha256::digest(value) {
-        // Writing to a string does not fail.
-        let _ = write!(digits, "{byte:02x}");
-    }
-    digits
+/// Bounds that a stage sets for a method of a resource (named as for `Grant::method`), a second and at once: the method's, or those of
+/// all. Those that AWS's accounts have by default are none here, as are negative ones.
+fn bounds(settings: &BTreeMap<String, MethodSetting>, path: &str, names: [&str; 2]) -> Option<(f64, u64)> {
+    let path = if path == "/" { path } else { path.trim_start_matches('/') };
+    let of_method = names.map(|name| format!("{path}/{name}"));
+    let found = of_method.iter().find_map(|name| settings.get(name)).or_else(|| settings.get("*/*"))?;
+    let (rate, burst) = (found.throttling_rate_limit, found.throttling_burst_limit);
+    let default = MethodSetting::default();
+    let is_default = (rate, burst) == (default.throttling_rate_limit, default.throttling_burst_limit);
+    let burst = u64::try_from(burst).ok()?;
+    (!is_default && rate >= 0.0).then_some((rate, burst))
 }
 
 /// Requests of keys in the present period of their plans.
@@ -156,6 +171,18 @@ impl Quotas {
 }
 
 impl Exchange<'_> {
+    /// Takes one request out of what the stage lets through to a method. Fails with the answer.
+    pub(super) fn use_stage(&self, routed: &Routed<'_>, reached: &Reached<'_>) -> Result<(), Box<Response>> {
+        let (stage, path) = (&self.served.stage, &routed.resource.path);
+        let names = [self.incoming.method.as_str(), routed.method];
+        let Some((rate, burst)) = bounds(&stage.method_settings, path, names) else { return Ok(()) };
+        let bucket = format!("{}/{}/{}{path}", self.api.id, stage.stage_name, routed.method);
+        match self.gateway.rest_api_usage.of_stages.take(&bucket, rate, burst, self.incoming.time) {
+            true => Ok(()),
+            false => Err(Box::new(self.throttled(reached))),
+        }
+    }
+
     /// What the request's key may do; takes one request of that. Fails with the answer.
     pub(super) async fn use_key(
         &self,
@@ -183,7 +210,7 @@ impl Exchange<'_> {
                 return Err(Box::new(self.failed(Kind::ApiConfigurationError, reached)));
             }
         };
-        let method = format!("{}/{}", routed.resource.path, self.incoming.method);
+        let method = grant.method(&routed.resource.path, [self.incoming.method.as_str(), routed.method]);
         let place = format!("{}/{stage}", self.api.id);
         match usage.take(&grant, &place, &method, self.incoming.time) {
             Ok(()) => Ok(grant),
@@ -225,6 +252,49 @@ mod tests {
         assert_eq!(take("/a/GET", 86_400), Ok(()), "the next day");
     }
 
+    #[test]
+    fn bounds_of_stages() {
+        let setting = |rate: f64, burst: i64| MethodSetting {
+            throttling_rate_limit: rate,
+            throttling_burst_limit: burst,
+            ..MethodSetting::default()
+        };
+        let mut settings = BTreeMap::from([
+            ("pets/{id}/GET".to_owned(), setting(1.0, 2)),
+            ("pets/{id}/ANY".to_owned(), setting(3.0, 4)),
+            ("//GET".to_owned(), setting(5.0, 6)),
+            // Of something else.
+            ("logged/GET".to_owned(), MethodSetting::default()),
+            ("unbounded/GET".to_owned(), setting(-1.0, -1)),
+        ]);
+        let check = |settings: &BTreeMap<_, _>, path: &str, name: &str, expected: Option<(f64, u64)>| {
+            assert_eq!(bounds(settings, path, [name, "ANY"]), expected, "{path} {name}");
+        };
+        check(&settings, "/pets/{id}", "GET", Some((1.0, 2)));
+        check(&settings, "/pets/{id}", "PUT", Some((3.0, 4)));
+        check(&settings, "/", "GET", Some((5.0, 6)));
+        check(&settings, "/", "PUT", None);
+        settings.insert("*/*".to_owned(), setting(0.0, 0));
+        check(&settings, "/", "PUT", Some((0.0, 0)));
+        check(&settings, "/logged", "GET", None);
+        check(&settings, "/unbounded", "GET", None);
+    }
+
+    #[test]
+    fn bounds_of_any_method_count_for_each() {
+        let mut grant = grant();
+        grant.methods.insert("/pets/ANY".to_owned(), Throttle { burst_limit: 1, rate_limit: 0.0 });
+        assert_eq!(grant.method("/pets", ["GET", "ANY"]), "/pets/GET");
+        assert_eq!(grant.method("/pets", ["POST", "ANY"]), "/pets/ANY");
+        assert_eq!(grant.method("/pets", ["PUT", "PUT"]), "/pets/PUT");
+        let usage = Usage::default();
+        let take = |name: &str| {
+            let method = grant.method("/pets", [name, "ANY"]);
+            usage.take(&grant, "abc/dev", &method, Timestamp(0))
+        };
+        assert_eq!([take("POST"), take("PUT")], [Ok(()), Err(Refused::TooManyRequests)]);
+    }
+
     #[tokio::test]
     async fn a_key_counts_where_its_plan_does() {
         use lamplight_store::{Document, Expect};
@@ -240,7 +310,7 @@ mod tests {
             json!({"id": "k", "value": "a key", "enabled": enabled, "createdDate": 0, "lastUpdatedDate": 0,
                 "usagePlans": ["gone", "p"]})
         };
-        put(KEY_VALUE_KIND, &digest("a key"), json!({"id": "k"})).await;
+        put(KEY_VALUE_KIND, &key_of_value("a key"), json!({"id": "k"})).await;
         put(KEY_KIND, "k", key(true)).await;
         put(
             USAGE_PLAN_KIND,

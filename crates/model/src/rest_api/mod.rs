@@ -24,7 +24,7 @@ pub use routing::{Routed, route};
 pub use stage::{Deployment, MethodSetting, Stage};
 pub use usage::{
     ApiKey, ApiStage, KEY_KIND, KEY_VALUE_KIND, KeyOfValue, Period, Quota, Throttle, USAGE_PLAN_KIND,
-    UsagePlan,
+    UsagePlan, key_of_value,
 };
 
 use crate::{Scope, Timestamp};

@@ -36,7 +36,7 @@ pub struct Stage {
     /// Of the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_cluster_size: Option<String>,
-    /// Settings by `<path>/<METHOD>` or `*/*`. Stored.
+    /// Settings by `<path>/<METHOD>` or `*/*`.
     #[serde(default)]
     pub method_settings: BTreeMap<String, MethodSetting>,
     /// What functions see as `stageVariables`.
@@ -56,7 +56,7 @@ pub struct Stage {
     pub last_updated_date: Timestamp,
 }
 
-/// Settings of methods. Stored as they are given.
+/// Settings of methods. Throttles count; the others are stored as they are given.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MethodSetting {

@@ -4,12 +4,24 @@
 
 use crate::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 /// Kind of the documents of keys, which are sealed; the key is the key's id.
 pub const KEY_KIND: &str = "sealed/rest-api-key";
 /// Kind of the documents that name the key of a value; the key is the value's SHA-256, in hexadecimal digits.
 pub const KEY_VALUE_KIND: &str = "rest-api/key-value";
+/// Key of the document that names the key of a value.
+pub fn key_of_value(value: &str) -> String {
+    let mut digits = String::with_capacity(64);
+    for byte in Sha256::digest(value) {
+        // Writing to a string does not fail.
+        let _ = write!(digits, "{byte:02x}");
+    }
+    digits
+}
+
 /// Kind of the documents of usage plans; the key is the plan's id.
 pub const USAGE_PLAN_KIND: &str = "rest-api/usage-plan";
 /// Milliseconds of a day.
@@ -196,5 +208,10 @@ mod tests {
         check(Period::Month, 0, (1, 0), (30, 23), false);
         check(Period::Month, 9, (9, 23), (10, 0), true);
         check(Period::Month, 9, (10, 0), (30, 23), false);
+    }
+
+    #[test]
+    fn keys_of_values() {
+        assert_eq!(key_of_value(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
     }
 }
