@@ -455,9 +455,13 @@ def test_methods_that_want_a_key(server, api, echo, deploy):
         assert "apiKeyId" not in ask(path="/dev/open").json["requestContext"]["identity"]
         for refused in (ask(None), ask("x" * 40), ask(other["value"]), ask(key["value"].swapcase()), ask(path="/prod/pets"), ask("")):
             assert answer(refused) == forbidden
-        # A method with bounds of its own.
+        # A method with bounds of its own; `ANY` has them for whatever is asked for.
         too_many = (429, {"message": "Too Many Requests"}, "TooManyRequestsException")
         assert ask(path="/dev/rare").status == 200 and answer(ask(path="/dev/rare")) == too_many and ask().status == 200
+        of_any = f"/apiStages/{api.id}:dev/throttle/~1pets/ANY"
+        update(("replace", f"{of_any}/burstLimit", "1"), ("replace", f"{of_any}/rateLimit", "0.0001"))
+        assert ask().status == 200 and answer(ask()) == too_many
+        update(("remove", of_any, ""))
         update(("replace", "/throttle/burstLimit", "2"), ("replace", "/throttle/rateLimit", "0.0001"))
         assert [ask().status for _ in range(3)] == [200, 200, 429] and answer(ask()) == too_many
         # A quota counts for what gets through only.
@@ -485,6 +489,29 @@ def test_methods_that_want_a_key(server, api, echo, deploy):
         rest.delete_usage_plan(usagePlanId=plan)
         for one in (key, other):
             rest.delete_api_key(apiKey=one["id"])
+
+
+@pytest.mark.covers("rest-api:Throttles of stages", client="HTTP")
+def test_throttles_of_stages(api, echo):
+    api.method("/pets", "ANY", echo)
+    api.method("/other", "GET", echo)
+    api.allow(echo)
+    url = api.deploy()
+
+    def limit(path, burst):
+        settings = [("throttling/burstLimit", burst), ("throttling/rateLimit", "0.0001")]
+        api.client.update_stage(restApiId=api.id, stageName="dev", patchOperations=[{"op": "replace", "path": f"{path}/{name}", "value": value} for name, value in settings])
+
+    limit("/~1pets/ANY", "1")
+    # A bucket for the resource's method, whichever of its methods is asked for.
+    assert [url.request(method, "/dev/pets").status for method in ("GET", "PUT")] == [200, 429]
+    assert url.request("GET", "/dev/other").status == 200
+    limit("/*/*", "2")
+    assert [url.request("GET", "/dev/other").status for _ in range(3)] == [200, 200, 429]
+    reply = url.request("GET", "/dev/other")
+    assert (reply.json, reply.header("x-amzn-ErrorType")) == ({"message": "Too Many Requests"}, "TooManyRequestsException")
+    api.client.update_stage(restApiId=api.id, stageName="dev", patchOperations=[{"op": "remove", "path": "/*/*"}])
+    assert url.request("GET", "/dev/other").status == 200
 
 
 @pytest.fixture
@@ -535,6 +562,7 @@ def test_http_proxies(api, back_end):
     mapped = {
         "integration.request.querystring.q": "method.request.header.X-Ask", "integration.request.header.X-Ask": "'static'", "integration.request.header.X-Stage": "context.stage",
         "integration.request.header.X-Variable": "stageVariables.color", "integration.request.querystring.all": "method.request.multivaluequerystring.q", "integration.request.header.X-Absent": "method.request.header.Absent",
+        "integration.request.querystring.absent": "method.request.header.Absent", "integration.request.header.Host": "'other.example'",
     }  # fmt: skip
     proxy("/mapped", f"{back_end}/${{stageVariables.place}}", mapped, ["method.request.header.X-Ask", "method.request.querystring.q", "method.request.header.Absent"])
     proxy("/hole", f"{back_end}/{{unmapped}}")
@@ -555,10 +583,12 @@ def test_http_proxies(api, back_end):
     assert [url.request("GET", "/dev/one/a%2Fb%20c").json[name] for name in ("path", "method")] == ["/pets/a%2Fb%20c/name", "PUT"]
     for status in (404, 302, 500):
         assert url.request("GET", f"/dev/to/x?status={status}").status == status
-    said = url.request("GET", "/dev/mapped?q=1&other=x&q=2", headers={"X-Ask": "a&b"}).json
+    said = url.request("GET", "/dev/mapped?q=1&other=x&q=2&absent=said", headers={"X-Ask": "a&b", "X-Absent": "said"}).json
     assert said["path"] == "/stage?other=x&all=1&all=2&q=a%26b"
     headers = said["headers"]
-    assert (headers["x-ask"], headers["x-stage"], headers["x-variable"]) == (["static"], ["dev"], ["blue"]) and "x-absent" not in headers
+    assert (headers["x-ask"], headers["x-stage"], headers["x-variable"]) == (["static"], ["dev"], ["blue"])
+    # What is mapped and has no value is not the client's to say.
+    assert "x-absent" not in headers and headers["host"] == ["other.example"]
     # Nothing leads out of what the integration names.
     for path in ("/dev/to/../x", "/dev/to/a/%2e%2E/x", "/dev/to/a%2F..%2Fx", "/dev/one/..", "/dev/one/%2e"):
         assert (url.request("GET", path).status, url.request("GET", path).json) == (400, {"message": "Bad Request"}), path
@@ -570,18 +600,35 @@ def test_http_proxies(api, back_end):
     assert (reply.status, reply.json) == (500, {"message": "Internal server error"})
 
 
+@pytest.mark.covers("rest-api:HTTP and HTTP_PROXY integrations", client="botocore signatures")
+def test_signatures_are_not_passed_on(server, api, back_end, tmp_path):
+    api.method("/to", "GET", "unused", authorizationType="AWS_IAM", integration={"type": "HTTP_PROXY", "integrationHttpMethod": "GET", "uri": f"{back_end}/at"})
+    url = api.deploy()
+    policy = tmp_path / "policy.json"
+    policy.write_text(json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": f"arn:aws:execute-api:us-east-1:000000000000:{api.id}/*"}]}))
+    who = signing.credentials(signing.key(server, "create", "--name", "rest-proxied", "--policy", str(policy)))
+    address = f"http://{url.host}/dev/to?q=1"
+    reply = url.request("GET", "/dev/to?q=1", headers=signing.sign(who, address, service="execute-api"))
+    assert reply.status == 202, reply.text
+    assert reply.json["path"] == "/at?q=1" and "authorization" not in reply.json["headers"]
+    reply = url.request("GET", signing.presign(who, address, service="execute-api"))
+    assert (reply.status, reply.json["path"]) == (202, "/at?q=1"), reply.text
+
+
 @pytest.mark.covers("rest-api:HTTP and HTTP_PROXY integrations", client="HTTP")
 def test_http_integrations_that_are_mapped(api, back_end):
     header = "method.request.header.X-Ask"
     place = api.method("/pets", "POST", "unused", requestParameters={header: False}, integration={"type": "HTTP", "integrationHttpMethod": "PUT", "uri": f"{back_end}/pets?status=201", "requestParameters": {"integration.request.header.X-Told": header}})
-    api.client.put_method_response(**place, statusCode="200", responseParameters={"method.response.header.X-From": False, "method.response.header.X-Static": False})
+    api.client.put_method_response(**place, statusCode="200", responseParameters={f"method.response.header.{name}": False for name in ("X-From", "X-Static", "Content-Length", "Transfer-Encoding")})
     api.client.put_method_response(**place, statusCode="418")
-    api.client.put_integration_response(**place, statusCode="200", responseParameters={"method.response.header.X-From": "integration.response.header.X-Back", "method.response.header.X-Static": "'text'"})
+    api.client.put_integration_response(**place, statusCode="200", responseParameters={"method.response.header.X-From": "integration.response.header.X-Back", "method.response.header.X-Static": "'text'", "method.response.header.Content-Length": "'7'", "method.response.header.Transfer-Encoding": "'chunked'"})
     api.client.put_integration_response(**place, statusCode="418", selectionPattern="4\\d\\d", responseTemplates={"text/plain": "a teapot"})
     url = api.deploy()
     reply = url.request("POST", "/dev/pets?q=1", headers={"X-Ask": "me", "X-Own": "1", "Content-Type": "text/plain"}, body=b"content")
     # Only what is mapped goes on, and only what is mapped comes back.
     assert (reply.status, reply.header("X-From"), reply.header("X-Static"), reply.header("X-Back"), reply.header("Set-Cookie")) == (200, "end", "text", None, None)
+    # Where an answer ends is nobody's to map.
+    assert (reply.header("x-amzn-Remapped-Content-Length"), reply.header("Content-Length"), reply.header("Transfer-Encoding")) == ("7", str(len(reply.body)), None)
     said = reply.json
     assert (said["path"], said["method"], said["body"]) == ("/pets?status=201", "PUT", "content")
     headers = said["headers"]

@@ -412,7 +412,7 @@ def test_http_proxy(api):
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            said = json.dumps({"path": self.path, "method": self.command, "body": body.decode(), "forwarded": self.headers["Forwarded"], "own": self.headers["x-own"]}).encode()
+            said = json.dumps({"path": self.path, "method": self.command, "body": body.decode(), "forwarded": self.headers["Forwarded"], "own": self.headers["x-own"], "authorization": self.headers["Authorization"]}).encode()
             self.send_response(202)
             self.send_header("X-Back", "end")
             self.send_header("Content-Length", str(len(said)))
@@ -431,7 +431,10 @@ def test_http_proxy(api):
         api.route("ANY /to/{proxy+}", api.integrate(f"{base}/at/{{proxy}}?k=v", "1.0", IntegrationType="HTTP_PROXY", IntegrationMethod="ANY"))
         reply = api.request("POST", "/to/a/b%20c?q=1", headers={"x-own": "1"}, body=b"content")
         assert (reply.status, reply.header("x-back")) == (202, "end")
-        assert reply.json | {"forwarded": ""} == {"path": "/at/a/b%20c?k=v&q=1", "method": "POST", "body": "content", "own": "1", "forwarded": ""}
+        assert reply.json | {"forwarded": ""} == {"path": "/at/a/b%20c?k=v&q=1", "method": "POST", "body": "content", "own": "1", "authorization": None, "forwarded": ""}
+        # A signature is no business of whoever is passed on to.
+        for given, expected in (("AWS4-HMAC-SHA256 Credential=x", None), ("Bearer x", "Bearer x")):
+            assert api.request("GET", "/to/x", headers={"Authorization": given}).json["authorization"] == expected
         assert reply.json["forwarded"].startswith("for=127.0.0.1;host=")
         # What one segment was stays one.
         api.route("GET /one/{id}", api.integrate(f"{base}/pets/{{id}}/name", "1.0", IntegrationType="HTTP_PROXY", IntegrationMethod="ANY"))

@@ -42,11 +42,11 @@ def sign(who: Credentials, url: str, method: str = "GET", body: bytes = b"", hea
     return dict(request.headers)
 
 
-def presign(who: Credentials, url: str, seconds: int = 60, *, seconds_ago: int = 0) -> str:
+def presign(who: Credentials, url: str, seconds: int = 60, *, service: str = "lambda", seconds_ago: int = 0) -> str:
     """Path and query of a presigned GET."""
     request = AWSRequest("GET", url)
     with at(seconds_ago):
-        SigV4QueryAuth(who, "lambda", "us-east-1", expires=seconds).add_auth(request)
+        SigV4QueryAuth(who, service, "us-east-1", expires=seconds).add_auth(request)
     parts = urlsplit(request.url)
     return f"{parts.path}?{parts.query}"
 
