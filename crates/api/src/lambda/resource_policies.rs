@@ -12,6 +12,7 @@ use crate::lambda::validation::Violations;
 use crate::state::ApiState;
 use bytes::Bytes;
 use http::StatusCode;
+use lamplight_model::policy;
 use serde_json::Value;
 
 /// Longest `Policy`, characters.
@@ -102,10 +103,10 @@ fn function(context: &Context, arn: &str) -> Result<Target, ApiError> {
 /// Checks what makes a document a policy of this resource. AWS's texts are not published; these say what is wrong.
 ///
 /// Fails with `InvalidParameterValueException`.
-fn check_document(policy: &str, arn: &str) -> Result<(), ApiError> {
+fn check_document(document_text: &str, arn: &str) -> Result<(), ApiError> {
     let malformed =
         |what: &str| Err(ApiError::invalid_parameter(format!("The policy is malformed: {what}.")));
-    let Ok(Value::Object(document)) = serde_json::from_str(policy) else {
+    let Ok(Value::Object(document)) = serde_json::from_str(document_text) else {
         return malformed("it is not a JSON object");
     };
     if !matches!(document.get("Version").and_then(Value::as_str), Some("2012-10-17" | "2008-10-17")) {
@@ -130,7 +131,8 @@ fn check_document(policy: &str, arn: &str) -> Result<(), ApiError> {
             return malformed("Resource of a statement is not the resource of the policy");
         }
     }
-    Ok(())
+    // Unknown elements, keys that are there twice: whatever the evaluation does not take.
+    policy::check(document_text).or_else(|why| malformed(&why))
 }
 
 /// Whether the value is a text or a list of texts that all fit.
@@ -163,5 +165,10 @@ mod tests {
         check(&with(r#"{"Effect":"Allow","Action":"*","Resource":"a"}"#), "no Principal");
         check(&with(&good.replace("lambda:*", "s3:*")), "no action of Lambda");
         check(&with(&good.replace(r#""a""#, r#""b""#)), "not the resource of the policy");
+        check(&with(&good.replace(r#""Effect""#, r#""effect":1,"Effect""#)), "unknown field `effect`");
+        let to_one = r#"{"AWS":"000000000000","AWS":"*"}"#;
+        check(&with(&good.replace(r#""*""#, to_one)), "AWS is there twice");
+        let when = r#""Condition":{"Bool":{"aws:SecureTransport":"true"},"Bool":{}},"Action""#;
+        check(&with(&good.replace(r#""Action""#, when)), "Bool is there twice");
     }
 }

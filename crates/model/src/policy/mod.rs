@@ -9,6 +9,7 @@
 
 pub mod aws_managed;
 mod condition;
+mod distinct;
 mod malformed;
 mod principal;
 mod wildcard;
@@ -17,10 +18,12 @@ pub use condition::ConditionKeys;
 pub use malformed::{Malformed, check_identity_policy, check_trust_policy};
 pub use principal::Principal;
 
+use distinct::Distinct;
 use principal::Meant;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
+use std::collections::HashMap;
 use wildcard::matches;
 
 /// What a set of policies says to one request.
@@ -67,7 +70,7 @@ pub fn evaluate<'a>(documents: impl IntoIterator<Item = &'a str>, action: &str, 
 pub fn evaluate_with<'a>(documents: impl IntoIterator<Item = &'a str>, request: &Request<'_>) -> Decision {
     let mut decision = Decision::NotMentioned;
     for document in documents {
-        let Ok(policy) = serde_json::from_str::<Policy>(document) else { return Decision::Denied };
+        let Ok(policy) = serde_json::from_str::<Policy<Read>>(document) else { return Decision::Denied };
         for statement in policy.statements.0 {
             match statement {
                 Read::Statement(statement) => match statement.effect {
@@ -75,8 +78,8 @@ pub fn evaluate_with<'a>(documents: impl IntoIterator<Item = &'a str>, request: 
                     Effect::Allow if statement.fits(request, Reading::Narrow) => decision = Decision::Allowed,
                     Effect::Deny | Effect::Allow => {}
                 },
-                Read::Unreadable(statement) if might_deny(&statement) => return Decision::Denied,
-                Read::Unreadable(_) => {}
+                unreadable if unreadable.might_deny() => return Decision::Denied,
+                _ => {}
             }
         }
     }
@@ -90,7 +93,7 @@ pub fn evaluate_resource_policy(
     who: &Principal<'_>,
     request: &Request<'_>,
 ) -> ResourceDecision {
-    let Ok(policy) = serde_json::from_str::<Policy>(document) else { return ResourceDecision::Denied };
+    let Ok(policy) = serde_json::from_str::<Policy<Read>>(document) else { return ResourceDecision::Denied };
     let mut allowed = Meant::No;
     for statement in policy.statements.0 {
         match statement {
@@ -106,8 +109,8 @@ pub fn evaluate_resource_policy(
                 }
                 Effect::Deny | Effect::Allow => {}
             },
-            Read::Unreadable(statement) if might_deny(&statement) => return ResourceDecision::Denied,
-            Read::Unreadable(_) => {}
+            unreadable if unreadable.might_deny() => return ResourceDecision::Denied,
+            _ => {}
         }
     }
     match allowed {
@@ -117,37 +120,29 @@ pub fn evaluate_resource_policy(
     }
 }
 
-/// Whether a document can be read as a policy: an object with statements that have an effect and no unknown elements. Fails with
-/// what is wrong.
+/// Whether a document can be read as a policy: an object with statements that have an effect, no unknown elements and none twice.
+/// Fails with what is wrong.
 pub fn check(document: &str) -> Result<(), String> {
-    let policy: Policy = serde_json::from_str(document).map_err(|error| error.to_string())?;
-    for statement in policy.statements.0 {
-        if let Read::Unreadable(statement) = statement {
-            let wrong = serde_json::from_value::<Statement>(statement).err();
-            return Err(
-                wrong.map_or_else(|| "an element is there twice".to_owned(), |error| error.to_string())
-            );
-        }
-    }
-    Ok(())
-}
-
-/// Whether a statement that cannot be read may be meant to deny: one that says it allows, in whatever letters, is not.
-fn might_deny(statement: &Value) -> bool {
-    let effect = statement.get("Effect").and_then(Value::as_str);
-    !effect.is_some_and(|effect| effect.eq_ignore_ascii_case("Allow"))
+    let policy = serde_json::from_str(document).and_then(|Distinct(policy)| {
+        let policy: Policy<Value> = serde_json::from_value(policy)?;
+        policy.statements.0.into_iter().try_for_each(|statement| {
+            let _: Statement = serde_json::from_value(statement)?;
+            Ok(())
+        })
+    });
+    policy.map_err(|error| error.to_string())
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Policy {
+struct Policy<S> {
     /// Both say nothing about requests.
     #[serde(rename = "Version")]
     _version: Option<IgnoredAny>,
     #[serde(rename = "Id")]
     _id: Option<IgnoredAny>,
     #[serde(rename = "Statement")]
-    statements: OneOrMany<Read>,
+    statements: OneOrMany<S>,
 }
 
 /// One statement, each by itself: what is wrong with one takes nothing from the others.
@@ -155,7 +150,25 @@ struct Policy {
 #[serde(untagged)]
 enum Read {
     Statement(Box<Statement>),
-    Unreadable(Value),
+    /// One that cannot be evaluated.
+    Unreadable(Says),
+    /// Not even its effect can be told.
+    Unknown(IgnoredAny),
+}
+
+#[derive(Deserialize)]
+struct Says {
+    #[serde(rename = "Effect")]
+    effect: String,
+    #[serde(flatten)]
+    _rest: HashMap<String, IgnoredAny>,
+}
+
+impl Read {
+    /// Whether a statement that cannot be read may be meant to deny: one that says it allows, in whatever letters, is not.
+    fn might_deny(&self) -> bool {
+        !matches!(self, Self::Unreadable(says) if says.effect.eq_ignore_ascii_case("Allow"))
+    }
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -173,9 +186,9 @@ struct Statement {
     #[serde(rename = "Effect")]
     effect: Effect,
     #[serde(rename = "Principal")]
-    principal: Option<Value>,
+    principal: Option<Distinct>,
     #[serde(rename = "NotPrincipal")]
-    not_principal: Option<Value>,
+    not_principal: Option<Distinct>,
     #[serde(rename = "Action")]
     action: Option<OneOrMany<String>>,
     #[serde(rename = "NotAction")]
@@ -185,7 +198,7 @@ struct Statement {
     #[serde(rename = "NotResource")]
     not_resource: Option<OneOrMany<String>>,
     #[serde(rename = "Condition")]
-    condition: Option<Value>,
+    condition: Option<Distinct>,
 }
 
 /// How to take what is not evaluated.
@@ -201,8 +214,10 @@ impl Statement {
     /// How the statement means who asks. `NotPrincipal` is not evaluated.
     fn means(&self, who: &Principal<'_>, reading: Reading) -> Meant {
         match (&self.principal, &self.not_principal, reading) {
-            (Some(principal), None, Reading::Wide) if !principal::is_readable(principal) => Meant::InPerson,
-            (Some(principal), None, _) => principal::meant(principal, who),
+            (Some(Distinct(principal)), None, Reading::Wide) if !principal::is_readable(principal) => {
+                Meant::InPerson
+            }
+            (Some(Distinct(principal)), None, _) => principal::meant(principal, who),
             (_, _, Reading::Wide) => Meant::InPerson,
             (_, _, Reading::Narrow) => Meant::No,
         }
@@ -211,7 +226,7 @@ impl Statement {
     fn fits(&self, request: &Request<'_>, reading: Reading) -> bool {
         let Request { action, resource, keys } = *request;
         let fulfilled = match &self.condition {
-            Some(condition) => condition::fulfilled(condition, keys),
+            Some(Distinct(condition)) => condition::fulfilled(condition, keys),
             None => Some(true),
         };
         if !fulfilled.unwrap_or(reading == Reading::Wide) {
@@ -327,6 +342,9 @@ mod tests {
             (r#""Action": "s3:*", "Resource": "*", "condition": {}"#, true),
             (r#""Action": "*", "Resource": "*", "Condition": 7"#, true),
             (r#""Action": "s3:*", "Resource": "*", "Resource": "x""#, true),
+            (r#""Action": "*", "Resource": "*", "Condition": {"Bool": {"a": "b"}, "Bool": {}}"#, true),
+            (r#""Action": "*", "Resource": "*", "Condition": {"StringEquals": {"a": "b", "a": []}}"#, true),
+            (r#""Action": "*", "Resource": "*", "Principal": {"AWS": "1", "AWS": "*"}"#, true),
             (r#""Action": "s3:*""#, false),
             (r#""Resource": "x""#, false),
         ] {
@@ -336,7 +354,14 @@ mod tests {
             let denies = format!(r#"{{"Effect": "Deny", {elements}}}"#);
             check(&format!("[{allow}, {denies}]"), if alone { Denied } else { Allowed });
         }
-        for statement in ["7", "[]", "{}", r#"{"Effect": "deny", "Action": "s3:*", "Resource": "*"}"#] {
+        for statement in [
+            "7",
+            "[]",
+            "{}",
+            r#"["Allow"]"#,
+            r#"{"Effect": "deny", "Action": "s3:*", "Resource": "*"}"#,
+            r#"{"Effect": "Deny", "Effect": "Allow", "Action": "s3:*", "Resource": "*"}"#,
+        ] {
             check(&format!("[{allow}, {statement}]"), Denied);
         }
         let other = r#"{"Version": "2012-10-17", "Id": "i", "Statement": [], "statement": []}"#;
@@ -406,6 +431,30 @@ mod tests {
         check_resource(&format!("[{anyone}, {unknown}]"), &ann, Denied);
         check_resource(&to(r#""Principal": "*""#, r#", "condition": {}"#), &ann, NotMentioned);
         check_resource("7", &ann, Denied);
+        let twice = to(r#""Principal": {"AWS": "1", "AWS": "*"}"#, "");
+        check_resource(&twice, &ann, NotMentioned);
+        check_resource(&format!("[{anyone}, {}]", twice.replace("Allow", "Deny")), &ann, Denied);
+    }
+
+    #[test]
+    fn no_condition_is_lost_where_its_operator_is_there_twice() {
+        let mut keys = ConditionKeys::default();
+        keys.set("aws:username", "bob");
+        keys.set("aws:RequestedRegion", "us-east-1");
+        let decide = |condition: &str| {
+            let document = format!(
+                r#"{{"Statement": {{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {condition}}}}}"#
+            );
+            evaluate_with(
+                [document.as_str()],
+                &Request { action: "ssm:GetParameter", resource: ARN, keys: &keys },
+            )
+        };
+        let (ann, region) = (r#""aws:username": "ann""#, r#""aws:RequestedRegion": "us-east-1""#);
+        let twice = format!(r#"{{"StringEquals": {{{ann}}}, "StringEquals": {{{region}}}}}"#);
+        assert_eq!(decide(&twice), Decision::NotMentioned);
+        assert_eq!(decide(&format!(r#"{{"StringEquals": {{{ann}, {region}}}}}"#)), Decision::NotMentioned);
+        assert_eq!(decide(&format!(r#"{{"StringEquals": {{{region}}}}}"#)), Decision::Allowed);
     }
 
     #[test]
@@ -421,5 +470,9 @@ mod tests {
             r#"{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*", "condition": {}}}"#;
         let said = super::check(unknown).unwrap_err();
         assert!(said.contains("condition"), "{said}");
+        let twice = r#"{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*",
+            "Condition": {"StringEquals": {"a": "b"}, "StringEquals": {}}}}"#;
+        let said = super::check(twice).unwrap_err();
+        assert!(said.contains("StringEquals is there twice"), "{said}");
     }
 }
