@@ -10,6 +10,8 @@ use crate::state::Gateway;
 use lamplight_model::http_api::{Authorizer, function_of_uri, with_stage_variables};
 use lamplight_model::policy::{Decision, evaluate};
 use lamplight_model::{RequestId, Timestamp};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
@@ -22,6 +24,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 const ANSWERS: usize = 10_000;
 /// Largest answer kept, bytes. A longer one holds for its request alone.
 const ANSWER_BYTES: usize = 64 * 1024;
+/// Longest policy that is evaluated, bytes.
+const POLICY_BYTES: usize = 64 * 1024;
 /// All answers kept, bytes.
 const ANSWERS_BYTES: usize = 64 * 1024 * 1024;
 
@@ -229,9 +233,9 @@ pub fn request_arn(call: &Call<'_>) -> String {
 }
 
 /// What an answer means: `isAuthorized`, or a policy.
-fn read(authorizer: &Authorizer, answer: &[u8], request_arn: &str) -> Result<Verdict, String> {
+fn read(authorizer: &Authorizer, text: &[u8], request_arn: &str) -> Result<Verdict, String> {
     let answer: Value =
-        serde_json::from_slice(answer).map_err(|error| format!("its answer is no JSON: {error}"))?;
+        serde_json::from_slice(text).map_err(|error| format!("its answer is no JSON: {error}"))?;
     let context = match answer.get("context") {
         None | Some(Value::Null) => Map::new(),
         Some(Value::Object(context)) => context.clone(),
@@ -242,9 +246,19 @@ fn read(authorizer: &Authorizer, answer: &[u8], request_arn: &str) -> Result<Ver
         let allowed = allowed.ok_or("its answer has no isAuthorized that is true or false")?;
         return Ok(Verdict { allowed, context, principal: None });
     }
-    let policy = answer.get("policyDocument").filter(|policy| policy.is_object());
-    let policy = policy.ok_or("its answer has no policyDocument")?.to_string();
-    let allowed = evaluate([policy.as_str()], "execute-api:Invoke", request_arn) == Decision::Allowed;
+    /// As it is: nothing in it that is there twice is lost.
+    #[derive(Deserialize)]
+    struct WithPolicy<'a> {
+        #[serde(rename = "policyDocument", borrow)]
+        policy: &'a RawValue,
+    }
+    let policy = serde_json::from_slice(text).map(|WithPolicy { policy }| policy.get());
+    let policy = policy.ok().filter(|policy| policy.starts_with('{'));
+    let policy = policy.ok_or("its answer has no policyDocument")?;
+    if policy.len() > POLICY_BYTES {
+        return Err(format!("its policyDocument has {} bytes, {POLICY_BYTES} are taken", policy.len()));
+    }
+    let allowed = evaluate([policy], "execute-api:Invoke", request_arn) == Decision::Allowed;
     let principal = answer.get("principalId").and_then(Value::as_str).map(str::to_owned);
     Ok(Verdict { allowed, context, principal })
 }
@@ -284,7 +298,12 @@ mod tests {
         check(false, policy("Allow", "arn:aws:execute-api:*:*:abc/dev/*"), Ok(true));
         check(false, policy("Deny", "*"), Ok(false));
         check(false, policy("Allow", "arn:aws:execute-api:*:*:abc/prod/*"), Ok(false));
-        check(false, json!({"isAuthorized": true}), Err("policyDocument"));
+        check(false, json!({"isAuthorized": true}), Err("no policyDocument"));
+        check(false, json!({"policyDocument": []}), Err("no policyDocument"));
+        check(false, policy("Allow", &"*".repeat(POLICY_BYTES)), Err("65536 are taken"));
+        let twice = br#"{"policyDocument": {"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*",
+            "Condition": {"StringEquals": {"a": "b"}, "StringEquals": {}}}}}"#;
+        assert!(!read(&Authorizer::default(), twice, ARN).unwrap().allowed);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use lamplight_model::policy::{Decision, evaluate};
 use lamplight_model::rest_api::{Authorizer, AuthorizerKind, Source};
 use regex::Regex;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashMap};
@@ -21,6 +22,8 @@ use std::time::Duration;
 const DECISIONS: usize = 10_000;
 /// Largest decision that is kept, bytes.
 const DECISION_BYTES: usize = 64 * 1024;
+/// Longest policy that is evaluated, bytes: what a function says is compared with every request it is believed for.
+const POLICY_BYTES: usize = 64 * 1024;
 
 /// All values of each identity source.
 pub type Identities = Vec<Vec<String>>;
@@ -125,7 +128,8 @@ pub fn verdict(answer: &[u8]) -> Option<Verdict> {
     #[serde(rename_all = "camelCase")]
     struct Answer {
         principal_id: Value,
-        policy_document: Value,
+        // As it is: nothing in it that is there twice is lost.
+        policy_document: Box<RawValue>,
         #[serde(default)]
         context: Option<Map<String, Value>>,
         #[serde(default)]
@@ -137,11 +141,12 @@ pub fn verdict(answer: &[u8]) -> Option<Verdict> {
         Value::Number(number) => number.to_string(),
         _ => return None,
     };
-    if !answer
-        .policy_document
-        .get("Statement")
-        .is_some_and(|statement| statement.is_array() || statement.is_object())
-    {
+    let policy = answer.policy_document.get();
+    if policy.len() > POLICY_BYTES {
+        return None;
+    }
+    let document: Map<String, Value> = serde_json::from_str(policy).ok()?;
+    if !document.get("Statement").is_some_and(|statement| statement.is_array() || statement.is_object()) {
         return None;
     }
     let mut context = Map::new();
@@ -155,12 +160,7 @@ pub fn verdict(answer: &[u8]) -> Option<Verdict> {
         };
         context.insert(name, text.into());
     }
-    Some(Verdict {
-        principal_id,
-        policy: answer.policy_document.to_string(),
-        context,
-        named_key: answer.usage_identifier_key,
-    })
+    Some(Verdict { principal_id, policy: policy.to_owned(), context, named_key: answer.usage_identifier_key })
 }
 
 /// Whether a function that failed meant that the request is not authorized: it says just that.
@@ -297,6 +297,20 @@ mod tests {
         ] {
             assert_eq!(read(&wrong), None, "{wrong}");
         }
+        let long = |bytes: usize| {
+            let rest = policy("Allow", "").to_string().len();
+            json!({"principalId": "me", "policyDocument": policy("Allow", &"*".repeat(bytes - rest))})
+        };
+        assert_eq!(read(&long(POLICY_BYTES)).unwrap().allows(ARN), Ok(()));
+        assert_eq!(read(&long(POLICY_BYTES + 1)), None);
+    }
+
+    #[test]
+    fn nothing_in_a_policy_is_lost() {
+        let answer =
+            br#"{"principalId": "me", "policyDocument": {"Statement": {"Effect": "Allow", "Action": "*",
+            "Resource": "*", "Condition": {"StringEquals": {"a": "b"}, "StringEquals": {}}}}}"#;
+        assert_eq!(verdict(answer).unwrap().allows(ARN), Err(Refused::Implicitly));
     }
 
     #[test]
