@@ -54,7 +54,7 @@ fn one(operator: &str, actual: Option<&Option<String>>, values: &Value) -> Optio
     let actual = actual?;
     let values = texts(values)?;
     if operator == "Null" {
-        return Some(values.iter().any(|value| value == if actual.is_none() { "true" } else { "false" }));
+        return any(values.iter().map(|value| Some(truth(value)? == actual.is_none())));
     }
     let (operator, if_exists) = match operator.strip_suffix("IfExists") {
         Some(operator) => (operator, true),
@@ -69,23 +69,39 @@ fn one(operator: &str, actual: Option<&Option<String>>, values: &Value) -> Optio
         "StringNotLike" => (like, true),
         "ArnEquals" | "ArnLike" => (arn_like, false),
         "ArnNotEquals" | "ArnNotLike" => (arn_like, true),
-        "Bool" => (equals_ignoring_case, false),
+        "Bool" => (same_truth, false),
         "IpAddress" => (in_network, false),
         "NotIpAddress" => (in_network, true),
         _ => return None,
     };
     // An absent key fulfils what says "not", and what asks only if it exists.
     let Some(actual) = actual else { return Some(negated || if_exists) };
+    // A variable may stand for anything.
+    let is_known = |value: &&String| !value.contains("${");
+    let found =
+        any(values.iter().map(|value| Some(value).filter(is_known).and_then(|value| compare(value, actual))));
+    found.map(|found| found != negated)
+}
+
+/// Whether one of them is true, whatever is not known of the others.
+fn any(each: impl Iterator<Item = Option<bool>>) -> Option<bool> {
     let mut result = Some(false);
-    for value in &values {
-        // A variable may stand for anything.
-        match (!value.contains("${")).then(|| compare(value, actual)).flatten() {
-            Some(true) => return Some(!negated),
+    for one in each {
+        match one {
+            Some(true) => return Some(true),
             Some(false) => {}
             None => result = None,
         }
     }
-    result.map(|found| found != negated)
+    result
+}
+
+/// What a text says that is true or false, in whatever letters.
+fn truth(text: &str) -> Option<bool> {
+    [("true", true), ("false", false)]
+        .into_iter()
+        .find(|(name, _)| text.eq_ignore_ascii_case(name))
+        .map(|(_, is)| is)
 }
 
 /// Compares what a policy says with what the request has; `None` when the former cannot be read.
@@ -97,6 +113,10 @@ fn equals(value: &str, actual: &str) -> Option<bool> {
 
 fn equals_ignoring_case(value: &str, actual: &str) -> Option<bool> {
     Some(value.eq_ignore_ascii_case(actual))
+}
+
+fn same_truth(value: &str, actual: &str) -> Option<bool> {
+    Some(truth(value)? == truth(actual)?)
 }
 
 fn like(pattern: &str, actual: &str) -> Option<bool> {
@@ -185,6 +205,11 @@ mod tests {
             (r#"{"Bool": {"aws:SecureTransport": "false"}}"#, false),
             (r#"{"Null": {"aws:PrincipalOrgID": "true"}}"#, true),
             (r#"{"Null": {"aws:username": true}}"#, false),
+            (r#"{"Null": {"aws:username": "True"}}"#, false),
+            (r#"{"Null": {"aws:username": "False"}}"#, true),
+            (r#"{"Null": {"aws:username": ["no", "false"]}}"#, true),
+            (r#"{"Bool": {"aws:SecureTransport": "True"}}"#, true),
+            (r#"{"Bool": {"aws:SecureTransport": ["no", "true"]}}"#, true),
             (r#"{"StringEquals": {"aws:username": "Ann"}, "Bool": {"aws:SecureTransport": "false"}}"#, false),
         ] {
             check(condition, Some(expected));
@@ -227,6 +252,11 @@ mod tests {
             r#"{"ForAllValues:StringEquals": {"aws:username": "Ann"}}"#,
             r#"{"StringEquals": {"aws:username": "${aws:PrincipalTag/name}"}}"#,
             r#"{"StringEquals": {"aws:username": {}}}"#,
+            r#"{"Null": {"aws:username": "no"}}"#,
+            r#"{"Null": {"aws:PrincipalOrgID": ["false", 1]}}"#,
+            r#"{"Bool": {"aws:SecureTransport": "no"}}"#,
+            r#"{"Bool": {"aws:SecureTransport": ["false", ""]}}"#,
+            r#"{"Bool": {"aws:username": "true"}}"#,
             r#"{"StringEquals": 7}"#,
             r#"[]"#,
         ] {
