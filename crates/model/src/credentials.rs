@@ -117,6 +117,8 @@ pub struct TemporaryCredentials {
     pub session_token: String,
     /// `Expiration`.
     pub expires_at: Timestamp,
+    /// `RoleId` of the role whose session they are: they end with it. `None` when there was no such role.
+    pub role_id: Option<String>,
 }
 
 impl std::fmt::Debug for TemporaryCredentials {
@@ -241,6 +243,7 @@ mod tests {
             secret_access_key: "hush".to_owned(),
             session_token: "hush".to_owned(),
             expires_at: Timestamp(0),
+            role_id: None,
         };
         assert!(!format!("{credentials:?}").contains("hush"));
     }

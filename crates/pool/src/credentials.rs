@@ -23,6 +23,8 @@ pub type CredentialSource = Arc<
 const LAST_RUN: Duration = Duration::from_secs(900 + 300);
 /// Instances that were started together end over so long a time.
 const SPREAD_SECONDS: u64 = 3_600;
+/// What as `random` gives the earliest end.
+pub const EARLIEST_END: u64 = SPREAD_SECONDS - 1;
 
 /// Until when an instance takes events whose credentials end at `expires_at`. `random` spreads the ends of those that began at
 /// the same moment.
@@ -41,7 +43,7 @@ mod tests {
         let minutes = |minutes: i64| Timestamp(expires_at.0 - minutes * 60_000);
         assert_eq!(serves_until(expires_at, 0), minutes(20));
         assert_eq!(serves_until(expires_at, 60), minutes(21));
-        assert_eq!(serves_until(expires_at, 3_599), Timestamp(minutes(80).0 + 1_000));
+        assert_eq!(serves_until(expires_at, EARLIEST_END), Timestamp(minutes(80).0 + 1_000));
         assert_eq!(serves_until(expires_at, 3_600), minutes(20));
         assert_eq!(serves_until(Timestamp(i64::MIN), 0), Timestamp(i64::MIN));
     }

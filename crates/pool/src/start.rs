@@ -369,7 +369,7 @@ impl StartRequest<'_> {
         let begun = Instant::now();
         let (version, pool) = (self.version, self.pool);
         let kind = BlankKind::of(version, self.plan, pool.egress_of(version))?;
-        let (blank, way, expires_at) = match pool.fork_version(version, self.plan, &kind).await {
+        let (blank, way, expires_at) = match pool.fork_version(version, self.plan, &kind, credentials).await {
             // What was made of those at its import is still in use.
             Some((child, of_zygote)) => {
                 (child, StartKind::VersionZygote, of_zygote.min(credentials.expires_at))

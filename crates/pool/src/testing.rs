@@ -60,5 +60,6 @@ pub fn credentials() -> TemporaryCredentials {
         secret_access_key: "secret".to_owned(),
         session_token: "token".to_owned(),
         expires_at: Timestamp(i64::MAX),
+        role_id: None,
     }
 }

@@ -9,13 +9,14 @@
 //! way, ends in a start by the other ways. What imports may not leave behind is decided in `version_zygote.py`.
 
 use crate::blanks::{Blank, BlankKind};
-use crate::credentials::serves_until;
+use crate::credentials::{EARLIEST_END, serves_until};
 use crate::environment::shared_environment;
 use crate::instance::Instance;
 use crate::plan::RuntimePlan;
 use crate::policy::{self, VersionZygoteBounds, place_of_next};
 use crate::pool::Pool;
 use crate::zygotes::LIFE;
+use lamplight_model::credentials::TemporaryCredentials;
 use lamplight_model::managed_runtime::RuntimeFamily;
 use lamplight_model::{FunctionName, FunctionVersion, Scope, Timestamp, VersionNumber};
 use lamplight_sandbox::linux::CHILDREN_OF_A_ZYGOTE;
@@ -42,10 +43,23 @@ const ARGUMENT: &str = "version-zygote";
 
 type Key = (Scope, FunctionName, VersionNumber);
 
+/// Of the credentials a zygote has imported with, which all its children may go on to sign with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct ImportedWith {
+    end: Timestamp,
+    /// They end with this role, also when another one has its name.
+    role_id: Option<String>,
+}
+
+impl From<&TemporaryCredentials> for ImportedWith {
+    fn from(credentials: &TemporaryCredentials) -> Self {
+        Self { end: credentials.expires_at, role_id: credentials.role_id.clone() }
+    }
+}
+
 struct Ready {
     zygote: Arc<dyn Zygote>,
-    /// Until when what it has imported may sign.
-    credentials_end: Timestamp,
+    credentials: ImportedWith,
     children: u32,
     since: Instant,
 }
@@ -87,15 +101,22 @@ impl VersionZygotes {
         self.lock().values().filter(|place| place.not_before.is_some()).count()
     }
 
-    /// The zygote of this revision, if it is there and may fork once more; until when what it has imported may sign; and whether
-    /// the next one is to be made.
-    fn take(&self, version: &FunctionVersion, time: Timestamp) -> Option<(Arc<dyn Zygote>, Timestamp, bool)> {
+    /// The zygote of this revision, if it is there and may fork once more an instance that has credentials of the role `role_id`;
+    /// until when what it has imported may sign; and whether the next one is to be made.
+    fn take(
+        &self,
+        version: &FunctionVersion,
+        role_id: Option<&str>,
+        time: Timestamp,
+    ) -> Option<(Arc<dyn Zygote>, Timestamp, bool)> {
         let now = Instant::now();
         let mut places = self.lock();
         let place = places.get_mut(&key(version)).filter(|place| place.is_of(version))?;
         let ready = place.ready.as_mut()?;
-        let old = now - ready.since >= LIFE || serves_until(ready.credentials_end, 0) <= time;
-        if old || ready.children >= CHILDREN_OF_A_ZYGOTE {
+        // No instance that would be too old at once.
+        let old = now - ready.since >= LIFE || serves_until(ready.credentials.end, EARLIEST_END) <= time;
+        let of_another_role = ready.credentials.role_id.as_deref() != role_id;
+        if old || of_another_role || ready.children >= CHILDREN_OF_A_ZYGOTE {
             place.ready = None;
             return None;
         }
@@ -103,7 +124,7 @@ impl VersionZygotes {
         ready.children += 1;
         let next = ready.children >= CHILDREN_BEFORE_THE_NEXT && !place.coming;
         place.coming |= next;
-        Some((Arc::clone(&ready.zygote), ready.credentials_end, next))
+        Some((Arc::clone(&ready.zygote), ready.credentials.end, next))
     }
 
     /// Whether one is to be made after a start whose init took so long; counted as coming then.
@@ -139,14 +160,18 @@ impl VersionZygotes {
     }
 
     /// What came of making one. A version that was changed or forgotten meanwhile has no use for it.
-    fn made(&self, version: &FunctionVersion, made: Result<(Box<dyn Zygote>, Timestamp), Option<Instant>>) {
+    fn made(
+        &self,
+        version: &FunctionVersion,
+        made: Result<(Box<dyn Zygote>, ImportedWith), Option<Instant>>,
+    ) {
         let mut places = self.lock();
         let Some(place) = places.get_mut(&key(version)).filter(|place| place.is_of(version)) else { return };
         place.coming = false;
         match made {
-            Ok((zygote, credentials_end)) => {
+            Ok((zygote, credentials)) => {
                 let since = Instant::now();
-                place.ready = Some(Ready { zygote: Arc::from(zygote), credentials_end, children: 0, since });
+                place.ready = Some(Ready { zygote: Arc::from(zygote), credentials, children: 0, since });
             }
             Err(not_before) => place.not_before = Some(not_before),
         }
@@ -206,15 +231,17 @@ fn key(version: &FunctionVersion) -> Key {
 }
 
 impl Pool {
-    /// A child of this version's zygote, and until when what it has imported may sign. `None` when there is none to be had: start
-    /// another way.
+    /// A child of this version's zygote for an instance that gets these credentials, and until when what it has imported may
+    /// sign. `None` when there is none to be had: start another way.
     pub(crate) async fn fork_version(
         self: &Arc<Self>,
         version: &Arc<FunctionVersion>,
         plan: &RuntimePlan,
         kind: &BlankKind,
+        credentials: &TemporaryCredentials,
     ) -> Option<(Blank, Timestamp)> {
-        let (zygote, credentials_end, next) = self.version_zygotes.take(version, self.now())?;
+        let (zygote, credentials_end, next) =
+            self.version_zygotes.take(version, credentials.role_id.as_deref(), self.now())?;
         if next {
             self.make_version_zygote(version.clone(), plan.clone());
         }
@@ -269,7 +296,7 @@ impl Pool {
         self: &Arc<Self>,
         version: &Arc<FunctionVersion>,
         plan: &RuntimePlan,
-    ) -> Result<(Box<dyn Zygote>, Timestamp), Option<Instant>> {
+    ) -> Result<(Box<dyn Zygote>, ImportedWith), Option<Instant>> {
         let later = || Some(Instant::now() + RETRY_AFTER);
         sleep(CALL_GOES_FIRST).await;
         let _alone = self.compilations.one_at_a_time.acquire().await.map_err(|_| None)?;
@@ -296,7 +323,7 @@ impl Pool {
             Ok(Ok(zygote)) => {
                 let duration_us = crate::start::micros(begun.elapsed());
                 debug!(%function, version = %version.version, duration_us, "a version zygote is ready");
-                Ok((zygote, credentials.expires_at))
+                Ok((zygote, ImportedWith::from(&credentials)))
             }
             Ok(Err(SandboxError::Step { message, .. })) => {
                 info!(%function, version = %version.version, reason = message, "instances import for themselves");
@@ -333,9 +360,10 @@ mod tests {
 
     const NOW: Timestamp = Timestamp(0);
     const DAY_MS: i64 = 24 * 3_600_000;
+    const ROLE: Option<&str> = Some("AROA1");
 
-    fn barren() -> (Box<dyn Zygote>, Timestamp) {
-        (Box::new(Barren), Timestamp(DAY_MS))
+    fn barren() -> (Box<dyn Zygote>, ImportedWith) {
+        (Box::new(Barren), ImportedWith { end: Timestamp(DAY_MS), role_id: ROLE.map(str::to_owned) })
     }
 
     const LONG: Duration = Duration::from_millis(50);
@@ -359,22 +387,37 @@ mod tests {
         assert!(!zygotes.wants(&heavy, Duration::from_millis(9), now));
         assert!(zygotes.wants(&heavy, LONG, now));
         assert!(!zygotes.wants(&heavy, LONG, now), "it is coming");
-        assert!(zygotes.take(&heavy, NOW).is_none());
+        assert!(zygotes.take(&heavy, ROLE, NOW).is_none());
         zygotes.made(&heavy, Ok(barren()));
         assert!(!zygotes.wants(&heavy, LONG, now), "it is there");
         let mut next = 0;
         for child in 1..=CHILDREN_OF_A_ZYGOTE {
-            let (_, _, is_next) = zygotes.take(&heavy, NOW).expect("it may fork");
+            let (_, _, is_next) = zygotes.take(&heavy, ROLE, NOW).expect("it may fork");
             next += u32::from(is_next);
             assert_eq!(next, u32::from(child >= CHILDREN_BEFORE_THE_NEXT), "child {child}");
         }
-        assert!(zygotes.take(&heavy, NOW).is_none(), "it has forked as many as it may");
+        assert!(zygotes.take(&heavy, ROLE, NOW).is_none(), "it has forked as many as it may");
         zygotes.made(&heavy, Ok(barren()));
-        assert!(zygotes.take(&heavy, NOW).is_some(), "the next one");
-        assert!(zygotes.take(&heavy, Timestamp(DAY_MS)).is_none(), "its credentials have ended");
+        assert!(zygotes.take(&heavy, ROLE, NOW).is_some(), "the next one");
+        assert!(zygotes.take(&heavy, ROLE, Timestamp(DAY_MS)).is_none(), "its credentials have ended");
         zygotes.made(&heavy, Ok(barren()));
         tokio::time::advance(LIFE).await;
-        assert!(zygotes.take(&heavy, NOW).is_none(), "it is old");
+        assert!(zygotes.take(&heavy, ROLE, NOW).is_none(), "it is old");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_it_imported_with_is_good_for_every_child() {
+        let (zygotes, now, heavy) = (zygotes(2), Instant::now(), function("heavy"));
+        assert!(zygotes.wants(&heavy, LONG, now));
+        zygotes.made(&heavy, Ok(barren()));
+        assert!(zygotes.take(&heavy, ROLE, NOW).is_some());
+        assert!(zygotes.take(&heavy, Some("AROA2"), NOW).is_none(), "its role was made again");
+        assert!(zygotes.take(&heavy, ROLE, NOW).is_none(), "it has ended");
+        assert!(zygotes.wants(&heavy, LONG, now), "another one is to be made");
+        zygotes.made(&heavy, Ok(barren()));
+        let earliest = serves_until(Timestamp(DAY_MS), EARLIEST_END);
+        assert!(zygotes.take(&heavy, ROLE, Timestamp(earliest.0 - 1)).is_some());
+        assert!(zygotes.take(&heavy, ROLE, earliest).is_none(), "a child might be too old at once");
     }
 
     #[tokio::test(start_paused = true)]
@@ -383,7 +426,7 @@ mod tests {
         assert!(zygotes.wants(&one, LONG, now) && zygotes.wants(&other, LONG, now));
         zygotes.made(&one, Ok(barren()));
         zygotes.failed(&one);
-        assert!(zygotes.take(&one, NOW).is_none());
+        assert!(zygotes.take(&one, ROLE, NOW).is_none());
         zygotes.made(&other, Err(None));
         assert!(!zygotes.wants(&one, LONG, now) && !zygotes.wants(&other, LONG, now));
         let later = now + RETRY_AFTER;
@@ -395,7 +438,7 @@ mod tests {
         assert!(zygotes.wants(&changed, LONG, now), "another revision");
         // The one that was made of the revision before has no use.
         zygotes.made(&other, Ok(barren()));
-        assert!(zygotes.take(&other, NOW).is_none() && zygotes.take(&changed, NOW).is_none());
+        assert!(zygotes.take(&other, ROLE, NOW).is_none() && zygotes.take(&changed, ROLE, NOW).is_none());
     }
 
     #[tokio::test(start_paused = true)]
@@ -406,7 +449,7 @@ mod tests {
         zygotes.made(&one, Ok(barren()));
         assert!(!zygotes.wants(&other, LONG, now), "the other is in use");
         assert!(zygotes.wants(&other, LONG, now + Duration::from_secs(61)));
-        assert!(zygotes.take(&one, NOW).is_none(), "it gave way");
+        assert!(zygotes.take(&one, ROLE, NOW).is_none(), "it gave way");
         zygotes.made(&other, Ok(barren()));
         zygotes.sweep(false, now);
         assert_eq!(zygotes.ready(), 1);

@@ -55,7 +55,8 @@ struct Content {
     /// `RoleSessionName`.
     session: String,
     expires_at: Timestamp,
-    /// No two instances have the same credentials.
+    /// No two sessions have the same credentials. One is of one instance, or of all that were forked of a version zygote whose
+    /// import read it.
     nonce: [u8; 16],
 }
 
@@ -90,6 +91,7 @@ pub async fn issue(
         secret_access_key: secrets.secret_access_key(),
         session_token: STANDARD.encode(token),
         expires_at: content.expires_at,
+        role_id: content.role_id,
     })
 }
 
@@ -239,7 +241,7 @@ mod tests {
         let (one, other) = (fixture.issue().await, fixture.issue().await);
         assert_ne!(one, other);
         assert_eq!((one.access_key_id.len(), one.secret_access_key.len()), (20, 40));
-        assert_eq!(one.expires_at, NOW.plus(LIFE));
+        assert_eq!((one.expires_at, one.role_id.as_deref()), (NOW.plus(LIFE), Some("AROA1")));
         assert!(one.session_token.len() < LONGEST_TOKEN / 4, "{}", one.session_token.len());
         let Fixture { directory, store } = fixture;
         drop(store);

@@ -41,6 +41,7 @@ fn credentials(now: Timestamp) -> TemporaryCredentials {
         secret_access_key: random(),
         session_token: random(),
         expires_at: now.plus(CREDENTIALS_LIFE),
+        role_id: None,
     }
 }
 
