@@ -46,7 +46,7 @@ CALLER = """
             credentials = Credentials(found.access_key, found.secret_key, found.token[:-5] + "AAAA=" if event.get("forged") else found.token)
             SigV4Auth(credentials, event.get("service", "lambda"), os.environ["AWS_REGION"]).add_auth(request)
         connection = http.client.HTTPConnection(inside, timeout=8)
-        connection.request(request.method, event["path"], body or None, {"Host": event.get("host", inside), **dict(request.headers.items())})
+        connection.request(request.method, event["path"], body or None, {"Host": event.get("host", inside), **event.get("headers", {}), **dict(request.headers.items())})
         response = connection.getresponse()
         return [response.status, response.getheader("x-amzn-errortype"), response.read().decode()]
 
@@ -351,10 +351,49 @@ def test_an_open_api_is_no_way_to_the_network(server, caller, role):
         for signed in (False, True):
             assert caller.ok({"path": f"/_api/{api}/open", "service": "execute-api", "signed": signed})[0] == 403
         assert caller.ok({"path": f"/_api/{api}/signed", "service": "execute-api"})[::2] == [200, "behind the wall"]
+        for kind in ("HTTP", "HTTP_PROXY"):
+            check_rest_api(server, caller, kind, uri)
     finally:
         http.delete_api(ApiId=api)
         backend.shutdown()
         backend.server_close()
+
+
+def check_rest_api(server, caller, kind: str, uri: str) -> None:
+    rest = server.client("apigateway")
+    made = rest.create_rest_api(name="proxy")
+    api, plan = made["id"], None
+    key = rest.create_api_key(name="proxy", enabled=True)
+    try:
+        for path, options in (("open", {}), ("signed", {"authorizationType": "AWS_IAM"}), ("keyed", {"apiKeyRequired": True})):
+            resource = rest.create_resource(restApiId=api, parentId=made["rootResourceId"], pathPart=path)["id"]
+            place = {"restApiId": api, "resourceId": resource, "httpMethod": "GET"}
+            rest.put_method(**place, **({"authorizationType": "NONE"} | options))
+            rest.put_integration(**place, type=kind, integrationHttpMethod="GET", uri=uri)
+            if kind == "HTTP":
+                rest.put_method_response(**place, statusCode="200")
+                rest.put_integration_response(**place, statusCode="200")
+        rest.create_deployment(restApiId=api, stageName="dev")
+        # One request a month.
+        plan = rest.create_usage_plan(name="proxy", apiStages=[{"apiId": api, "stage": "dev"}], quota={"limit": 1, "period": "MONTH"})["id"]
+        rest.create_usage_plan_key(usagePlanId=plan, keyId=key["id"], keyType="API_KEY")
+        place, headers = f"/_api/{api}/dev", {"x-api-key": key["value"]}
+        outside = urls.Url(server, f"http://127.0.0.1:{server.port}/")
+        reply = outside.request("GET", f"{place}/open")
+        assert (reply.status, reply.text) == (200, "behind the wall"), kind
+        ask = lambda path, **options: caller.ok({"path": f"{place}/{path}", "service": "execute-api"} | options)  # noqa: E731
+        for signed in (False, True):
+            assert ask("open", signed=signed)[0] == 403, kind
+            assert ask("keyed", signed=signed, headers=headers)[0] == 403, "a key does not say who asks"
+        assert ask("signed")[::2] == [200, "behind the wall"], kind
+        assert ask("signed", signed=False)[0] == 403, kind
+        # What was refused has not used the quota.
+        assert [outside.request("GET", f"{place}/keyed", headers=headers).status for _ in range(2)] == [200, 429], kind
+    finally:
+        rest.delete_rest_api(restApiId=api)
+        rest.delete_api_key(apiKey=key["id"])
+        if plan:
+            rest.delete_usage_plan(usagePlanId=plan)
 
 
 # Reads its credentials when it is imported, which takes long enough to be done once for many instances. It signs by itself, because

@@ -248,11 +248,24 @@ impl Exchange<'_> {
         self.use_stage(&routed, &Reached { routed: Some(&routed), authorized: &NOBODY })?;
         let authorized = self.authorize(&routed, method).await?;
         let admitted = Admitted { routed, method, authorized };
+        if self.is_way_out(method) {
+            let (status, reached) = (StatusCode::FORBIDDEN, admitted.reached());
+            return Err(Box::new(self.say(Kind::AccessDenied, status, Some("Forbidden"), &reached)));
+        }
         match admitted.is_signed() {
             // What a key may do is not used up before it is known who asks.
             true => Ok(admitted),
             false => self.with_key(admitted).await,
         }
+    }
+
+    /// Whether a function asks for what an open method gets from another server: it reaches no more of the network than its wall
+    /// lets it, unless somebody allowed it to this one.
+    fn is_way_out(&self, method: &Method) -> bool {
+        let passes_on = method.method_integration.as_ref().is_some_and(|integration| {
+            matches!(integration.kind, IntegrationKind::Http | IntegrationKind::HttpProxy)
+        });
+        passes_on && self.incoming.source == crate::INSIDE && method.authorization_type == "NONE"
     }
 
     /// The same once the body is there, which signatures are of. Fails with the answer.
@@ -281,13 +294,6 @@ impl Exchange<'_> {
             Some(integration) => match integration.kind {
                 IntegrationKind::Mock => self.mock(integration, &reached),
                 IntegrationKind::AwsProxy => self.function(integration, routed, &reached).await,
-                // A function reaches no more of the network than its wall lets it, unless somebody allowed it to this one.
-                IntegrationKind::Http | IntegrationKind::HttpProxy
-                    if self.incoming.source == crate::INSIDE
-                        && admitted.method.authorization_type == "NONE" =>
-                {
-                    self.say(Kind::AccessDenied, StatusCode::FORBIDDEN, Some("Forbidden"), &reached)
-                }
                 IntegrationKind::Http | IntegrationKind::HttpProxy => {
                     self.back_end(integration, routed, &reached).await
                 }
