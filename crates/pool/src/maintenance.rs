@@ -98,7 +98,11 @@ impl Pool {
         let next_provisioned = self.maintain_provisioned(now, look).await;
         if look {
             *last_look = now;
-            old.extend(self.registry().take_dead(|instance| instance.body.has_ended()));
+            let time = self.now();
+            let mut registry = self.registry();
+            old.extend(registry.take_dead(|instance| instance.body.has_ended()));
+            old.extend(registry.take_worn_out(|instance| instance.is_worn_out(time)));
+            drop(registry);
             self.reclaim_memory(now);
         }
         for instance in old {

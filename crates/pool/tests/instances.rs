@@ -55,6 +55,18 @@ async fn an_instance_ends_before_its_credentials_do() {
 }
 
 #[tokio::test]
+async fn an_idle_instance_whose_credentials_end_is_stopped_without_a_call() {
+    let fixture = Fixture::new();
+    let hello = Arc::new(fixture.python("hello", HELLO));
+    assert_eq!(fixture.call(&hello, "1").await.start(), "cold");
+    fixture.until("it waits", |snapshot| snapshot.instances.idle == 1).await;
+    let life_ms = i64::try_from(CREDENTIALS_LIFE.as_millis()).unwrap();
+    fixture.ahead_ms.store(life_ms, Ordering::SeqCst);
+    fixture.until("it was stopped", |snapshot| snapshot.instances.idle == 0).await;
+    assert_eq!(fixture.pool.snapshot().counters.deaths_while_idle, 0, "it did not die");
+}
+
+#[tokio::test]
 async fn log_lines_stand_between_start_and_report() {
     let fixture = Fixture::new();
     let hello = Arc::new(fixture.python("hello", HELLO));

@@ -48,15 +48,20 @@ impl<I> Registry<I> {
 
     /// Idle instances that `dead` tells to be dead, to be stopped.
     pub fn take_dead(&mut self, dead: impl Fn(&I) -> bool) -> Vec<I> {
-        let ids: Vec<u64> = self
-            .entries
-            .values()
-            .flat_map(|entry| &entry.idle)
-            .filter(|idle| dead(&idle.instance))
-            .map(|idle| idle.id)
-            .collect();
+        let ids = self.idle_that(dead);
         self.counters.deaths_while_idle += ids.len() as u64;
         self.take_idle(&ids)
+    }
+
+    /// Idle instances that `worn_out` tells to be too old to take an event, to be stopped.
+    pub fn take_worn_out(&mut self, worn_out: impl Fn(&I) -> bool) -> Vec<I> {
+        let ids = self.idle_that(worn_out);
+        self.take_idle(&ids)
+    }
+
+    fn idle_that(&self, is_meant: impl Fn(&I) -> bool) -> Vec<u64> {
+        let idle = self.entries.values().flat_map(|entry| &entry.idle);
+        idle.filter(|idle| is_meant(&idle.instance)).map(|idle| idle.id).collect()
     }
 
     /// Freezes with `freeze` at most `most` idle instances that were idle for `delay`. Whether there may be more.
