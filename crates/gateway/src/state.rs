@@ -75,7 +75,7 @@ impl Gateway {
 
     /// What bodies of this sender may take of the memory of all.
     pub(crate) fn memory_of(&self, peer: &Peer) -> Share {
-        self.parts.config.memory.of(peer.remote.ip())
+        self.parts.config.memory.of(peer.sender)
     }
 
     /// Whether a request is for a function URL or an API, by Host or path form; whether there is one of that id

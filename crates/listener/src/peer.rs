@@ -1,6 +1,6 @@
 //! Who is at the other end of a connection.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// What a listener knows about the sender of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,4 +11,6 @@ pub struct Peer {
     pub local: SocketAddr,
     /// `TLSv1.2` or `TLSv1.3`; `None` on a plain connection.
     pub tls_version: Option<&'static str>,
+    /// For whom bodies take memory: the address of `remote`, unless many senders have that one.
+    pub sender: IpAddr,
 }

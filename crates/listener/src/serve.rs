@@ -95,7 +95,7 @@ pub async fn serve<Answer, Answering, Sent>(
                 continue;
             }
         };
-        let peer = Peer { remote, local, tls_version: None };
+        let peer = Peer { remote, local, tls_version: None, sender: remote.ip() };
         let shared = Arc::clone(&shared);
         connections.spawn(async move {
             let _counted = counted;

@@ -322,6 +322,7 @@ fn platform_endpoint(inside: Arc<OnceLock<Weak<Inside>>>) -> PlatformEndpoint {
             let Some(inside) = inside else { return };
             match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => {
+                    let inside_peer = inside_peer(&caller);
                     let api = lamplight_api::function_endpoint(Arc::clone(&inside.api), caller);
                     let doors = Doors { gateway: Some(inside.gateway.clone()), api };
                     let answer = move |request, peer| doors.clone().answer(request, inside_peer(peer));
