@@ -8,7 +8,8 @@ use base64::Engine as _;
 use http::Method;
 use lamplight_invoke::workers::fake::FakeRun;
 use lamplight_listener::Limits;
-use lamplight_model::{Caller, ErrorCode, OutcomeStatus, Scope, ServiceError, Timestamp};
+use lamplight_model::{Caller, ErrorCode, OutcomeStatus, Region, Scope, ServiceError, Timestamp};
+use lamplight_services::metrics::Group;
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -481,4 +482,38 @@ async fn metrics_are_counted_by_way_of_start_and_told_to_no_function() {
     )
     .await;
     assert_eq!(inside.get("/lamplight/v1/metrics").await.error(), (403, "AccessDeniedException"));
+}
+
+#[tokio::test]
+async fn a_reader_of_metrics_who_leaves_takes_no_measurements_with_him() {
+    let door = FrontDoor::echo().await;
+    let scopes: Vec<Scope> = (1..=40)
+        .map(|number| Scope {
+            region: Region::parse(&format!("eu-west-{number}")).unwrap(),
+            ..Scope::default()
+        })
+        .collect();
+    for scope in &scopes {
+        let dimensions = vec![("ApiId", "a".to_owned())];
+        let group = Group { scope: scope.clone(), namespace: "AWS/ApiGateway", dimensions, series: &[1] };
+        door.state.metrics.gather(group, Timestamp(NOON), &[("Count", "Count", 1.0)]);
+    }
+    let stored = async || {
+        let mut stored = 0;
+        for scope in &scopes {
+            stored += door.state.metrics.list(scope, None, None, Timestamp(0)).await.unwrap().len();
+        }
+        stored
+    };
+    let headers = [
+        ("content-type", "application/x-amz-json-1.0"),
+        ("x-amz-target", "GraniteServiceVersion20100801.ListMetrics"),
+    ];
+    tokio::select! {
+        // He leaves while some are stored and others are not.
+        () = async { while stored().await == 0 {} } => {}
+        answer = door.send(Method::POST, "/", &headers, "{}") => assert_eq!(answer.status, 200),
+    }
+    let all = async { while stored().await < scopes.len() {} };
+    tokio::time::timeout(std::time::Duration::from_secs(30), all).await.expect("measurements are lost");
 }
