@@ -43,6 +43,15 @@ class Client:
         for _ in range(count):
             self.open.append(self.connect(bytes + 1, bytes))
 
+    def fill(self, bytes, tried):
+        """Begins such requests until one of `tried` bytes is refused. Those that are refused while they grow give their room back."""
+
+        def refused():
+            self.stall(1, bytes)
+            return self.status(tried) == 503
+
+        host.eventually(refused, "no more for this sender")
+
     def status(self, bytes, path="/", headers=""):
         with self.connect(bytes, bytes, path, headers) as connection:
             return int(gateway.read_to_end(connection).split(b" ", 2)[1])
@@ -59,14 +68,12 @@ def test_a_sender_of_slow_large_bodies_leaves_room_for_others(public):
     url = gateway.url_of(public, function)
     greedy, other, third = (Client(public, url, address) for address in (GREEDY, OTHER, THIRD))
     assert greedy.status(5 * MIB) == 200, "nobody else is there"
-    greedy.stall(20, MIB)
-    host.eventually(lambda: greedy.status(MIB) == 503, "no more for this sender")
+    greedy.fill(MIB, MIB)
     for _ in range(3):
         assert other.status(MIB) == 200 and third.status(MIB) == 200
         assert greedy.status(1_000) == 200, "what is small always passes"
     # A second one takes its share as well, and a third still finds some.
-    other.stall(20, MIB // 4)
-    host.eventually(lambda: other.status(MIB // 2) == 503, "no more for the second")
+    other.fill(MIB // 4, MIB // 2)
     assert third.status(MIB // 4) == 200 and third.status(1_000) == 200 and other.status(1_000) == 200
     greedy.close()
     other.close()

@@ -97,7 +97,7 @@ def doors(function) -> dict[str, tuple[str, str]]:
 
 
 @pytest.mark.covers("operation:Function URLs", client="raw sockets")
-@pytest.mark.covers("operation:Invoke", client="raw sockets")
+@pytest.mark.covers("operation:Invoke RequestResponse", client="raw sockets")
 def test_a_call_whose_client_is_gone_is_finished_and_accounted(function, gate):
     server = function.server
     names = []
