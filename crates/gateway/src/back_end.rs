@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, Request, Uri, header};
 use http_body_util::Full;
+use lamplight_model::rest_api::HEADERS_OF_FRAMING;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::borrow::Cow;
 
@@ -23,15 +24,6 @@ const OF_CONNECTION: [HeaderName; 7] = [
     header::UPGRADE,
 ];
 
-/// Headers that say where a message ends and who it is for: nobody maps a value to them.
-pub const OF_FRAMING: [HeaderName; 6] = [
-    header::CONNECTION,
-    header::CONTENT_LENGTH,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
 /// How `Authorization` begins when it is a signature.
 const SIGNATURE: &[u8] = b"AWS4-HMAC-SHA256";
 /// What a presigned URL has in its query. Source: IAM user guide, "Create a signed AWS API request".
@@ -47,7 +39,7 @@ const OF_PRESIGNED: [&str; 7] = [
 
 /// A request of a back end. Its framing is the client's to say, and `Host` where `headers` have none.
 pub fn request(method: Method, target: Uri, mut headers: HeaderMap, body: Bytes) -> Request<Full<Bytes>> {
-    for name in OF_FRAMING {
+    for name in HEADERS_OF_FRAMING {
         headers.remove(name);
     }
     let mut request = Request::new(Full::new(body));

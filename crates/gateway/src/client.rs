@@ -9,6 +9,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use lamplight_listener::Share;
 use lamplight_listener::body::{self, BodyError};
+use lamplight_model::ErrorChain;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -53,7 +54,8 @@ impl Client {
         let failed = |error: &dyn std::fmt::Display| ClientError::Failed(error.to_string());
         let http = self.pool()?;
         let whole = async {
-            let response = http.request(request).await.map_err(|error| failed(&chain(&error)))?;
+            let response =
+                http.request(request).await.map_err(|error| failed(&ErrorChain(&error).to_string()))?;
             let (head, body) = response.into_parts();
             let body = body::read_answer(body, limit_bytes, memory).await.map_err(|error| match error {
                 BodyError::TooLarge { .. } => ClientError::TooLarge,
@@ -107,17 +109,6 @@ fn connect(idle: Duration) -> Result<Pool, String> {
     // Without a timer idle connections are closed when the next one is wanted, which may be never.
     builder.pool_timer(TokioTimer::new()).pool_idle_timeout(idle).pool_max_idle_per_host(IDLE_CONNECTIONS);
     Ok(builder.build(connector))
-}
-
-/// An error with its causes: the last one is the one that tells.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

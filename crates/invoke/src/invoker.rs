@@ -13,6 +13,7 @@ use crate::running::{RunningCalls, RunningEntry};
 use crate::starts::Starts;
 use crate::trace;
 use crate::workers::{InstanceCounts, Workers};
+pub(crate) use lamplight_model::ErrorChain;
 use lamplight_model::limits::{ACCOUNT_CONCURRENCY, ASYNC_PAYLOAD_BYTES, CALLS_PER_SECOND_AND_CONCURRENCY};
 use lamplight_model::{
     ErrorCode, FunctionName, FunctionVersion, Invocation, InvocationReport, Outcome, OutcomeStatus,
@@ -505,20 +506,5 @@ pub(crate) fn service_error(doing: &str, error: &StoreError) -> ServiceError {
             ServiceError::internal(format!("failed to {doing}: storage refuses writes: {why}"))
         }
         _ => ServiceError::internal(format!("failed to {doing}")),
-    }
-}
-
-/// An error with all its sources on one line.
-pub(crate) struct ErrorChain<'a>(pub &'a (dyn std::error::Error + 'static));
-
-impl std::fmt::Display for ErrorChain<'_> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{}", self.0)?;
-        let mut source = self.0.source();
-        while let Some(error) = source {
-            write!(formatter, ": {error}")?;
-            source = error.source();
-        }
-        Ok(())
     }
 }

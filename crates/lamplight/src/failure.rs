@@ -2,6 +2,7 @@
 //!
 //! Every command returns these; `main` prints them and turns them into the exit status.
 
+use lamplight_model::ErrorChain;
 use std::fmt::Write as _;
 
 /// What the exit status says. 0 is "done" and needs no failure.
@@ -131,13 +132,7 @@ pub fn closest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -
 
 /// An error with all its causes, outermost first.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let _ = write!(text, ": {cause}");
-        source = cause.source();
-    }
-    text
+    ErrorChain(error).to_string()
 }
 
 #[cfg(test)]

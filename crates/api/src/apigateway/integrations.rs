@@ -8,11 +8,11 @@ use super::resources::{api_of, missed};
 use super::responses;
 use super::stored::{self, value};
 use crate::http::{ApiError, Response, reply};
-use http::{HeaderName, StatusCode, header};
+use http::{HeaderName, StatusCode};
 use lamplight_model::http_api::{split_authority, with_stage_variables};
 use lamplight_model::rest_api::{
-    Destination, Integration, IntegrationKind, IntegrationTarget, Method, Source, WHOLE_TIMEOUT_MILLISECONDS,
-    mock_status,
+    Destination, HEADERS_OF_FRAMING, Integration, IntegrationKind, IntegrationTarget, Method, Source,
+    WHOLE_TIMEOUT_MILLISECONDS, mock_status,
 };
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -159,18 +159,8 @@ fn check_url(integration: &Integration) -> Result<(), ApiError> {
     }
 }
 
-/// Headers that say where a request ends: to map them would be to send two requests for one. AWS refuses them, too; what it says is a
-/// guess.
-const OF_FRAMING: [HeaderName; 6] = [
-    header::CONNECTION,
-    header::CONTENT_LENGTH,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
-
-/// Parameters go from what the method declares to where integrations have them. That the second text is AWS's is a guess.
+/// Parameters go from what the method declares to where integrations have them. That the second text is AWS's is a guess, and so is
+/// what it says of headers of framing, which it refuses, too.
 fn check_mapping(
     parameters: &BTreeMap<String, String>,
     declared: &BTreeMap<String, bool>,
@@ -185,7 +175,7 @@ fn check_mapping(
         let is_place = match Destination::parse(destination) {
             None => false,
             Some(Destination::Header(name)) => {
-                HeaderName::try_from(name).is_ok_and(|name| !OF_FRAMING.contains(&name))
+                HeaderName::try_from(name).is_ok_and(|name| !HEADERS_OF_FRAMING.contains(&name.as_str()))
             }
             Some(Destination::Path(_) | Destination::QueryString(_)) => true,
         };

@@ -1,6 +1,6 @@
 //! The other endpoint: AWS, or whatever answers like it. Requests are signed (Signature Version 4) and may go over TLS.
 
-use crate::failure::Failure;
+use crate::failure::{Failure, chain};
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
@@ -193,10 +193,6 @@ impl Source {
         instructions.apply_to_request_http1x(request);
         Ok(())
     }
-}
-
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    crate::failure::chain(error)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ mod schedule;
 mod storage;
 
 use crate::tls::Certificates;
-use lamplight_model::Timestamp;
+use lamplight_model::{ErrorChain, Timestamp};
 use order::Authority;
 use schedule::{FIRST_PAUSE, LONGEST_WAIT, due, next_pause};
 use std::path::PathBuf;
@@ -98,8 +98,7 @@ async fn renew(
                 pause = FIRST_PAUSE;
             }
             Err(error) => {
-                let why = chain(&error);
-                tracing::warn!(domain, why, again_in = ?pause, "failed to get a certificate");
+                tracing::warn!(domain, why = %ErrorChain(&error), again_in = ?pause, "failed to get a certificate");
                 tokio::time::sleep(pause).await;
                 pause = next_pause(pause);
             }
@@ -115,14 +114,4 @@ async fn wait_until(moment: Option<Timestamp>, clock: &Clock) {
         let Ok(left @ 1..) = u64::try_from(left) else { return };
         tokio::time::sleep(Duration::from_millis(left).min(LONGEST_WAIT)).await;
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -4,6 +4,10 @@
 
 use super::static_text;
 
+/// Headers that say where a message ends and who it is for: no value is mapped to them, or one request could be sent for two.
+pub const HEADERS_OF_FRAMING: [&str; 6] =
+    ["connection", "content-length", "te", "trailer", "transfer-encoding", "upgrade"];
+
 /// Where a value goes of what an integration gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Destination<'a> {

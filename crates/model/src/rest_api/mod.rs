@@ -14,7 +14,7 @@ mod stage;
 mod usage;
 
 pub use authorizer::{Authorizer, AuthorizerKind, DEFAULT_RESULT_TTL_SECONDS, GREATEST_RESULT_TTL_SECONDS};
-pub use mapping::{Destination, Source};
+pub use mapping::{Destination, HEADERS_OF_FRAMING, Source};
 pub use method::{
     Integration, IntegrationKind, IntegrationResponse, IntegrationTarget, Method, MethodResponse,
     WHOLE_TIMEOUT_MILLISECONDS, mock_status, static_text,
